@@ -1,0 +1,1 @@
+"""PDE surrogates with conditional neural fields."""

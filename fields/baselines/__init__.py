@@ -1,0 +1,1 @@
+"""Complete models made by others, behind the same ``predict``."""

@@ -1,0 +1,1 @@
+"""Tokens become a field that can be asked anywhere."""

@@ -1,0 +1,27 @@
+"""What every decoder is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fields.sample import Latent
+
+
+class Decoder(nn.Module, ABC):
+    """Evaluates the field that the tokens describe. Constructor: ``(dim, schema, *, …)``.
+
+    Queries are independent of each other: decoding all points at once equals decoding them in chunks.
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        latent: Latent,
+        y: Float[Tensor, "#b m d"],
+        cond: Float[Tensor, "b h"] | None = None,
+        near: Float[Tensor, "b m c"] | None = None,
+    ) -> Float[Tensor, "b m o"]:
+        """Field at points y (unit coordinates); ``near`` holds the input function's values around each query, if used."""

@@ -1,0 +1,1 @@
+"""Vector fields on tokens and the energies that drive them."""

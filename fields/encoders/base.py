@@ -1,0 +1,24 @@
+"""What every encoder is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.sample import Latent
+
+
+class Encoder(nn.Module, ABC):
+    """Turns an input function into tokens. Constructor: ``(dim, schema, *, …)``."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        cond: Float[Tensor, "b h"] | None = None,
+    ) -> Latent:
+        """Values u at points x (unit coordinates, normalised values) -> tokens and their positions."""

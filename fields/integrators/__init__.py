@@ -1,0 +1,1 @@
+"""Time-stepping methods, and what each of them keeps exactly."""

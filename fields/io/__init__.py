@@ -1,0 +1,1 @@
+"""Every file layout, opened into the same lazy dataset."""
