@@ -24,8 +24,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    With ``cond`` the second norm is shifted and scaled by a linear map of it, zero at start-up (adaptive LayerNorm,
-    Peebles & Xie 2023).
+    Without ``source`` it is self-attention, and the keys share the norm of the queries.
     """
 
     def __init__(self, dim: int, attention: Attention, *, dim_source: int | None = None, ratio: float = 2.0):
@@ -35,16 +34,12 @@ class Block(nn.Module):
         self.attention = attention
         self.norm_mlp = nn.LayerNorm(dim)
         self.mlp = MLP(dim, ratio=ratio)
-        self.modulate = nn.Linear(dim, 2 * dim)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
 
     def forward(
         self,
         z: Float[Tensor, "b m h"],
         source: Float[Tensor, "b k c"] | None = None,
         *,
-        cond: Float[Tensor, "b h"] | None = None,
         x_q: Float[Tensor, "#b m d"] | None = None,
         x_k: Float[Tensor, "#b k d"] | None = None,
         periodic: Bool[Tensor, "d"] | None = None,
@@ -54,8 +49,4 @@ class Block(nn.Module):
         query = self.norm(z)
         keys = query if source is None or self.norm_source is None else self.norm_source(source)
         z = z + self.attention(query, keys, x_q=x_q, x_k=x_q if x_k is None else x_k, periodic=periodic, mask=mask)
-        inner = self.norm_mlp(z)
-        if cond is not None:
-            shift, scale = self.modulate(cond)[:, None].chunk(2, dim=-1)
-            inner = inner * (1 + scale) + shift
-        return z + self.mlp(inner)
+        return z + self.mlp(self.norm_mlp(z))

@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fields.sample import Schema
+
 
 class Fourier(nn.Module):
     r"""Multi-band Fourier features of a position, periodic where the axis is.
@@ -34,7 +36,28 @@ class Fourier(nn.Module):
         return rearrange(torch.stack([angle.sin(), angle.cos()]), "two b n d f -> b n (two d f)")
 
 
-def grid_points(counts: tuple[int, ...], periodic: Bool[Tensor, "d"] | tuple[bool, ...]) -> Float[Tensor, "k d"]:
+def grid_points(counts: tuple[int, ...]) -> Float[Tensor, "k d"]:
     """Centres of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
     axes = [(torch.arange(n) + 0.5) / n - 0.5 for n in counts]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
+
+
+class Position(nn.Module):
+    """Learned feature of an absolute position; blind along axes on which the problem is homogeneous.
+
+    Shape: x (b n d), unit coordinates -> (b n h).
+    """
+
+    def __init__(self, dim: int, schema: Schema, *, bands: int = 8):
+        super().__init__()
+        self.axes = [a for a, same in enumerate(schema.homogeneous) if not same]
+        self.constant = nn.Parameter(0.02 * torch.randn(dim))
+        self.fourier = Fourier(tuple(schema.periodic[a] for a in self.axes), bands=bands) if self.axes else None
+        self.mix = nn.Linear(self.fourier.dim, dim) if self.fourier is not None else None
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h"]:
+        """Features of positions in unit coordinates."""
+        constant = self.constant.expand(x.shape[0], x.shape[1], -1)
+        if self.fourier is None or self.mix is None:
+            return constant
+        return constant + self.mix(self.fourier(x[..., self.axes]))
