@@ -67,3 +67,8 @@ def to_grid(
             f"which {int(mask.sum(dim=1).min())} are real. Evaluate it on the grid's own points."
         )
     return values.unflatten(2, grid)
+
+
+def radius(axes: list[Float[Tensor, "_"]]) -> Float[Tensor, "m"]:
+    """√(Σ kᵢ²) at every point of the grid spanned by the axes, flattened, the first axis slowest."""
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt().flatten()

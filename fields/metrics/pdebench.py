@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from .base import MeanOverSamples, mean_over_points, to_grid
+from .base import MeanOverSamples, mean_over_points, radius, to_grid
 
 BANDS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
 
@@ -75,7 +75,7 @@ class BoundaryRMSE(MeanOverSamples):
         """√(mean over the faces of e²)."""
         squared = to_grid(v_hat - v, mask, self.grid) ** 2
         faces = [squared.select(axis + 2, end) for axis in range(len(self.grid)) for end in (0, -1)]
-        total = sum(reduce(face, "b s ... o -> b s o", "sum") for face in faces)
+        total = torch.stack([reduce(face, "b s ... o -> b s o", "sum") for face in faces]).sum(dim=0)
         points = sum(2 * prod(self.grid) // length for length in self.grid)
         if len(self.grid) == 3:
             total = reduce(total, "b s o -> b s 1", "sum").expand_as(total)
@@ -108,10 +108,10 @@ class FourierRMSE(MeanOverSamples):
         if len(self.grid) == 1:
             return (torch.fft.rfft(error, dim=2).abs() ** 2).movedim(2, 1)
         power = torch.fft.fftn(error, dim=tuple(range(2, error.ndim - 1))).abs() ** 2
-        halves = [torch.arange(n // 2, device=v.device) for n in self.grid]
+        halves = [torch.arange(n // 2, dtype=torch.float64, device=v.device) for n in self.grid]
         for axis, half in enumerate(halves):
-            power = power.index_select(axis + 2, half)
-        shell = sum(k**2 for k in torch.meshgrid(*halves, indexing="ij")).double().sqrt().long().flatten()
+            power = power.narrow(axis + 2, 0, len(half))
+        shell = radius(halves).long()
         power = power.flatten(2, -2)[:, :, shell < self.bins]
         shells = power.new_zeros(*power.shape[:2], self.bins, power.shape[-1])
         return shells.index_add(2, shell[shell < self.bins], power).movedim(2, 1)

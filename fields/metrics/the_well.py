@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import MeanOverSamples, mean_over_points, to_grid
+from .base import MeanOverSamples, mean_over_points, radius, to_grid
 
 EPS = 1e-7
 
@@ -69,9 +69,8 @@ class SpectralError(MeanOverSamples):
     def _energy(self, field: Float[Tensor, "b s *grid o"]) -> Float[Tensor, "b 3 s o"]:
         power = torch.fft.fftn(field, dim=tuple(range(2, field.ndim - 1))).abs() ** 2 / prod(self.grid) ** 2
         axes = [2 * pi * torch.fft.fftfreq(n, dtype=torch.float64, device=field.device) for n in self.grid]
-        wavenumber = sum(k**2 for k in torch.meshgrid(*axes, indexing="ij")).sqrt().flatten()
         last = log10(pi * sqrt(len(self.grid)) + 1e-6)
         edges = torch.logspace(log10(2 * pi / max(self.grid)), last, 4, dtype=torch.float64, device=field.device)
-        bins = torch.bucketize(wavenumber, edges[1:3], right=True)
+        bins = torch.bucketize(radius(axes), edges[1:3], right=True)
         total = power.new_zeros(*power.shape[:2], 3, power.shape[-1])
         return total.index_add(2, bins, power.flatten(2, -2)).movedim(2, 1)
