@@ -24,6 +24,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from fields.io.own import OwnLayout
+
 
 class Problem(ABC):
     """A PDE with a recipe for its data. Constructors take keyword-only constants of the PDE and store them by name.
@@ -94,7 +96,7 @@ def write(
     """
     part = path.with_name(path.name + ".part")
     attrs = {
-        "layout": "fields",
+        "layout": OwnLayout.layout,
         "problem": problem.name,
         "protocol": json.dumps(problem.protocol(samples=samples, resolution=resolution, seed=seed)),
         "symmetries": json.dumps(list(problem.symmetries)),
