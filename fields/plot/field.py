@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.tri import Triangulation
 
-LONG_EDGE = 3.0  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
+LONG_EDGE = 4.0  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
 SLAB = 0.1  # share of scattered 3-D points that make up the picture of a middle plane
 
 
@@ -89,23 +89,23 @@ def axes_of(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndar
 def triangles(points: Float[np.ndarray, "m 2"]) -> Triangulation:
     """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
 
-    The usual spacing at a point is the median length of its edges, so that meshes refined somewhere keep both parts;
+    The usual spacing at a point is the lower third of the lengths of its edges, so that meshes refined somewhere keep both parts;
     of a triangle's corners the middle one counts, since the hub of a fan across a hole has mostly long edges itself.
     """
     mesh = Triangulation(points[:, 0], points[:, 1])
     corners = points[mesh.triangles]
     lengths = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1)
     ends = np.linalg.norm(points[mesh.edges[:, 0]] - points[mesh.edges[:, 1]], axis=-1)
-    spacing = _median_by_point(np.concatenate([mesh.edges[:, 0], mesh.edges[:, 1]]), np.tile(ends, 2), len(points))
+    spacing = _usual_spacing(np.concatenate([mesh.edges[:, 0], mesh.edges[:, 1]]), np.tile(ends, 2), len(points))
     mesh.set_mask(lengths.max(axis=1) > LONG_EDGE * np.median(spacing[mesh.triangles], axis=1))
     return mesh
 
 
-def _median_by_point(owner: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
+def _usual_spacing(owner: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
     order = np.lexsort((lengths, owner))
     degree = np.bincount(owner, minlength=count)
     start = np.cumsum(degree) - degree
-    return lengths[order][np.minimum(start + degree // 2, len(lengths) - 1)]
+    return lengths[order][np.minimum(start + degree // 3, len(lengths) - 1)]
 
 
 def plane(
