@@ -41,6 +41,7 @@ class Schema:
         inputs, outputs, params: variable names, in channel order.
         units: unit of each coordinate, variable and parameter that has one.
         periodic: per axis, whether the domain closes on itself.
+        homogeneous: per axis, whether the operator commutes with translations along it; models then see no absolute position there.
         bounds: per axis, (low, high) of the domain; the period of a periodic axis is high − low.
         grid: points per axis of the training grid, None for scattered points.
         dt: time between frames of evolution problems, None for static maps.
@@ -53,13 +54,14 @@ class Schema:
     params: tuple[str, ...] = ()
     units: dict[str, str] = field(default_factory=dict)
     periodic: tuple[bool, ...] = ()
+    homogeneous: tuple[bool, ...] = ()
     bounds: tuple[tuple[float, float], ...] = ()
     grid: tuple[int, ...] | None = None
     dt: float | None = None
     history: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("periodic", "bounds"):
+        for name in ("periodic", "homogeneous", "bounds"):
             if len(getattr(self, name)) != self.dim:
                 raise ValueError(
                     f"Schema has {self.dim} coordinates {self.coords} but {len(getattr(self, name))} entries in "
@@ -89,7 +91,7 @@ class Schema:
     def from_dict(cls, values: dict[str, Any]) -> Schema:
         """Inverse of :meth:`to_dict`; lists read from JSON become tuples again."""
         values = dict(values)
-        for name in ("coords", "inputs", "outputs", "params", "periodic"):
+        for name in ("coords", "inputs", "outputs", "params", "periodic", "homogeneous"):
             values[name] = tuple(values[name])
         values["bounds"] = tuple((float(low), float(high)) for low, high in values["bounds"])
         values["grid"] = None if values["grid"] is None else tuple(values["grid"])

@@ -1,0 +1,74 @@
+"""A query point asks the tokens."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fields.decoders.base import Decoder
+from fields.nn.attention import Attention
+from fields.nn.blocks import MLP, Block
+from fields.nn.embeddings import Position
+from fields.sample import Latent, Schema
+
+
+class CrossAttention(Decoder):
+    r"""The field at y is a learned partition of unity over the tokens, times local trigonometric expansions.
+
+        f(y) = W( Σᵢ αᵢ(y) R(xᵢ − y) vᵢ ),    αᵢ ≥ 0,  Σᵢ αᵢ = 1
+
+    αᵢ is a softmax of content and a Gaussian in y − xᵢ (per head); R rotates values by relative position, so that each token
+    carries a local Fourier series and not one value; W is a residual MLP. Every query is answered by itself.
+
+    Args:
+        dim: token width h.
+        schema: names and geometry of the problem.
+        near: features of the local path per input channel, 0 without one.
+        depth: number of cross-attention blocks.
+        heads: attention heads.
+        lengths: Gaussian lengths of the first and last head, in unit coordinates.
+        max_frequency: largest rotation frequency, in turns per domain.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        schema: Schema,
+        *,
+        near: int = 0,
+        depth: int = 1,
+        heads: int = 4,
+        ratio: float = 2.0,
+        lengths: tuple[float, float] = (0.04, 0.25),
+        max_frequency: float = 8.0,
+    ):
+        super().__init__()
+        self.position = Position(dim, schema)
+        self.near = nn.Linear(near * schema.in_channels, dim) if near else None
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
+                dim_source=dim,
+                ratio=ratio,
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = MLP(dim, out=schema.out_channels, ratio=1.0)
+
+    def forward(
+        self,
+        latent: Latent,
+        y: Float[Tensor, "#b m d"],
+        cond: Float[Tensor, "b h"] | None = None,
+        near: Float[Tensor, "b m c"] | None = None,
+    ) -> Float[Tensor, "b m o"]:
+        """Field at points y."""
+        q = self.position(y).expand(latent.z.shape[0], -1, -1)
+        if self.near is not None:
+            q = q + self.near(near)
+        for block in self.blocks:
+            q = block(q, latent.z, x_q=y, x_k=latent.pos, periodic=latent.periodic)
+        return self.head(self.norm(q))

@@ -1,0 +1,101 @@
+"""Regular grids become tokens by local moments."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.encoders.base import Encoder
+from fields.nn.blocks import MLP
+from fields.nn.embeddings import Position, grid_points
+from fields.sample import Latent, Schema
+
+
+class Patches(Encoder):
+    r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
+
+        M_p(a) = Σⱼ w(rⱼ) T_p(rⱼ) uⱼ / Σⱼ w(rⱼ),    rⱼ = (xⱼ − a)/Δ,    w(r) = cos²(πr/2) for |r| < 1,    T_p(r) = cos(p arccos r)
+
+    Anchors a lie at spacing Δ and each window covers two cells, so the windows sum to one. Moments are means over the points in
+    the window: the number of tokens and the meaning of each moment do not depend on the resolution, and no size has to divide
+    any other. Nothing is padded: at the ends of an axis that is not periodic the window is cut off and renormalised.
+
+    Args:
+        dim: token width h.
+        schema: names and geometry of the problem.
+        tokens: anchors per axis.
+        moments: moments per axis; 2 n / tokens of them hold all that n training points say.
+    """
+
+    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...], moments: int = 4):
+        super().__init__()
+        if len(tokens) != schema.dim:
+            raise ValueError(f"Patches got tokens {tokens} for {schema.dim} coordinates {schema.coords}. Give one count per axis.")
+        self.tokens, self.moments = tokens, moments
+        self.register_buffer("anchors", grid_points(tokens), persistent=False)
+        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
+        self.wrap = schema.periodic
+        features = schema.in_channels * moments**schema.dim
+        self.position = Position(dim, schema)
+        self.lift = nn.Linear(features, dim)
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), MLP(dim))
+
+    def forward(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        cond: Float[Tensor, "b h"] | None = None,
+    ) -> Latent:
+        """Values on a regular grid, flattened with the last axis fastest -> one token per anchor."""
+        z = self._moments(x, u)
+        z = self.lift(z) + self.position(self.anchors[None].to(x.dtype))
+        z = z if cond is None else z + cond[:, None]
+        return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def _moments(self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]) -> Float[Tensor, "b k f"]:
+        axes, order = grid_axes(x)
+        z = u.to(x.dtype).reshape(u.shape[0], *(len(axes[a]) for a in order), u.shape[-1])
+        for a in order:  # each product takes one axis from the front and leaves (tokens, moments) at the back
+            z = torch.tensordot(z, self._weights(axes[a], self.tokens[a], self.wrap[a]), dims=([1], [2]))
+        place = [order.index(a) for a in range(len(axes))]
+        z = z.permute(0, *(2 + 2 * i for i in place), 1, *(3 + 2 * i for i in place))
+        return z.reshape(len(u), math.prod(self.tokens), -1)
+
+    def _weights(self, points: Tensor, count: int, wrap: bool) -> Float[Tensor, "k p n"]:
+        """Window times Chebyshev polynomial at every point of one axis, divided by the sum of the window."""
+        anchors = (torch.arange(count, device=points.device, dtype=points.dtype) + 0.5) / count - 0.5
+        offset = points - anchors[:, None]
+        offset = offset - offset.round() if wrap else offset
+        r = (offset * count).clamp(-1, 1)
+        window = torch.cos(math.pi / 2 * r).square()
+        order = torch.arange(self.moments, device=points.device, dtype=points.dtype)
+        chebyshev = torch.cos(order[:, None] * torch.arccos(r)[:, None, :])
+        return window[:, None] * chebyshev / window.sum(-1).clamp_min(1e-12)[:, None, None]
+
+
+def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], list[int]]:
+    """Coordinates along each axis of a regular grid given as points, and the axes in the order slowest to fastest.
+
+    Raises ValueError if the points of the batch are not one product of axes.
+    """
+    first = x[0]
+    moves = [int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])]  # index of the first change
+    order = sorted(range(x.shape[-1]), key=lambda a: -moves[a])
+    axes, faster = [first[:1, a] for a in range(x.shape[-1])], 1
+    for a in reversed(order):
+        size = len(torch.unique(first[:, a]))
+        axes[a] = first[: size * faster : faster, a]
+        faster *= size
+    mesh = torch.stack(torch.meshgrid(*(axes[a] for a in order), indexing="ij"), dim=-1).reshape(-1, x.shape[-1])
+    if len(x) != 1 or mesh.shape != first.shape or not torch.equal(mesh, first[:, order]):
+        raise ValueError(
+            f"`Patches` needs one regular grid for all samples, got {x.shape[1]} points that are not the product of their axes. "
+            "Use the `Points` encoder for scattered points."
+        )
+    return axes, order

@@ -1,0 +1,81 @@
+"""The conditional neural field: normalise, encode, process, decode, denormalise."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.decoders.base import Decoder
+from fields.encoders.base import Encoder
+from fields.nn.local import LocalMoments
+from fields.normalizer import Normalizer
+from fields.processors.base import Processor
+from fields.sample import Latent, Sample, Schema
+
+
+class FieldOperator(nn.Module):
+    r"""An operator between functions, learned as a conditional neural field.
+
+        z = process(encode(x, u)),    v(y) = decode(z, y | u near y)
+
+    Physical units outside, normalised units inside; no other class crosses that border.
+
+    Args:
+        schema: names, units and geometry of the problem.
+        normalizer: statistics of the training split.
+        encoder, processor, decoder: the three parts.
+        local: the local path from input to output, if the decoder uses one.
+        dim: token width; needed to embed parameters of the PDE.
+    """
+
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        encoder: Encoder,
+        processor: Processor,
+        decoder: Decoder,
+        local: LocalMoments | None = None,
+        dim: int,
+    ):
+        super().__init__()
+        self.schema = schema
+        self.normalizer = normalizer
+        self.encoder, self.processor, self.decoder, self.local = encoder, processor, decoder, local
+        self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
+
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """Predictions at the batch's queries and times, in physical units."""
+        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        return self.decode(latent, batch.x, batch.u, batch.x_mask, batch.y, cond)[:, None]
+
+    def encode(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        params: Float[Tensor, "b p"],
+    ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
+        """Input function in physical units -> processed tokens and the embedding of the PDE's constants."""
+        cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
+        latent = self.encoder(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, cond)
+        return self.processor(latent, cond), cond
+
+    def decode(
+        self,
+        latent: Latent,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        y: Float[Tensor, "#b m d"],
+        cond: Float[Tensor, "b h"] | None = None,
+    ) -> Float[Tensor, "b m o"]:
+        """Tokens -> field at physical points y, in physical units; the input is needed for the local path."""
+        y, near = self.normalizer.points(y), None
+        if self.local is not None:
+            with torch.autocast(y.device.type, enabled=False):
+                near = self.local(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, y, latent.periodic)
+        v = self.decoder(latent, y, cond, near)
+        return self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v)

@@ -1,0 +1,52 @@
+"""Residual blocks made of attention and MLPs."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.nn.attention import Attention
+
+
+class MLP(nn.Module):
+    """Linear, GELU, Linear."""
+
+    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0):
+        super().__init__()
+        inner = int(dim * ratio)
+        self.layers = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, out or dim))
+
+    def forward(self, z: Float[Tensor, "... h"]) -> Float[Tensor, "... o"]:
+        """Applied to every token alike."""
+        return self.layers(z)
+
+
+class Block(nn.Module):
+    """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
+
+    Without ``source`` it is self-attention, and the keys share the norm of the queries.
+    """
+
+    def __init__(self, dim: int, attention: Attention, *, dim_source: int | None = None, ratio: float = 2.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.norm_source = nn.LayerNorm(dim_source) if dim_source else None
+        self.attention = attention
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, ratio=ratio)
+
+    def forward(
+        self,
+        z: Float[Tensor, "b m h"],
+        source: Float[Tensor, "b k c"] | None = None,
+        *,
+        x_q: Float[Tensor, "#b m d"] | None = None,
+        x_k: Float[Tensor, "#b k d"] | None = None,
+        periodic: Bool[Tensor, "d"] | None = None,
+        mask: Bool[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b m h"]:
+        """Self-attention without ``source``, cross-attention with it."""
+        query = self.norm(z)
+        keys = query if source is None or self.norm_source is None else self.norm_source(source)
+        z = z + self.attention(query, keys, x_q=x_q, x_k=x_q if x_k is None else x_k, periodic=periodic, mask=mask)
+        return z + self.mlp(self.norm_mlp(z))

@@ -1,0 +1,63 @@
+"""Positions as features."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.sample import Schema
+
+
+class Fourier(nn.Module):
+    r"""Multi-band Fourier features of a position, periodic where the axis is.
+
+        x ↦ ( sin 2πf x_a, cos 2πf x_a )   for every axis a and band f
+
+    On a periodic axis f = 1, 2, …, bands (whole turns); on others f = 2^j/4 up to ``bands/2``, half-octaves in between, so that
+    the lowest band does not close on itself within the domain.
+
+    Shape: x (b n d) -> (b n 2·d·bands).
+    """
+
+    def __init__(self, periodic: tuple[bool, ...], *, bands: int = 8):
+        super().__init__()
+        whole = torch.arange(1, bands + 1).float()
+        octaves = 0.25 * torch.pow(2.0, torch.linspace(0, math.log2(2 * bands), bands))
+        self.register_buffer("f", torch.stack([whole if p else octaves for p in periodic]), persistent=False)
+        self.dim = 2 * len(periodic) * bands
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
+        """Features of positions in unit coordinates."""
+        angle = 2 * math.pi * x[..., None] * self.f.to(x.dtype)
+        return rearrange(torch.stack([angle.sin(), angle.cos()]), "two b n d f -> b n (two d f)")
+
+
+def grid_points(counts: tuple[int, ...]) -> Float[Tensor, "k d"]:
+    """Centres of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
+    axes = [(torch.arange(n) + 0.5) / n - 0.5 for n in counts]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
+
+
+class Position(nn.Module):
+    """Learned feature of an absolute position; blind along axes on which the problem is homogeneous.
+
+    Shape: x (b n d), unit coordinates -> (b n h).
+    """
+
+    def __init__(self, dim: int, schema: Schema, *, bands: int = 8):
+        super().__init__()
+        self.axes = [a for a, same in enumerate(schema.homogeneous) if not same]
+        self.constant = nn.Parameter(0.02 * torch.randn(dim))
+        self.fourier = Fourier(tuple(schema.periodic[a] for a in self.axes), bands=bands) if self.axes else None
+        self.mix = nn.Linear(self.fourier.dim, dim) if self.fourier is not None else None
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h"]:
+        """Features of positions in unit coordinates."""
+        constant = self.constant.expand(x.shape[0], x.shape[1], -1)
+        if self.fourier is None or self.mix is None:
+            return constant
+        return constant + self.mix(self.fourier(x[..., self.axes]))

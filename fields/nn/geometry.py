@@ -1,0 +1,98 @@
+"""Where tokens are: distances and rotations that respect periodic axes.
+
+Unit coordinates: each axis is mapped to [−1/2, 1/2] by the domain's bounds, so a periodic axis has period 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def embed(x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Float[Tensor, "b n e"]:
+    """Euclidean coordinates in which periodic axes are closed: e = 2 d columns, two per axis.
+
+        periodic:  x -> (sin 2πx, cos 2πx) / 2π        else:  x -> (x, 0)
+
+    Distances between neighbours are kept to third order; on a periodic axis they are chords of a circle of length 1.
+    """
+    angle = 2 * math.pi * x
+    first = torch.where(periodic, angle.sin() / (2 * math.pi), x)
+    second = torch.where(periodic, angle.cos() / (2 * math.pi), torch.zeros_like(x))
+    return torch.cat([first, second], dim=-1)
+
+
+class Locality(nn.Module):
+    r"""The geometric term of an attention score, one learned length ℓ per head.
+
+        s_g(x, xᵢ) = −‖x − xᵢ‖² / (2 ℓ²)  +  terms that are constant over i
+
+    With zero content score the attention weights are normalised Gaussians: a partition of unity around the keys. The term
+    is bilinear in appended columns, q ↦ [x, 1] and k ↦ [xᵢ/ℓ², −‖xᵢ‖²/(2ℓ²)]; the query's own norm cancels in the softmax.
+
+    Args:
+        heads: number of heads.
+        lengths: ℓ of the first and the last head at start-up, in unit coordinates; the others lie between, geometrically.
+    """
+
+    def __init__(self, *, heads: int, lengths: tuple[float, float]):
+        super().__init__()
+        low, high = math.log(lengths[0]), math.log(lengths[1])
+        self.log_length = nn.Parameter(torch.linspace(low, high, heads))
+
+    def forward(
+        self, x_q: Float[Tensor, "b m d"], x_k: Float[Tensor, "b k d"], periodic: Bool[Tensor, "d"]
+    ) -> tuple[Float[Tensor, "b 1 m e"], Float[Tensor, "b heads k e"]]:
+        """Columns to append to queries and keys; their product is the geometric score."""
+        q, k = embed(x_q, periodic), embed(x_k, periodic)
+        precision = torch.exp(-2 * self.log_length)
+        scaled = einsum(k, precision, "b k e, heads -> b heads k e")
+        offset = einsum(k.square().sum(-1), -0.5 * precision, "b k, heads -> b heads k")
+        q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
+        return q[:, None], torch.cat([scaled, offset[..., None]], dim=-1)
+
+
+class Rotary(nn.Module):
+    r"""Rotates pairs of channels by angles 2π ω·x, so that scores and values depend on relative positions only.
+
+        R(x) acts on channel pair j as the rotation by 2π f_j x_{a(j)},      ⟨R(x) q, R(x') k⟩ = ⟨q, R(x' − x) k⟩
+
+    Pair j turns with axis a(j) = j mod d. On periodic axes the frequencies f_j are whole numbers, hence R is exactly periodic.
+
+    Reference: Su et al. 2021 (RoPE); Miyato et al. 2023 (GTA) for rotating values too.
+
+    Args:
+        width: channels per head; the last width mod 2d channels are left alone.
+        max_frequency: the largest f, in turns per domain; f runs geometrically from max_frequency / 16 (and 0).
+    """
+
+    def __init__(self, width: int, *, max_frequency: float):
+        super().__init__()
+        self.width, self.max_frequency = width, max_frequency
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]
+    ) -> tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]]:
+        """Cosines and sines of the angles, e = width / 2 pairs."""
+        d, pairs = x.shape[-1], self.width // 2
+        per_axis = pairs // d
+        f = torch.linspace(0, 1, per_axis, device=x.device, dtype=x.dtype)
+        f = self.max_frequency * (f + f.square()) / 2  # denser at low frequencies, from 0 to the maximum
+        turns = torch.where(periodic[:, None], f.round(), f)
+        angle = rearrange(2 * math.pi * x[..., None] * turns, "b n d pair -> b 1 n (pair d)")
+        angle = torch.nn.functional.pad(angle, (0, pairs - d * per_axis))
+        return angle.cos(), angle.sin()
+
+
+def rotate(
+    values: Float[Tensor, "b heads n w"], turn: tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]], *, back: bool = False
+) -> Float[Tensor, "b heads n w"]:
+    """R(x) values, or R(x)ᵀ values with ``back``."""
+    cos, sin = turn[0].to(values.dtype), turn[1].to(values.dtype)
+    sin = -sin if back else sin
+    first, second = values.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
