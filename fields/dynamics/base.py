@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.nn.distance import squared_distance
+from fields.nn.geometry import embed
 from fields.sample import Latent
 
 
@@ -19,15 +19,15 @@ class Context(NamedTuple):
     pos: Float[Tensor, "#b k d"] | None = None
     periodic: Bool[Tensor, "d"] | None = None
     cond: Float[Tensor, "b h"] | None = None
-    distance2: Float[Tensor, "#b k k"] | None = None  # squared distances between tokens, in units of their mean spacing
+    distance2: Float[Tensor, "#b k k"] | None = None  # squared distances between tokens
     origin: Float[Tensor, "b k h"] | None = None  # the tokens as they came from the encoder
 
     @classmethod
     def of(cls, latent: Latent, cond: Float[Tensor, "b h"] | None = None) -> Context:
         """The context of a flow that starts at ``latent``; distances are computed here, once."""
         pos = latent.pos.to(latent.z.dtype)
-        tokens, axes = pos.shape[-2:]
-        distance2 = squared_distance(pos, pos, latent.periodic) * tokens ** (2 / axes) if axes else None
+        places = embed(pos, latent.periodic)
+        distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)
         return cls(pos, latent.periodic, cond, distance2, latent.z)
 
     def shift(self, features: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:

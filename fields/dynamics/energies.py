@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy
+from fields.nn.geometry import Rotary, rotate
 
-SPACINGS = (1.0, 4.0)  # initial attention lengths of the heads, in token spacings
 
 
 def log_cosh(u: Tensor) -> Tensor:
@@ -41,21 +41,31 @@ class BoundedFeatures(nn.Module):
 class AttentionEnergy(Energy):
     r"""Tokens that attend to each other attract, and each is drawn to learned patterns.
 
-        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − |xₙ − xₘ|²/2ℓₕ²) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
+        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
         ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b)),    A = softmax of the exponent over m
 
-    with Q = Wq g, K = Wk g, g = γ q / √(1 + |q|²/c) and β = 1/√d. One pass gives V and ∇V. Both sums are bounded because g
+    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c) and β = 1/√d. One pass gives V and ∇V. Both sums are bounded because g
     is, and k > 0, so V has a lower bound whatever the weights: an orbit of constant energy cannot escape.
 
     Args:
         dim: channels c of q.
         heads: number of attention terms.
         patterns: number of patterns ξ_μ.
+        lengths: ℓ of the first and last head at the start, in unit coordinates.
+        max_frequency: largest rotation frequency, in turns per domain.
 
     Shape: q (b k c) -> V (b), ∇V (b k c).
     """
 
-    def __init__(self, dim: int, *, heads: int = 4, patterns: int | None = None):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int = 4,
+        patterns: int | None = None,
+        lengths: tuple[float, float] = (0.1, 1.0),
+        max_frequency: float = 8.0,
+    ):
         super().__init__()
         if dim % heads:
             raise ValueError(f"AttentionEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}.")
@@ -69,7 +79,8 @@ class AttentionEnergy(Energy):
         self.weight = nn.Parameter(torch.full((patterns,), 0.5 * dim / patterns))
         self.amplitude = nn.Parameter(torch.ones(heads))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, SPACINGS), heads))
+        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -87,7 +98,10 @@ class AttentionEnergy(Energy):
 
     def _attention(self, g: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         query, key = (rearrange(F.linear(g, w), "b k (h e) -> b h k e", h=self.heads) for w in (self.query, self.key))
-        beta = query.shape[-1] ** -0.5
+        beta, turn = query.shape[-1] ** -0.5, None
+        if context.pos is not None:
+            turn = self.rotary(context.pos, context.periodic)
+            query, key = rotate(query, turn), rotate(key, turn)
         score = (beta * query) @ key.mT
         if context.distance2 is not None:
             score = score - context.distance2[:, None] * (0.5 * (-2 * self.log_length).exp())[:, None, None]
@@ -95,9 +109,11 @@ class AttentionEnergy(Energy):
         attention = (score - total).exp()
         value = -(total.sum((-2, -1)) @ self.amplitude) / beta
         amplitude = self.amplitude[:, None, None]
-        pulled = (-(amplitude * (attention @ key)), -(amplitude * (attention.mT @ query)))
-        pulled = [rearrange(x, "b h k e -> b k (h e)") for x in pulled]
-        return value, pulled[0] @ self.query + pulled[1] @ self.key
+        pulled = [-amplitude * (attention @ key), -amplitude * (attention.mT @ query)]
+        if turn is not None:
+            pulled = [rotate(x, turn, back=True) for x in pulled]
+        to_query, to_key = (rearrange(x, "b h k e -> b k (h e)") for x in pulled)
+        return value, to_query @ self.query + to_key @ self.key
 
 
 class MLPEnergy(Energy):

@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Law, VectorField
+from fields.nn.geometry import Rotary, rotate
 from fields.nn.incidence import merge_heads, split_heads
 
-SPACINGS = (1.0, 4.0)  # initial attention lengths of the heads, in token spacings
+LENGTHS = (0.05, 1.0)  # initial attention lengths of the heads, in unit coordinates
+MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
 RATES = (-2.0, 2.0)  # initial logits of the heads' diffusivities: some heads keep detail, others smooth
 
 
@@ -35,8 +37,9 @@ class LinearDiffusion(Diffusion):
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim, bias=False)
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, SPACINGS), heads))
+        self.log_length = nn.Parameter(torch.linspace(*map(math.log, LENGTHS), heads))
         self.rate = nn.Parameter(torch.linspace(*RATES, heads))
+        self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
         nn.init.orthogonal_(self.query.weight)
 
     @abstractmethod
@@ -52,6 +55,11 @@ class LinearDiffusion(Diffusion):
         w, x = self.weights(z, context), split_heads(z, self.heads)
         return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
 
+    def _turn(self, features: Tensor, context: Context) -> Tensor:
+        """Heads, rotated by position."""
+        x = split_heads(features, self.heads)
+        return x if context.pos is None else rotate(x, self.rotary(context.pos, context.periodic))
+
     def _geometry(self, context: Context) -> Float[Tensor, "#b heads k k"] | float:
         if context.distance2 is None:
             return 0.0
@@ -61,7 +69,7 @@ class LinearDiffusion(Diffusion):
 class RandomWalk(LinearDiffusion):
     r"""GRAND: each token moves towards its attention-weighted mean.
 
-        dz/dt = κ (A − 1) z,   A = softmax(QKᵀ/√d − |xᵢ − xⱼ|²/2ℓ²)
+        dz/dt = κ (A − 1) z,   A = softmax(QKᵀ/√d − ‖xᵢ − xⱼ‖²/2ℓ²)
 
     A is row-stochastic, so values stay within the range they start in. The mean may move.
 
@@ -76,7 +84,7 @@ class RandomWalk(LinearDiffusion):
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """A."""
         features = context.shift(self.norm(z))
-        query, key = (split_heads(layer(features), self.heads) for layer in (self.query, self.key))
+        query, key = (self._turn(layer(features), context) for layer in (self.query, self.key))
         score = (query.shape[-1] ** -0.5 * query) @ key.mT + self._geometry(context)
         return score.softmax(-1).to(z.dtype)
 
@@ -84,7 +92,7 @@ class RandomWalk(LinearDiffusion):
 class SymmetricGrand(LinearDiffusion):
     r"""GRAND with tied queries and keys: diffusion that also conserves the mean and shrinks the norm.
 
-        dz/dt = −κ (diag(r) − W) z / max r,   W = exp(s + f + fᵀ),   s = q·qᵀ/√d − |xᵢ − xⱼ|²/2ℓ²
+        dz/dt = −κ (diag(r) − W) z / max r,   W = exp(s + f + fᵀ),   s = q·qᵀ/√d − ‖xᵢ − xⱼ‖²/2ℓ²
 
     f comes from symmetric Sinkhorn iterations f ← (f − log Σⱼ exp(sᵢⱼ + fⱼ)) / 2. Since r = W1 is the actual row sum,
     1ᵀ(diag(r) − W) = 0 however few iterations there were.
@@ -102,7 +110,7 @@ class SymmetricGrand(LinearDiffusion):
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """W / max r."""
-        query = split_heads(self.query(context.shift(self.norm(z))), self.heads).to(z.dtype)
+        query = self._turn(self.query(context.shift(self.norm(z))), context).to(z.dtype)
         score = query.shape[-1] ** -0.5 * query @ query.mT
         score = 0.5 * (score + score.mT) + self._geometry(context)
         f = -0.5 * score.logsumexp(-1)

@@ -11,9 +11,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.nn.distance import squared_distance
+from fields.nn.geometry import Rotary, embed, rotate
 
-HEAD_SPACING, TAIL_SPACINGS = 0.7, (1.5, 5.0)  # initial lengths: a sharp head against tails of several widths
+HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
+TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
+MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
 AXES = 3  # most spatial axes that learned edge positions can follow
 
 
@@ -66,7 +68,7 @@ def coboundary(
 class SoftIncidence(nn.Module):
     r"""Edges that choose their two ends by attention.
 
-        Pₑ = softmaxᵢ(u⁺ₑ·kᵢ/√d − |xₑ − xᵢ|²/2ℓ₊²),   Rₑ = softmaxᵢ(u⁻ₑ·kᵢ/√d − |xₑ − xᵢ|²/2ℓ₋²)
+        Pₑ = softmaxᵢ(u⁺ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₊²),   Rₑ = softmaxᵢ(u⁻ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₋²)
 
     With ``edges=None`` each token owns one edge: uₑ is a function of the token and xₑ its position. Otherwise there are
     ``edges`` latent ones, with learned uₑ and xₑ, at a cost that grows with their number.
@@ -76,7 +78,7 @@ class SoftIncidence(nn.Module):
         heads: number of operators, each for its slice of the channels.
         edges: number m of latent edges, None for one per token.
 
-    Shape: features (b n h), squared distances in spacings (b n n) or None -> matrix (b heads m n).
+    Shape: features (b n h), squared distances (b n n) or None -> matrix (b heads m n).
     """
 
     def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None):
@@ -86,8 +88,9 @@ class SoftIncidence(nn.Module):
         self.heads, self.edges = heads, edges
         self.norm = nn.LayerNorm(dim)
         self.key = nn.Linear(dim, dim, bias=False)
-        tails = torch.linspace(*map(math.log, TAIL_SPACINGS), heads)
-        self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD_SPACING)), tails]))
+        tails = torch.linspace(*map(math.log, TAILS), heads)
+        self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD)), tails]))
+        self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
         if edges is None:
             self.query = nn.Linear(dim, 2 * dim)
             self.weight = nn.Linear(dim, heads)
@@ -113,15 +116,23 @@ class SoftIncidence(nn.Module):
             query = self.query[:, None].to(key.dtype)
             weight = self.weight.expand(len(key), -1, -1)
             distance2 = None if pos is None else self._distance2(pos, periodic)
+        if pos is not None:
+            key = rotate(key, self.rotary(pos, periodic))
+            query = rotate(query, self.rotary(pos if self.edges is None else self._position(pos), periodic))
         score = key.shape[-1] ** -0.5 * query @ key.mT
         if distance2 is not None:
-            precision = 0.5 * (-2 * self.log_length).exp()
+            spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
+            precision = 0.5 * spacings[:, None] * (-2 * self.log_length).exp()
             score = score - precision[:, None, :, None, None] * distance2[:, None]
         head, tail = score.softmax(-1)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 
-    def _distance2(self, pos: Tensor, periodic: Tensor) -> Tensor:
-        tokens, axes = pos.shape[-2:]
+    def _position(self, pos: Float[Tensor, "b n d"]) -> Float[Tensor, "1 m d"]:
+        axes = pos.shape[-1]
         if axes > AXES:
             raise ValueError(f"Learned edges know {AXES} axes, but the tokens have {axes}. Use `edges=None`.")
-        return squared_distance(self.position[None, :, :axes].to(pos.dtype), pos, periodic) * tokens ** (2 / axes)
+        return self.position[None, :, :axes].to(pos.dtype)
+
+    def _distance2(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> Float[Tensor, "b m n"]:
+        edges, tokens = embed(self._position(pos), periodic), embed(pos, periodic)
+        return (edges[:, :, None] - tokens[:, None]).square().sum(-1)

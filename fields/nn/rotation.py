@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fields.nn.blocks import MLP
+
 
 class Rotation(nn.Module):
     r"""x ← R x with R = (1 + τA/2)(1 − τA/2)⁻¹, A = W − Wᵀ: orthogonal for every W and every τ.
@@ -53,7 +55,7 @@ class SphereMLP(nn.Module):
     def __init__(self, dim: int, *, ratio: float = 2.0):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.mlp = mlp(dim, ratio)
+        self.mlp = zero_start(MLP(dim, ratio=ratio))
 
     def forward(
         self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0, shift: Float[Tensor, "b 1 h"] | float = 0.0
@@ -80,7 +82,7 @@ class Reaction(nn.Module):
     def __init__(self, dim: int, *, ratio: float = 4.0):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.mlp = mlp(dim, ratio)
+        self.mlp = zero_start(MLP(dim, ratio=ratio))
         self.source = nn.Parameter(torch.zeros(dim))
 
     def forward(
@@ -94,12 +96,11 @@ class Reaction(nn.Module):
         return x + tau * (self.mlp(self.norm(x) + shift).to(x.dtype) + self.source * origin)
 
 
-def mlp(dim: int, ratio: float) -> nn.Sequential:
-    """h → ratio·h → h with GELU, zero at the start."""
-    layers = nn.Sequential(nn.Linear(dim, int(ratio * dim)), nn.GELU(), nn.Linear(int(ratio * dim), dim))
-    nn.init.zeros_(layers[-1].weight)
-    nn.init.zeros_(layers[-1].bias)
-    return layers
+def zero_start(mlp: MLP) -> MLP:
+    """The MLP with its last layer at zero."""
+    nn.init.zeros_(mlp.layers[-1].weight)
+    nn.init.zeros_(mlp.layers[-1].bias)
+    return mlp
 
 
 def keep_norm(old: Float[Tensor, "b k h"], new: Float[Tensor, "b k h"]) -> Float[Tensor, "b k 1"]:

@@ -10,10 +10,10 @@ from fields.processors.stack import Block, Stack
 
 
 class AttentionODE(Stack):
-    r"""Tokens follow dz/dt = MHA(LN z) + MLP(LN z), weights shared over the steps of a block.
+    r"""Tokens follow dz/dt = B(z) − z with B a transformer block, weights shared over the steps of each flow.
 
-    ``depth=1`` is one ODE, approached with the order of the method as steps grow; ``steps=1, integrator=Euler`` a
-    transformer with parallel attention and MLP. No law.
+    ``depth=1`` is one ODE, approached with the order of the method as steps grow; with ``steps=1``, Euler and h = 1 it is the
+    transformer. No law.
 
     Args:
         dim: token width h.
@@ -34,7 +34,7 @@ class AttentionODE(Stack):
         steps: int = 1,
         integrator: Callable[[], Integrator] = Heun,
         heads: int = 4,
-        ratio: float = 4.0,
+        ratio: float = 2.0,
         time: float = 1.0,
         dt: float = 1.0,
         recompute: bool = False,
