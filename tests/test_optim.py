@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import torch
 from torch import nn
 
@@ -13,7 +15,7 @@ def trained(steps: int, model: nn.Module, optimizer: MuonAdamW) -> float:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def net() -> nn.Module:
@@ -29,7 +31,7 @@ def test_learns_and_resumes_exactly():
     again = net()
     again.load_state_dict(model.state_dict())
     other = MuonAdamW(again.parameters())
-    other.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(deepcopy(optimizer.state_dict()))
     trained(5, model, optimizer)
     trained(5, again, other)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
