@@ -89,8 +89,8 @@ def axes_of(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndar
 def triangles(points: Float[np.ndarray, "m 2"]) -> Triangulation:
     """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
 
-    The usual spacing at a point is the lower third of the lengths of its edges, so that meshes refined somewhere keep both parts;
-    of a triangle's corners the middle one counts, since the hub of a fan across a hole has mostly long edges itself.
+    The usual spacing at a point is the third of its edges' lengths from below, so that meshes refined somewhere keep
+    both parts; of a triangle's corners the middle one counts, since the hub of a fan across a hole is all long edges.
     """
     mesh = Triangulation(points[:, 0], points[:, 1])
     corners = points[mesh.triangles]
