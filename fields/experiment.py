@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import lightning.pytorch as L  # noqa: N812
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
@@ -19,7 +17,6 @@ from fields.datamodule import FieldDataModule
 from fields.metrics import RelativeL2, median_and_worst
 from fields.operator import Operator
 from fields.predict import averaged
-from fields.sample import Sample
 from fields.task import Training
 
 
@@ -107,22 +104,3 @@ def _score(name: str, test: str, parameters: int, errors: Tensor, seconds: float
         median_index=middle,
         worst_index=last,
     )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Plain values as JSON, complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1))
-    os.replace(part, path)
-
-
-def as_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Scores as plain mappings."""
-    return [asdict(one) for one in scores]
-
-
-def first_batch(data: FieldDataModule, test: str, index: int) -> Sample:
-    """One test sample as a batch of one."""
-    from fields.sample import collate
-
-    return collate([cast(Sample, data.tests[test][index])])

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import lightning.pytorch as L  # noqa: N812
+import lightning.pytorch as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer

@@ -35,7 +35,7 @@ class FNO(Operator):
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4):
         super().__init__(schema=schema, normalizer=normalizer)
-        from neuralop.models import FNO as NeuralopFNO  # noqa: N811, PLC0415  imports wandb and takes seconds
+        from neuralop.models import FNO as NeuralopFNO  # noqa: N811  imports wandb and takes seconds
 
         everywhere = all(schema.homogeneous)
         self.net = NeuralopFNO(
