@@ -10,11 +10,12 @@ from fields.decoders.base import Decoder
 from fields.encoders.base import Encoder
 from fields.nn.local import LocalMoments
 from fields.normalizer import Normalizer
+from fields.operator import Operator
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema
 
 
-class FieldOperator(nn.Module):
+class FieldOperator(Operator):
     r"""An operator between functions, learned as a conditional neural field.
 
         z = process(encode(x, u)),    v(y) = decode(z, y | u near y)
@@ -24,9 +25,9 @@ class FieldOperator(nn.Module):
     Args:
         schema: names, units and geometry of the problem.
         normalizer: statistics of the training split.
+        dim: token width h, used here to embed the constants of the PDE.
         encoder, processor, decoder: the three parts.
         local: the local path from input to output, if the decoder uses one.
-        dim: token width; needed to embed parameters of the PDE.
     """
 
     def __init__(
@@ -34,15 +35,14 @@ class FieldOperator(nn.Module):
         *,
         schema: Schema,
         normalizer: Normalizer,
+        dim: int,
         encoder: Encoder,
         processor: Processor,
         decoder: Decoder,
         local: LocalMoments | None = None,
-        dim: int,
     ):
-        super().__init__()
-        self.schema = schema
-        self.normalizer = normalizer
+        super().__init__(schema=schema, normalizer=normalizer)
+        self.dim = dim
         self.encoder, self.processor, self.decoder, self.local = encoder, processor, decoder, local
         self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
 

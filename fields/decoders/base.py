@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from fields.part import Part
 from fields.sample import Latent
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Part, ABC):
     """Evaluates the field that the tokens describe. Constructor: ``(dim, schema, *, …)``.
 
     Queries are independent of each other: decoding all points at once equals decoding them in chunks.

@@ -14,7 +14,6 @@ from fields.dynamics.base import Context, Energy
 from fields.nn.geometry import Rotary, rotate
 
 
-
 def log_cosh(u: Tensor) -> Tensor:
     """log cosh u without overflow."""
     return u.abs() + torch.log1p(torch.exp(-2 * u.abs())) - math.log(2)

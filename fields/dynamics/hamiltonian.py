@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.dynamics.base import Context, Energy, LawfulField, Law, SeparableHamiltonian
+from fields.dynamics.base import Context, Energy, Law, LawfulField, SeparableHamiltonian
 from fields.dynamics.energies import AttentionEnergy
 
 

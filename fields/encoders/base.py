@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from fields.part import Part
 from fields.sample import Latent
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Part, ABC):
     """Turns an input function into tokens. Constructor: ``(dim, schema, *, …)``."""
 
     @abstractmethod

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.nn.geometry import embed
+from fields.part import Part
 
 
-class LocalMoments(nn.Module):
+class LocalMoments(Part):
     r"""Gaussian means and first moments of the input around each query, at several learned lengths ℓ.
 
         M₀(y) = Σⱼ αⱼ uⱼ,   M_a(y) = Σⱼ αⱼ (xⱼ − y)_a/ℓ · uⱼ,    α = softmaxⱼ( −‖y − xⱼ‖²/(2ℓ²) )

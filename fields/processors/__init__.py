@@ -8,3 +8,4 @@ from fields.processors.grand import Grand as Grand
 from fields.processors.graph_hamiltonian import GraphHamiltonian as GraphHamiltonian
 from fields.processors.hamiltonian import Hamiltonian as Hamiltonian
 from fields.processors.metriplectic import Metriplectic as Metriplectic
+from fields.processors.transformer import Transformer as Transformer

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from fields.part import Part
 from fields.sample import Latent
 
 
-class Processor(nn.Module, ABC):
+class Processor(Part, ABC):
     """Evolves tokens. Constructor: ``(dim, *, …)`` with ``dim`` the token width; commutes with permutations of tokens."""
 
     @abstractmethod

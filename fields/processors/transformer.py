@@ -39,7 +39,12 @@ class Transformer(Processor):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(dim, Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency), ratio=ratio) for _ in range(depth)
+            Block(
+                dim,
+                Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
+                ratio=ratio,
+            )
+            for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 

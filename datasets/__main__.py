@@ -1,0 +1,84 @@
+"""`python -m datasets NAME --samples N --resolution R --seed S --out FILE`: makes a file of the catalogue."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+from jsonargparse import ArgumentParser, Namespace
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import datasets
+from datasets.base import Problem, write
+
+
+def catalogue() -> dict[str, type[Problem]]:
+    """Every final problem of this package, by name."""
+    names = [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name != "__main__"]
+    modules = [importlib.import_module(f"datasets.{name}") for name in names]
+    classes = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, Problem)}
+    return {c.name: c for c in sorted(classes, key=lambda c: c.__name__) if not inspect.isabstract(c)}
+
+
+def parser() -> ArgumentParser:
+    """One sub-command per problem: the constants of its PDE, then what to make."""
+    out = ArgumentParser(prog="python -m datasets", description="Makes data sets of the catalogue.")
+    commands = out.add_subcommands(dest="problem")
+    for name, problem in catalogue().items():
+        sub = ArgumentParser(description=inspect.getdoc(problem))
+        sub.add_class_arguments(problem)
+        sub.add_argument("--samples", type=int, default=problem.samples, help="how many, all splits together")
+        sub.add_argument("--resolution", type=int, default=problem.resolution, help="stored points per axis")
+        sub.add_argument("--seed", type=int, default=0)
+        sub.add_argument("--out", type=Path, default=Path("data") / f"{name}.h5", help="the file to write")
+        sub.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on them")
+        sub.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+        commands.add_subcommand(name, sub, help=(inspect.getdoc(inspect.getmodule(problem)) or "").splitlines()[0])
+    return out
+
+
+def progress(batches: Iterator[xr.Dataset], *, name: str, samples: int) -> Iterator[xr.Dataset]:
+    """Passes batches on and shows how far they are."""
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times) as bar:
+        task = bar.add_task(name, total=samples)
+        for batch in batches:
+            yield batch
+            bar.advance(task, batch.sizes["sample"])
+
+
+def run(args: Namespace) -> None:
+    """Generates and writes one file."""
+    chosen = args[args.problem]
+    own = ("samples", "resolution", "seed", "out", "workers", "device", "config")
+    problem = catalogue()[args.problem](**{k: v for k, v in vars(chosen).items() if k not in own})
+    size = {"samples": chosen.samples, "resolution": chosen.resolution, "seed": chosen.seed}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    batches = problem.generate(**size, workers=chosen.workers, device=chosen.device)
+    write(problem, chosen.out, **size, batches=progress(batches, name=args.problem, samples=chosen.samples))
+    print(f"{chosen.out}: {chosen.samples} samples in {time.perf_counter() - start:.1f} s")
+
+
+def main() -> None:
+    """Runs the command line; an interruption leaves no half-written file."""
+    args = parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted: {args[args.problem].out} was not written.", file=sys.stderr)
+        sys.exit(130)
+    except ValueError as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""One file that predicts: weights as safetensors, everything else in its JSON header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fields.normalizer import Normalizer
+from fields.operator import Operator
+from fields.part import build
+from fields.sample import Schema
+
+FORMAT = 1
+KEY = "bracketfields"
+
+
+def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = None) -> None:
+    """Writes weights, configuration, schema and statistics of a model to one safetensors file, atomically.
+
+    Args:
+        model: the trained model.
+        path: the file; an existing one is replaced only when the new one is complete.
+        card: training protocol, metrics and whatever else a reader should know; plain values.
+    """
+    header = {"format": FORMAT, "model": model.describe(), "schema": model.schema.to_dict(), "card": card or {}}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={KEY: json.dumps(header)})
+    os.replace(part, path)
+
+
+def load(name_or_path: str | Path, *, device: str = "cpu") -> Operator:
+    """The model in a checkpoint: a file, or the name of a shipped one. Runs no code from the file.
+
+    Raises:
+        FileNotFoundError: no such file and no shipped model of that name.
+        ValueError: not one of our checkpoints, or made by a newer version.
+    """
+    path = find(name_or_path)
+    header = read_header(path)
+    schema = Schema.from_dict(header["schema"])
+    names = (*schema.inputs, *schema.outputs, *schema.params)
+    normalizer = Normalizer(schema, dict.fromkeys(names, (0.0, 1.0)))  # the true statistics are among the weights
+    model = build(header["model"], schema=schema, normalizer=normalizer)
+    with safe_open(path, framework="pt") as file:
+        model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    model.card = header["card"]
+    return model.to(device).eval()
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Configuration, schema and card of a checkpoint, without its weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file ({error}). Give a checkpoint written by `fields.save`.") from error
+    if KEY not in metadata:
+        raise ValueError(f"{path} is a safetensors file of another program: its header has no {KEY!r} entry.")
+    header = json.loads(metadata[KEY])
+    if header["format"] > FORMAT:
+        raise ValueError(f"{path} has format {header['format']}, this version reads up to {FORMAT}. Update bracketfields.")
+    return header
+
+
+def find(name_or_path: str | Path) -> Path:
+    """A local file if there is one, else a shipped checkpoint of that name."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = Path(__file__).parent / "pretrained"
+    candidate = shipped / f"{name_or_path}.safetensors"
+    if candidate.is_file():
+        return candidate
+    known = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors"))) or "none"
+    raise FileNotFoundError(f"There is no file {str(name_or_path)!r} and no shipped model of that name; shipped are: {known}.")

@@ -1,0 +1,72 @@
+"""What every complete model is: our fields and other people's baselines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.normalizer import Normalizer
+from fields.part import Part
+from fields.sample import Sample, Schema
+
+
+class Operator(Part, ABC):
+    """A map between functions with a schema and a normaliser; everything physical outside, normalised inside."""
+
+    def __init__(self, *, schema: Schema, normalizer: Normalizer):
+        super().__init__()
+        self.schema, self.normalizer = schema, normalizer
+
+    @abstractmethod
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """Predictions at the batch's queries and times, in physical units."""
+
+    def predict(
+        self,
+        ds: xr.Dataset,
+        *,
+        at: Mapping[str, Any] | None = None,
+        batch_size: int = 16,
+        memory: float = 1e9,
+        symmetries: Sequence[Mapping[str, Sequence[str]]] = (),
+    ) -> xr.Dataset:
+        """Predicted fields for every sample of ``ds``, at its own points or at others.
+
+        Args:
+            ds: the schema's inputs and coordinates, in physical units.
+            at: other points: ``{"x": xs, "y": ys}`` with 1-D arrays for a grid, or with DataArrays over one common dim for
+                scattered points.
+            batch_size: samples at a time.
+            memory: bytes that one pass may take; queries are decoded in chunks that fit.
+            symmetries: average over the group that these generators span (see ``fields.symmetry``).
+
+        Returns:
+            A dataset with the schema's outputs, coordinates and units.
+
+        Raises:
+            DataError: a variable or coordinate is missing, a value is not finite, or a point lies outside the trained domain.
+        """
+        from fields.predict import predict  # xarray wrapping lives beside the readers, not in the model
+
+        return predict(self, ds, at=at, batch_size=batch_size, memory=memory, symmetries=symmetries)
+
+    def decode_bytes(self) -> int:
+        """Rough memory per query point and sample while decoding; decides the chunks of ``predict``."""
+        return 4096
+
+
+def to_device(batch: Sample, device: torch.device) -> Sample:
+    """The same sample on another device."""
+    return Sample(*(part.to(device) for part in batch))
+
+
+def numpy(values: Tensor) -> np.ndarray:
+    """float32 or float64 values on the host."""
+    return values.detach().cpu().numpy()

@@ -1,0 +1,74 @@
+"""Modules that remember how they were made, so that a checkpoint can rebuild them."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+
+class Part(nn.Module):
+    """Base of every exchangeable module: records its constructor's arguments, given or default, at creation.
+
+    ``describe`` turns a part into plain values (``class_path`` and ``init_args``, parts within parts included) and ``build``
+    makes it again. The schema and the normaliser have their own places in a checkpoint: they are left out and supplied again.
+    """
+
+    supplied = ("schema", "normalizer")
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Part:
+        """Notes the arguments; copying and unpickling come here with none and restore the note themselves."""
+        part = super().__new__(cls)
+        if args or kwargs:
+            bound = inspect.signature(cls.__init__).bind(part, *args, **kwargs)
+            bound.apply_defaults()
+            object.__setattr__(part, "_arguments", dict(list(bound.arguments.items())[1:]))
+        return part
+
+    def describe(self) -> dict[str, Any]:
+        """Class path and arguments as values that JSON can hold."""
+        arguments = getattr(self, "_arguments", {})
+        kept = {name: _plain(value, name, type(self)) for name, value in arguments.items() if name not in self.supplied}
+        return {"class_path": f"{type(self).__module__}.{type(self).__qualname__}", "init_args": kept}
+
+
+def build(description: dict[str, Any], **supplied: Any) -> Any:
+    """The part that ``describe`` described. Only classes derived from :class:`Part` inside ``fields`` are made.
+
+    Raises:
+        ValueError: the class path leads elsewhere, which a checkpoint must not be able to do.
+    """
+    path = description["class_path"]
+    module, _, name = path.rpartition(".")
+    if not module.startswith("fields."):
+        raise ValueError(
+            f"The file asks for class {path!r}, outside `fields`, and loading runs no foreign code. "
+            "Build the model in Python and use `load_weights` if you trust the file."
+        )
+    cls = getattr(import_module(module), name, None)
+    if not (isinstance(cls, type) and issubclass(cls, Part)):
+        raise ValueError(f"The file asks for {path!r}, which is no part of a model in this version of bracketfields. Update it.")
+    arguments = {key: _made(value, supplied) for key, value in description["init_args"].items()}
+    accepted = inspect.signature(cls.__init__).parameters
+    return cls(**{key: value for key, value in supplied.items() if key in accepted}, **arguments)
+
+
+def _plain(value: Any, name: str, owner: type) -> Any:
+    if isinstance(value, Part):
+        return value.describe()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, name, owner) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"{owner.__name__}({name}=…) got a {type(value).__name__}, which a checkpoint cannot describe. "
+        "Pass numbers, strings, tuples or other parts."
+    )
+
+
+def _made(value: Any, supplied: dict[str, Any]) -> Any:
+    if isinstance(value, dict) and "class_path" in value:
+        return build(value, **supplied)
+    return tuple(_made(item, supplied) for item in value) if isinstance(value, list) else value

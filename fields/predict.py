@@ -1,0 +1,132 @@
+"""From dataset to dataset: what ``Operator.predict`` does around the model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from fields.data import FieldDataset, points_of, require, space_dims
+from fields.io import DataError
+from fields.operator import Operator, to_device
+from fields.sample import Sample, Schema, collate
+from fields.symmetry import Symmetry
+
+
+def predict(
+    model: Operator,
+    ds: xr.Dataset,
+    *,
+    at: Mapping[str, Any] | None,
+    batch_size: int,
+    memory: float,
+    symmetries: Sequence[Mapping[str, Sequence[str]]],
+) -> xr.Dataset:
+    """See :meth:`fields.operator.Operator.predict`."""
+    schema = model.schema
+    require(ds, _inputs_only(schema))
+    ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
+    queries = None if at is None else target_points(at, schema)
+    rows = FieldDataset(_with_outputs(ds, schema), schema)
+    check_finite(ds, schema)
+    for points in ((rows.shared,) if queries is None else (rows.shared, queries)):
+        check_inside(points, schema)
+    was_training = model.training
+    model.eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    answers: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
+            if queries is not None:
+                batch = batch._replace(y=queries[None], y_mask=torch.ones(1, len(queries), dtype=torch.bool))
+            answers.append(averaged(model, to_device(batch, device), symmetries, memory).cpu())
+    model.train(was_training)
+    return wrap(answers, ds, at, schema)
+
+
+def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
+    """Mean of the predictions over all elements of the group, each made by moving the points."""
+    symmetry = Symmetry(model.schema, [g for g in symmetries if "shift" not in g])
+    total, count = torch.zeros(()), 0
+    for chosen in itertools.product((False, True), repeat=len(symmetry.generators)):
+        moved, sign = symmetry.element(batch, chosen)
+        total = total + sign * torch.cat([model(part) for part in chunks(model, moved, memory)], dim=2)
+        count += 1
+    return total / count
+
+
+def chunks(model: Operator, batch: Sample, memory: float) -> Iterator[Sample]:
+    """The batch with its queries cut into pieces that decode within ``memory`` bytes."""
+    size = max(1, int(memory / (len(batch.u) * model.decode_bytes())))
+    for start in range(0, batch.y.shape[1], size):
+        yield batch._replace(y=batch.y[:, start : start + size], y_mask=batch.y_mask[:, start : start + size])
+
+
+def target_points(at: Mapping[str, Any], schema: Schema) -> Tensor:
+    """(m d) points of a grid given by its axes, or of scattered points given as DataArrays over one dim."""
+    missing = [name for name in schema.coords if name not in at]
+    if missing or len(at) != schema.dim:
+        raise DataError(f"`at` gives {sorted(at)}, the model needs exactly the coordinates {list(schema.coords)}.")
+    return points_of(_target(at, schema), schema)
+
+
+def check_inside(points: Tensor | None, schema: Schema) -> None:
+    """Refuses points outside the trained domain; periodic axes have no outside."""
+    for a, name in enumerate(schema.coords):
+        if points is None or schema.periodic[a]:
+            continue
+        (low, high), values = schema.bounds[a], points[:, a]
+        slack = 1e-6 * (high - low)
+        if float(values.min()) < low - slack or float(values.max()) > high + slack:
+            raise DataError(
+                f"Coordinate {name!r} runs from {float(values.min()):.6g} to {float(values.max()):.6g}, the model was trained on "
+                f"[{low:.6g}, {high:.6g}] and would extrapolate. Ask for points inside, or shift and scale the coordinate."
+            )
+
+
+def check_finite(ds: xr.Dataset, schema: Schema) -> None:
+    """Refuses NaN and infinities in the inputs, naming the first place."""
+    for name in (*schema.inputs, *schema.params):
+        values = np.asarray(ds[name], dtype=np.float64)
+        if not np.isfinite(values).all() and "point" not in ds.dims:
+            place = dict(zip(ds[name].dims, (int(i) for i in np.argwhere(~np.isfinite(values))[0]), strict=True))
+            raise DataError(f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting.")
+
+
+def wrap(answers: list[Tensor], ds: xr.Dataset, at: Mapping[str, Any] | None, schema: Schema) -> xr.Dataset:
+    """Names, coordinates and units around the numbers."""
+    target = ds if at is None else _target(at, schema)
+    dims = space_dims(target, schema)
+    coords = {name: target[name] for name in schema.coords}
+    out = xr.Dataset(coords={**coords, **({"sample": ds["sample"]} if "sample" in ds.coords else {})})
+    longest = target.sizes["point"] if "point" in dims else 0
+    parts = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in answers]
+    values = np.concatenate(parts)
+    for o, name in enumerate(schema.outputs):
+        field = values[:, 0, :, o].reshape(len(values), *(target.sizes[d] for d in dims))
+        units = {"units": schema.units[name]} if name in schema.units else {}
+        out[name] = (("sample", *dims), field, units)
+    return out
+
+
+def _target(at: Mapping[str, Any], schema: Schema) -> xr.Dataset:
+    if all(isinstance(values, xr.DataArray) and values.ndim == 1 and values.dims[0] not in schema.coords for values in at.values()):
+        dim = next(iter(at.values())).dims[0]
+        return xr.Dataset(coords={name: ("point", np.asarray(at[name].rename({dim: "point"}))) for name in schema.coords})
+    return xr.Dataset(coords={name: (name, np.asarray(at[name], dtype=np.float64)) for name in schema.coords})
+
+
+def _inputs_only(schema: Schema) -> Schema:
+    return Schema(**{**schema.__dict__, "outputs": ()})
+
+
+def _with_outputs(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
+    """Outputs are not needed to predict; where absent, zeros stand in so that samples have one form."""
+    absent = {name: xr.zeros_like(ds[schema.inputs[0]], dtype=np.float32) for name in schema.outputs if name not in ds}
+    return ds.assign(absent)

@@ -1,0 +1,210 @@
+"""Training with Lightning: loss, schedule, metrics, and the one place where the parts of a model are composed."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from fields.datamodule import FieldDataModule
+from fields.decoders.base import Decoder
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.base import Encoder
+from fields.encoders.patches import Patches
+from fields.losses import relative_l2
+from fields.metrics import RelativeL2
+from fields.model import FieldOperator
+from fields.nn.local import LocalMoments
+from fields.normalizer import Normalizer
+from fields.operator import Operator
+from fields.optim import MuonAdamW
+from fields.processors.base import Processor
+from fields.processors.transformer import Transformer
+from fields.sample import Sample, Schema
+from fields.symmetry import Symmetry
+
+
+class Training(L.LightningModule, ABC):
+    r"""Minimises the mean relative L2 error of denormalised fields.
+
+    Learning rate: linear warm-up, then cosine to zero over the run. The run is ``max_epochs`` long, or ``seconds`` of wall time
+    where that comes first; both schedules and all random choices depend on the step alone, so a resumed run repeats an
+    uninterrupted one (unless wall time ends it).
+
+    Args:
+        optimizer: from parameters to optimiser.
+        warmup: share of the run with rising learning rate.
+        queries: train on so many random query points per step; None for all.
+        augment: move the points by a random symmetry of the problem, where the file declares symmetries.
+        seconds: wall time at which the schedule ends.
+        seed: of the random queries and symmetries.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[[Iterable], Optimizer] = MuonAdamW,
+        warmup: float = 0.1,
+        queries: int | None = None,
+        augment: bool = True,
+        seconds: float | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.optimizer, self.warmup, self.queries, self.augment, self.seconds = optimizer, warmup, queries, augment, seconds
+        self.seed = seed
+        self.model: Operator | None = None
+        self.history: list[dict[str, float]] = []
+        self.elapsed, self._last = 0.0, 0.0
+        self.val_error = RelativeL2()
+
+    @abstractmethod
+    def compose(self, schema: Schema, normalizer: Normalizer) -> Operator:
+        """The model for a problem."""
+
+    def configure_model(self) -> None:
+        """Composes the model once the data are known."""
+        if self.model is None:
+            data = cast(FieldDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
+            schema = cast(Schema, data.schema)
+            self.model = self.compose(schema, Normalizer(schema, data.statistics))
+            self.symmetry = Symmetry(schema, data.symmetries if self.augment else ())
+
+    def forward(self, batch: Sample) -> Tensor:
+        """Predictions in physical units."""
+        return cast(Operator, self.model)(batch)
+
+    def training_step(self, batch: Sample, index: int) -> Tensor:
+        """Loss of one batch, its points moved by a symmetry and its queries thinned out."""
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        batch = self.thin(self.symmetry(batch, random), random)
+        loss = relative_l2(self(batch), batch.v, batch.y_mask).mean()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def thin(self, batch: Sample, random: torch.Generator) -> Sample:
+        """A random subset of the query points, the same for the whole batch."""
+        if self.queries is None or self.queries >= batch.y.shape[1]:
+            return batch
+        chosen = torch.randperm(batch.y.shape[1], generator=random)[: self.queries].to(batch.y.device)
+        return batch._replace(y=batch.y[:, chosen], v=batch.v[:, :, chosen], y_mask=batch.y_mask[:, chosen])
+
+    def validation_step(self, batch: Sample, index: int) -> None:
+        """Adds to the validation error."""
+        self.val_error.update(self(batch), batch.v, batch.y_mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation error and remembers the curve."""
+        error = self.val_error.compute()
+        self.val_error.reset()
+        self.log("val_error", error, prog_bar=True)
+        loss = self.trainer.callback_metrics.get("loss")
+        if not self.trainer.sanity_checking and loss is not None:
+            self.history.append(
+                {"epoch": self.current_epoch, "seconds": self.elapsed, "loss": float(loss), "val_error": float(error)}
+            )
+
+    def progress(self) -> float:
+        """Share of the run that is done, by steps or by wall time."""
+        steps = self.global_step / max(self.trainer.estimated_stepping_batches, 1)
+        return max(steps, self.elapsed / self.seconds if self.seconds else 0.0)
+
+    def rate(self, *_: Any) -> float:
+        """Factor on the learning rate: linear warm-up, then cosine."""
+        done = min(self.progress(), 1.0)
+        if done < self.warmup:
+            return (done + 1e-3) / (self.warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and its schedule."""
+        optimizer = self.optimizer(cast(Operator, self.model).parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """The clock of the schedule runs in training alone, not in validation."""
+        self._last = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Advances the clock, and stops the run when the schedule has ended."""
+        now = time.perf_counter()
+        self.elapsed, self._last = self.elapsed + now - self._last, now
+        if self.seconds and self.elapsed >= self.seconds:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What resuming needs beyond weights."""
+        checkpoint["elapsed"], checkpoint["history"], checkpoint["random"] = self.elapsed, self.history, torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continues exactly."""
+        self.elapsed, self.history = checkpoint["elapsed"], checkpoint["history"]
+        torch.set_rng_state(checkpoint["random"])
+
+
+class FieldTraining(Training):
+    """Trains a conditional neural field made of an encoder, a processor, a decoder and a local path.
+
+    Args:
+        dim: token width, written once and given to every part.
+        encoder, decoder: from (dim, schema) to the part.
+        processor: from dim to the part.
+        local: from the number of axes to the local path; None for none.
+        training: see :class:`Training`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int = 128,
+        encoder: Callable[[int, Schema], Encoder] = Patches,
+        processor: Callable[[int], Processor] = Transformer,
+        decoder: Callable[[int, Schema], Decoder] = CrossAttention,
+        local: Callable[[int], LocalMoments] | None = None,
+        optimizer: Callable[[Iterable], Optimizer] = MuonAdamW,
+        warmup: float = 0.1,
+        queries: int | None = None,
+        augment: bool = True,
+        seconds: float | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(optimizer=optimizer, warmup=warmup, queries=queries, augment=augment, seconds=seconds, seed=seed)
+        self.dim, self.encoder, self.processor, self.decoder, self.local = dim, encoder, processor, decoder, local
+
+    def compose(self, schema: Schema, normalizer: Normalizer) -> Operator:
+        """Every part by keyword; the only place where they meet."""
+        local = self.local(schema.dim) if self.local is not None else None
+        return FieldOperator(
+            schema=schema,
+            normalizer=normalizer,
+            dim=self.dim,
+            encoder=self.encoder(self.dim, schema),
+            processor=self.processor(self.dim),
+            decoder=self.decoder(self.dim, schema),
+            local=local,
+        )
+
+
+class BaselineTraining(Training):
+    """Trains a complete model made by others under the same recipe.
+
+    Args:
+        operator: from schema and normaliser to the model.
+        training: see :class:`Training`.
+    """
+
+    def __init__(self, operator: Callable[..., Operator], **training: Any):
+        super().__init__(**training)
+        self.operator = operator
+
+    def compose(self, schema: Schema, normalizer: Normalizer) -> Operator:
+        """The model as its authors compose it."""
+        return self.operator(schema=schema, normalizer=normalizer)
