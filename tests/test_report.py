@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fields.plot import png
+from fields.plot.style import new_figure
 from fields.report import Picture, Results, Row, duration, number, page, print_table, to_json, write
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -75,6 +77,11 @@ def test_page_shows_every_number_of_the_table_and_leaves_out_empty_sections():
         assert shown in text
     assert "Pictures" in text and "Try next" not in text
     assert "Pictures" not in page(results(pictures=[]))
+
+
+def test_pictures_keep_their_size_in_inches():
+    figure = new_figure(5.0, 1.0)
+    assert 'width="480"' in page(results(pictures=[Picture("a", "", png(figure))]))
 
 
 def test_write_replaces_both_files_and_leaves_no_parts(tmp_path):
