@@ -26,7 +26,7 @@ def conformal_quantile(scores: Float[Tensor, "n *rest"], *, alpha: float = 0.1) 
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is the share of samples allowed outside, got {alpha}. Choose it between 0 and 1.")
     n = len(scores)
-    rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)  # 1 − 0.1 is not 0.9 in floating point
+    rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)  # 10 · (1 − 0.7) > 3 in floating point
     if rank > n:
         raise ValueError(
             f"{n} validation samples cannot give a band that holds {1 - alpha:.4g} of new samples. "

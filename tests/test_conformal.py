@@ -12,6 +12,7 @@ def test_rank_by_hand():
     assert conformal_quantile(scores, alpha=0.1) == 9
     assert conformal_quantile(scores, alpha=0.25) == 8
     assert conformal_quantile(scores, alpha=0.5) == 5
+    assert conformal_quantile(scores, alpha=0.7) == 3  # although 10 · (1 − 0.7) > 3 in floating point
     assert conformal_quantile(torch.stack([scores, 2 * scores], dim=1), alpha=0.5).tolist() == [5, 10]
 
 

@@ -126,13 +126,13 @@ def test_the_clock_says_time_and_unit():
 
 
 @pytest.mark.parametrize("y", [np.linspace(0, 1, 9)[:, None], grid_points(np.arange(4.0), np.arange(3.0))])
-def test_animation_has_a_frame_per_time_and_they_differ(tmp_path, y):
+def test_animation_has_a_frame_per_time_and_the_field_moves(tmp_path, y):
     path = animate(case(y, steps=3), tmp_path / "film.gif")
     film = Image.open(path)
     assert film.n_frames == 3
-    first = np.asarray(film.convert("RGB"), dtype=int)
+    first = np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :]  # below the clock
     film.seek(2)
-    assert np.abs(np.asarray(film.convert("RGB"), dtype=int) - first).max() > 50
+    assert np.abs(np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :] - first).max() > 50
     assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
 
 

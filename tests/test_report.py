@@ -65,7 +65,7 @@ def test_page_is_well_formed_escaped_and_needs_no_other_file():
     tags = Tags()
     tags.feed(text)
     assert not tags.open
-    assert "<test>" not in text and "&lt;test&gt;" in text and "&lt;done&gt;" in text
+    assert "<test>" not in text and "&lt;test&gt;" in text and "&lt;done&gt;" in text and "u₀ &amp; u(1)" in text
     assert len(tags.sources) == 1 and tags.sources[0].startswith("data:image/png;base64,")
     assert base64.b64decode(tags.sources[0].split(",")[1]) == PNG
     assert not re.search(r"https?://|@import|url\(", text)
