@@ -63,7 +63,7 @@ def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, S
 
 def chunks(model: Operator, batch: Sample, memory: float) -> Iterator[Sample]:
     """The batch with its queries cut into pieces that decode within ``memory`` bytes."""
-    size = max(1, int(memory / (len(batch.u) * model.decode_bytes())))
+    size = max(1, int(memory / model.decode_bytes(batch)))
     for start in range(0, batch.y.shape[1], size):
         yield batch._replace(y=batch.y[:, start : start + size], y_mask=batch.y_mask[:, start : start + size])
 

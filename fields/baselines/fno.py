@@ -44,7 +44,7 @@ class FNO(Operator):
             n_layers=layers,
             in_channels=schema.in_channels,
             out_channels=schema.out_channels,
-            positional_embedding=None if everywhere else "grid",
+            positional_embedding=None if everywhere else "grid",  # type: ignore[arg-type]
         )
         self.register_state_dict_post_hook(_without_metadata)
 
