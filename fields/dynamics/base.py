@@ -30,6 +30,10 @@ class Context(NamedTuple):
         distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)
         return cls(pos, latent.periodic, cond, distance2, latent.z)
 
+    def double(self) -> Context:
+        """Everything that is a number, in double precision."""
+        return Context(*(x.double() if x is not None and x.is_floating_point() else x for x in self))
+
     def shift(self, features: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:
         """Features with the conditioning added, so that it steers attention and energies but is no part of the state."""
         if self.cond is None:

@@ -43,8 +43,9 @@ class AttentionEnergy(Energy):
         V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
         ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b)),    A = softmax of the exponent over m
 
-    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c) and β = 1/√d. One pass gives V and ∇V. Both sums are bounded because g
-    is, and k > 0, so V has a lower bound whatever the weights: an orbit of constant energy cannot escape.
+    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c), β = 1/√d. One pass gives V
+    and ∇V. Both sums are bounded because g is, and k > 0, so V has a lower bound whatever the weights: an orbit of constant
+    energy cannot escape.
 
     Args:
         dim: channels c of q.

@@ -20,7 +20,7 @@ class GuardedDescent(Integrator):
     """
 
     order = 1
-    keeps = {DampedHamiltonian: Law.DECAY}
+    keeps = ((DampedHamiltonian, Law.DECAY),)
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ class Gonzalez(Integrator):
     """
 
     order = 2
-    keeps = {SeparableHamiltonian: Law.ENERGY}
+    keeps = ((SeparableHamiltonian, Law.ENERGY),)
 
     def __init__(self, *, iterations: int = 50):
         super().__init__()

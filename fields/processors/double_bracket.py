@@ -40,9 +40,7 @@ class DoubleBracket(Stack):
     ):
         blocks = [
             Block(
-                field=dynamics.DoubleBracket(
-                    dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned
-                ),
+                field=dynamics.DoubleBracket(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned),
                 integrator=SplitBracket(),
                 h=h,
                 h_max=4.0,
