@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -39,6 +40,11 @@ class Context(NamedTuple):
         if self.cond is None:
             return features
         return features + self.cond[:, None, : features.shape[-1]].to(features.dtype)
+
+
+def full_precision(z: Tensor) -> torch.autocast:
+    """Switches autocast off: states, energies and linear solves stay in the precision of the state."""
+    return torch.autocast(device_type=z.device.type, enabled=False)
 
 
 class Law(Enum):

@@ -71,11 +71,6 @@ class Integrator(nn.Module, ABC):
         return torch.stack(states)
 
 
-def full_precision(z: Tensor) -> torch.autocast:
-    """Switches autocast off: states, energies and linear solves stay in the precision of the state."""
-    return torch.autocast(device_type=z.device.type, enabled=False)
-
-
 def _finals(cls: type) -> Iterator[type]:
     """Concrete subclasses, at any depth."""
     for sub in cls.__subclasses__():

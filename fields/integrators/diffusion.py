@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law
+from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.grand import Diffusion, LinearDiffusion, SymmetricGrand
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.integrators.skew import eye, solve
 from fields.nn.incidence import merge_heads, split_heads
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law, SeparableHamiltonian
+from fields.dynamics.base import Context, Law, SeparableHamiltonian, full_precision
 from fields.dynamics.hamiltonian import DampedHamiltonian
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.integrators.symplectic import KineticProjection, Orbit
 
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law
+from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.graph import DoubleBracket, GraphField, GraphHamiltonian, Metriplectic
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.nn.incidence import Coboundary, merge_heads, split_heads
 
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law, SeparableHamiltonian, VectorField
-from fields.integrators.base import Integrator, full_precision
+from fields.dynamics.base import Context, Law, SeparableHamiltonian, VectorField, full_precision
+from fields.integrators.base import Integrator
 
 SCALE = (1e-2, 1e2)  # kinetic energy may be rescaled by this much; beyond, the step is refused and the event counted
 

@@ -50,9 +50,12 @@ def knn_graph(pos: Float[Tensor, "n d"], periodic: Bool[Tensor, "d"], *, neighbo
 
 
 def mesh_graph(cells: Int[Tensor, "c v"]) -> Graph:
-    """The edges of a mesh of simplices."""
-    pairs = torch.combinations(torch.arange(cells.shape[1]))
-    return Graph.of(int(cells.max()) + 1, cells[:, pairs].reshape(-1, 2))
+    """The edges and triangles of a mesh of simplices."""
+    edges, triangles = (
+        torch.unique(cells[:, torch.combinations(torch.arange(cells.shape[1]), r)].reshape(-1, r).sort(dim=1).values, dim=0)
+        for r in (2, 3)
+    )
+    return Graph(int(cells.max()) + 1, edges, triangles)
 
 
 def coboundary0(graph: Graph, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "m n"]:

@@ -10,7 +10,8 @@ PERIODIC = torch.tensor([True, False])
 
 
 def graphs() -> list[Graph]:
-    cells = torch.tensor([[0, 1, 2], [1, 2, 3], [2, 3, 4], [4, 5, 0]])  # a ring with a hole
+    cells = torch.tensor([[i, (i + 1) % 4, 4 + i] for i in range(4)])  # inner half of a ring with a hole
+    cells = torch.cat([cells, torch.tensor([[(i + 1) % 4, 4 + i, 4 + (i + 1) % 4] for i in range(4)])])
     return [complete_graph(5), knn_graph(GRID, PERIODIC, neighbours=5), mesh_graph(cells)]
 
 
