@@ -50,7 +50,7 @@ class AttentionEnergy(Energy):
     Args:
         dim: channels c of q.
         heads: number of attention terms.
-        patterns: number of patterns ξ_μ.
+        ratio: number of patterns ξ_μ over c.
         lengths: ℓ of the first and last head at the start, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
 
@@ -62,14 +62,14 @@ class AttentionEnergy(Energy):
         dim: int,
         *,
         heads: int = 4,
-        patterns: int | None = None,
+        ratio: float = 4.0,
         lengths: tuple[float, float] = (0.1, 1.0),
         max_frequency: float = 8.0,
     ):
         super().__init__()
         if dim % heads:
             raise ValueError(f"AttentionEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}.")
-        patterns = 4 * dim if patterns is None else patterns
+        patterns = int(ratio * dim)
         self.heads = heads
         self.features = BoundedFeatures()
         self.query = nn.Parameter(torch.randn(dim, dim) / math.sqrt(dim))

@@ -24,7 +24,7 @@ def width_for(factory: Callable[[int], nn.Module], budget: int, *, multiple: int
     Example:
         >>> from fields.processors import Hamiltonian
         >>> width_for(Hamiltonian, 250_000)
-        144
+        160
     """
     width, count = 0, 0
     while count < budget:
