@@ -7,6 +7,7 @@ from fields.dynamics.base import Law as Law
 from fields.dynamics.base import VectorField as VectorField
 from fields.dynamics.energies import AttentionEnergy as AttentionEnergy
 from fields.dynamics.energies import MLPEnergy as MLPEnergy
+from fields.dynamics.energy_transformer import EnergyTransformer as EnergyTransformer
 from fields.dynamics.grand import RandomWalk as RandomWalk
 from fields.dynamics.grand import SaturatedGrand as SaturatedGrand
 from fields.dynamics.grand import SymmetricGrand as SymmetricGrand
@@ -15,3 +16,5 @@ from fields.dynamics.graph import GraphHamiltonian as GraphHamiltonian
 from fields.dynamics.graph import Metriplectic as Metriplectic
 from fields.dynamics.hamiltonian import CanonicalHamiltonian as CanonicalHamiltonian
 from fields.dynamics.hamiltonian import DampedHamiltonian as DampedHamiltonian
+from fields.dynamics.memory import PatternEnergy as PatternEnergy
+from fields.dynamics.memory import Recall as Recall

@@ -10,6 +10,7 @@ from fields.integrators.explicit import Euler as Euler
 from fields.integrators.explicit import Heun as Heun
 from fields.integrators.learned import Gonzalez as Gonzalez
 from fields.integrators.learned import GuardedDescent as GuardedDescent
+from fields.integrators.recall import RetrievalStep as RetrievalStep
 from fields.integrators.skew import Cayley as Cayley
 from fields.integrators.skew import CoupledBracket as CoupledBracket
 from fields.integrators.skew import MetriplecticStep as MetriplecticStep

@@ -1,5 +1,6 @@
 """Tokens evolve."""
 
+from fields.processors.associative import Associative as Associative
 from fields.processors.attention_ode import AttentionODE as AttentionODE
 from fields.processors.base import Processor as Processor
 from fields.processors.double_bracket import DoubleBracket as DoubleBracket
