@@ -1,47 +1,51 @@
-"""The graph attention layer of the lecture."""
+"""Graph attention with additive scores, as first published."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-import torch.nn.functional as F
-from einops import einsum
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fields.nn.incidence import merge_heads, split_heads
 
+class GraphAttention(nn.Module):
+    r"""Nodes average their neighbours, with weights from a small network on each pair.
 
-class GAT(nn.Module):
-    r"""Each token becomes a weighted mean of its neighbours' features.
+        h'ᵢ = W hᵢ,    e_ij = LeakyReLU(aᵀ[h'ᵢ ; h'ⱼ]),    α_ij = softmax_{j~i} e_ij,    out_i = elu(Σ_{j~i} α_ij h'ⱼ)
 
-        h' = W h,   eᵢⱼ = LeakyReLU(aᵀ [h'ᵢ ; h'ⱼ]),   αᵢⱼ = softmax over j ~ i,   hᵢ ← σ(Σⱼ αᵢⱼ h'ⱼ)
+    α is row-stochastic and not symmetric. A node without neighbours gives zero. Layer after layer the nodes become alike
+    (over-smoothing); `fields.dynamics.grand` has the same idea with a law.
 
-    aᵀ[h'ᵢ ; h'ⱼ] = a₁·h'ᵢ + a₂·h'ⱼ, so scores cost k² additions and no product. α is row-stochastic and not symmetric; layers
-    in sequence over-smooth. A node without neighbours gives σ(0).
+    Reference: Veličković et al., ICLR 2018. Shape: h (b n h), edges True where i looks at j -> (b n o).
 
-    Reference: Veličković et al., ICLR 2018.
-    Shape: h (b k h), neighbours (b k k), True where j ~ i, or None for all -> (b k h).
+    Args:
+        dim: width of the nodes.
+        out: width of the result, ``dim`` unless given.
+        heads: divides ``out``; their results are concatenated.
     """
 
-    def __init__(self, dim: int, *, heads: int = 4, slope: float = 0.2):
+    def __init__(self, dim: int, *, out: int | None = None, heads: int = 4):
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"GAT has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}.")
-        self.heads, self.slope = heads, slope
-        self.feature = nn.Linear(dim, dim, bias=False)
-        self.score = nn.Parameter(torch.randn(2, heads, dim // heads) * (heads / dim) ** 0.5)
+        out = out or dim
+        if out % heads:
+            raise ValueError(f"GraphAttention has {out} channels, which {heads} heads cannot share. Use a divisor of {out}.")
+        self.heads = heads
+        self.lift = nn.Linear(dim, out, bias=False)
+        self.pair = nn.Parameter(torch.randn(2, heads, out // heads) / math.sqrt(out // heads))
 
-    def weights(self, features: Float[Tensor, "b heads k e"], neighbours: Bool[Tensor, "#b k k"] | None = None) -> Tensor:
-        """α; rows without neighbours are zero."""
-        own, other = einsum(features, self.score, "b heads k e, two heads e -> two b heads k")
-        score = F.leaky_relu(own[..., :, None] + other[..., None, :], self.slope)
-        if neighbours is None:
-            return score.softmax(-1)
-        neighbours = neighbours[:, None]
-        alpha = score.masked_fill(~neighbours, torch.finfo(score.dtype).min).softmax(-1)
-        return alpha * neighbours.any(-1, keepdim=True)
+    def forward(self, h: Float[Tensor, "b n h"], edges: Bool[Tensor, "#b n n"]) -> Float[Tensor, "b n o"]:
+        """One step."""
+        lifted = rearrange(self.lift(h), "b n (heads e) -> b heads n e", heads=self.heads)
+        gathered = self.weights(h, edges) @ lifted
+        return F.elu(rearrange(gathered, "b heads n e -> b n (heads e)"))
 
-    def forward(self, h: Float[Tensor, "b k h"], neighbours: Bool[Tensor, "#b k k"] | None = None) -> Float[Tensor, "b k h"]:
-        """One layer."""
-        features = split_heads(self.feature(h), self.heads)
-        return F.elu(merge_heads(self.weights(features, neighbours) @ features))
+    def weights(self, h: Float[Tensor, "b n h"], edges: Bool[Tensor, "#b n n"]) -> Float[Tensor, "b heads n n"]:
+        """α; aᵀ[h'ᵢ ; h'ⱼ] is a sum of two numbers, one of each node."""
+        lifted = rearrange(self.lift(h), "b n (heads e) -> b heads n e", heads=self.heads)
+        own, other = ((lifted * a[:, None]).sum(-1) for a in self.pair)
+        score = F.leaky_relu(own[..., :, None] + other[..., None, :], 0.2)
+        edges = edges[:, None]
+        return score.masked_fill(~edges, torch.finfo(score.dtype).min).softmax(-1) * edges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.nn import gat
+from fields.nn.gat import GraphAttention
 from fields.nn.geometry import embed
 from fields.processors.base import Processor
 from fields.sample import Latent
@@ -28,7 +28,7 @@ class GAT(Processor):
 
     def __init__(self, dim: int, *, depth: int = 4, heads: int = 4, radius: float = 2.5):
         super().__init__()
-        self.layers = nn.ModuleList(gat.GAT(dim, heads=heads) for _ in range(depth))
+        self.layers = nn.ModuleList(GraphAttention(dim, heads=heads) for _ in range(depth))
         self.radius = radius
 
     def forward(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None) -> Latent:
