@@ -1,8 +1,9 @@
-"""Train a conditional neural field, test it, compare it, and write a report: `python train.py [--config FILE …] [--key value …]`."""
+"""Trains a conditional neural field, tests it, compares it and reports: `python train.py [--config FILE …] [--key value …]`."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import platform
 import sys
 import warnings
@@ -16,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 ROOT = Path(__file__).parent
 DEFAULT = ROOT / "configs" / "burgers.yaml"
-FIELD = "conditional neural field"
+FIELD = "field"
 
 
 @dataclass
@@ -61,7 +62,7 @@ def parser() -> Parser:
     out.add_argument("--config", action="config", help="YAML file; later ones override earlier ones")
     out.add_argument("--resume", dest="run.resume", action="store_true", help="go on from the last complete epoch")
     out.add_class_arguments(Run, "run")
-    out.add_argument("--make", type=dict[str, Any] | None, default=None, help="arguments of `python -m datasets` if data.path is missing")
+    out.add_argument("--make", type=dict[str, Any] | None, help="arguments of `python -m datasets`, used if data.path is missing")
     out.add_class_arguments(FieldTraining, "model")
     out.add_class_arguments(FieldDataModule, "data")
     out.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip={"callbacks", "logger", "default_root_dir", "precision"})
@@ -79,7 +80,7 @@ def make(path: Path, recipe: dict[str, Any] | None) -> None:
     if path.exists():
         return
     if recipe is None:
-        sys.exit(f"train.py: there is no file {path}. Set data.path, or `make` to a problem of the catalogue (python -m datasets --help).")
+        sys.exit(f"train.py: there is no file {path}. Set data.path, or `make` to a problem of `python -m datasets --help`.")
     from datasets.__main__ import main as generate
 
     options = [word for key, value in recipe.items() if key != "problem" for word in (f"--{key}", str(value))]
@@ -95,11 +96,11 @@ def main(argv: list[str] | None = None) -> None:
     settings = parser()
     config = settings.parse_args(argv)
     make(Path(config.data.path), config.make)
-    parts = settings.instantiate_classes(config)
+    parts = settings.instantiate(config)
     run: Run = parts.run
     folder = Path(run.folder) / (run.name or Path(config.data.path).stem)
     folder.mkdir(parents=True, exist_ok=True)
-    settings.save(config, folder / "config.yaml", overwrite=True, skip_none=False)
+    settings.save(config, folder / "config.yaml", overwrite=True)
     try:
         execute(run, parts, folder, f"python train.py {' '.join(argv)}")
     except KeyboardInterrupt:
@@ -117,7 +118,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     L.seed_everything(parts.model.seed, workers=True, verbose=False)
     data, task = parts.data, parts.model
     data.setup()
-    options = {**vars(parts.trainer), "precision": precision(run.bf16)}
+    options = {**vars(parts.trainer), "precision": precision(run.bf16), "enable_model_summary": False}
     print(describe(data, options["precision"]))
     fit(task, data, folder / "checkpoints", resume=run.resume, **options)
     seconds = task.elapsed
@@ -125,7 +126,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     scores = score(FIELD, task.model, data)
     finite = [g for g in data.symmetries if "shift" not in g]
     if finite:
-        scores += score(f"{FIELD}, averaged over {2 ** len(finite)} symmetries", task.model, data, symmetries=finite)
+        scores += score(f"{FIELD}, {2 ** len(finite)} symmetries", task.model, data, symmetries=finite)
     scores += score_mean(data)
     histories = {FIELD: task.history}
     if run.baseline:
@@ -187,8 +188,8 @@ def report(
         error_name="relative L2 of each test sample",
         histories={name: {"x": [h["epoch"] for h in log], "y": [h["val_error"] for h in log]} for name, log in histories.items()},
         pictures=pictures(model, data, scores, histories),
-        next_command=f"python -m fields predict {folder / 'model.safetensors'} {data.path} --at {'x'.join(['256'] * data.schema.dim)} "
-        f"--out {folder / 'prediction.nc'}",
+        next_command=f"python -m fields predict {folder / 'model.safetensors'} {data.path}"
+        f" --at {'x'.join(['256'] * data.schema.dim)} --out {folder / 'prediction.nc'}",
     )
     page.print_table(results)
     written = page.write(results, folder)
@@ -238,4 +239,5 @@ def pictures(model: Any, data: Any, scores: list[Any], histories: dict[str, Any]
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     main()

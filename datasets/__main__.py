@@ -34,7 +34,7 @@ def parser() -> ArgumentParser:
     for name, problem in catalogue().items():
         sub = ArgumentParser(description=inspect.getdoc(problem))
         sub.add_class_arguments(problem)
-        sub.add_argument("--samples", type=int, default=problem.samples, help="how many, all splits together")
+        sub.add_argument("--samples", type=int | None, default=None, help="how many; default: as published")
         sub.add_argument("--resolution", type=int, default=problem.resolution, help="stored points per axis")
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--out", type=Path, default=Path("data") / f"{name}.h5", help="the file to write")
@@ -59,12 +59,13 @@ def run(args: Namespace) -> None:
     chosen = args[args.problem]
     own = ("samples", "resolution", "seed", "out", "workers", "device", "config")
     problem = catalogue()[args.problem](**{k: v for k, v in vars(chosen).items() if k not in own})
-    size = {"samples": chosen.samples, "resolution": chosen.resolution, "seed": chosen.seed}
+    samples = problem.usual_samples() if chosen.samples is None else chosen.samples
+    size = {"samples": samples, "resolution": chosen.resolution, "seed": chosen.seed}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     batches = problem.generate(**size, workers=chosen.workers, device=chosen.device)
-    write(problem, chosen.out, **size, batches=progress(batches, name=args.problem, samples=chosen.samples))
-    print(f"{chosen.out}: {chosen.samples} samples in {time.perf_counter() - start:.1f} s")
+    write(problem, chosen.out, batches=progress(batches, name=args.problem, samples=samples), **size)
+    print(f"{chosen.out}: {samples} samples in {time.perf_counter() - start:.1f} s")
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"\nInterrupted: {args[args.problem].out} was not written.", file=sys.stderr)
         sys.exit(130)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         sys.exit(f"{error}")
 
 

@@ -9,22 +9,20 @@ from __future__ import annotations
 import inspect
 import json
 import multiprocessing
-import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import h5netcdf
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from fields.io.own import OwnLayout
+from fields.io import write_dataset
 
 
 class Problem(ABC):
@@ -32,7 +30,7 @@ class Problem(ABC):
 
     Class attributes: `name` as in `python -m datasets NAME`; `samples` and `shares` (train, validation, test) of the
     published protocol; `resolution` it is usually stored at; `batch` samples solved together; `published` errors, each
-    with its source; `symmetries` as in `fields.io.base`.
+    with its source.
     """
 
     name: ClassVar[str]
@@ -41,7 +39,6 @@ class Problem(ABC):
     resolution: ClassVar[int]
     batch: ClassVar[int] = 16
     published: ClassVar[dict[str, str]] = {}
-    symmetries: ClassVar[Sequence[dict]] = ()
 
     @abstractmethod
     def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
@@ -69,6 +66,14 @@ class Problem(ABC):
         """The random stream of one sample."""
         return np.random.default_rng([seed, index])
 
+    def symmetries(self) -> list[dict]:
+        """Generators under which the solution operator is equivariant, as in `fields.io.base`; none unless declared."""
+        return []
+
+    def usual_samples(self) -> int:
+        """How many samples the protocol asks for."""
+        return self.samples
+
     def split(self, samples: int) -> np.ndarray:
         """0 train, 1 validation, 2 test for each sample, in the published shares; test samples come last."""
         test = round(samples * self.shares[2])
@@ -87,54 +92,22 @@ class Problem(ABC):
         }
 
 
-def write(
-    problem: Problem, path: Path, *, samples: int, resolution: int, seed: int, batches: Iterable[xr.Dataset]
-) -> None:
-    """Streams batches into one netCDF-4 file, chunked by sample; the file appears only when it is complete.
+def write(problem: Problem, path: Path, *, batches: Iterable[xr.Dataset], **run: int) -> None:
+    """Writes all batches to one file in our own layout, which appears only when it is complete.
 
     Fields are stored in float32 (rounding 6e-8), coordinates and parameters in float64.
     """
-    part = path.with_name(path.name + ".part")
-    attrs = {
-        "layout": OwnLayout.layout,
-        "problem": problem.name,
-        "protocol": json.dumps(problem.protocol(samples=samples, resolution=resolution, seed=seed)),
-        "symmetries": json.dumps(list(problem.symmetries)),
-        "coordinates": "split",
-    }
-    try:
-        with h5netcdf.File(part, "w") as file:
-            done = 0
-            for batch in batches:
-                if done == 0:
-                    _layout(file, batch, samples=samples, split=problem.split(samples))
-                    file.attrs.update(attrs)
-                count = batch.sizes["sample"]
-                for name, variable in batch.variables.items():
-                    if variable.dims[:1] == ("sample",):
-                        file.variables[str(name)][done : done + count] = variable.values
-                done += count
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    parts = [batch.map(_narrow, keep_attrs=True) for batch in batches]
+    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "combine_attrs": "override"}
+    ds = xr.concat(parts, "sample", **how)
+    split = xr.Variable("sample", problem.split(ds.sizes["sample"]), {"long_name": "0 train, 1 validation, 2 test"})
+    protocol = json.dumps(problem.protocol(**run))
+    attrs = {"problem": problem.name, "protocol": protocol, "symmetries": json.dumps(problem.symmetries())}
+    write_dataset(ds.assign_coords(split=split).assign_attrs(attrs), path)
 
 
-def _layout(file: h5netcdf.File, first: xr.Dataset, *, samples: int, split: np.ndarray) -> None:
-    """Creates dims, variables and attributes after the first batch, and fills what does not depend on the sample."""
-    file.dimensions = {str(dim): samples if dim == "sample" else size for dim, size in first.sizes.items()}
-    file.create_variable("split", ("sample",), data=split)
-    file.variables["split"].attrs["long_name"] = "0 train, 1 validation, 2 test"
-    for name, variable in first.variables.items():
-        field = variable.attrs.get("role") in ("input", "output", "state")
-        dims = tuple(str(dim) for dim in variable.dims)
-        shape = tuple(file.dimensions[dim].size for dim in dims)
-        if dims[:1] == ("sample",):
-            dtype, chunks = ("f4" if field else variable.dtype), (1, *shape[1:]) if field else None
-            stored = file.create_variable(str(name), dims, dtype, chunks=chunks)
-        else:
-            stored = file.create_variable(str(name), dims, data=variable.values)
-        for key, value in variable.attrs.items():
-            stored.attrs[key] = value
+def _narrow(values: xr.DataArray) -> xr.DataArray:
+    return values if values.attrs["role"] == "parameter" else values.astype(np.float32)
 
 
 def field(values: Tensor, *dims: str, role: str, long_name: str, units: str = "1") -> xr.Variable:
@@ -144,7 +117,7 @@ def field(values: Tensor, *dims: str, role: str, long_name: str, units: str = "1
 
 def axis(name: str, values: np.ndarray, *, bounds: tuple[float, float], periodic: bool = False) -> xr.Variable:
     """A space axis of canonical form; the catalogue is dimensionless."""
-    return xr.Variable(name, values, {"units": "1", "periodic": int(periodic), "bounds": np.float64(bounds)})
+    return xr.Variable(name, values, {"units": "1", "periodic": int(periodic), "bounds": tuple(map(float, bounds))})
 
 
 def circle(name: str, resolution: int, length: float = 1.0) -> xr.Variable:

@@ -44,7 +44,6 @@ class Burgers(Problem):
         "FNO, s = 1024, 1000/100": "rel. L2 0.0160: Li et al. 2021; 0.0025 with corrected code: neuraloperator#30",
         "Galerkin transformer, n = 2048, 1000/100": "rel. L2 7e-4: README of scaomath/galerkin-transformer",
     }
-    symmetries: ClassVar[list[dict]] = [{"shift": ["x"]}, {"flip": ["x"], "negate": ["a", "u"]}]
 
     def __init__(self, *, viscosity: float = 0.1):
         if not viscosity >= 1e-4:
@@ -80,6 +79,10 @@ class Burgers(Problem):
             )
             v, start = solver.run(v, steps=steps * refine), until
         return v
+
+    def symmetries(self) -> list[dict]:
+        """See `Problem`."""
+        return [{"shift": ["x"]}, {"flip": ["x"], "negate": ["a", "u"]}]
 
     def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
         """Variables `a` and `u` over (sample, x)."""

@@ -87,7 +87,32 @@ def repack(
     return 0
 
 
-COMMANDS: tuple[Callable[..., int], ...] = (inspect, validate, repack)
+def predict(checkpoint: str, source: Path, *, out: Path, at: str | None = None, symmetrise: bool = False, json: bool = False) -> int:
+    """Predicts every sample of a file with a trained model and writes the fields as netCDF.
+
+    Args:
+        checkpoint: a checkpoint file, or the name of a shipped model.
+        source: a data file of any layout, with the model's inputs.
+        out: the file to write.
+        at: points per axis of another regular grid over the domain, such as 256x256; by default the source's own points.
+        symmetrise: average over the problem's mirror and swap symmetries, at a multiple of the cost.
+        json: print JSON for programs.
+    """
+    from fields.checkpoint import load
+    from fields.io import open_dataset, write_dataset
+    from fields.predict import regular_grid
+
+    model = load(checkpoint)
+    card = getattr(model, "card", {})
+    symmetries = card.get("symmetries", ()) if symmetrise else ()
+    answer = model.predict(open_dataset(source), at=None if at is None else regular_grid(at, model.schema), symmetries=symmetries)
+    write_dataset(answer, out)
+    sizes = dict(answer.sizes)
+    print(json_.dumps({"out": str(out), "sizes": sizes}) if json else f"wrote {out}: {', '.join(answer.data_vars)} over {sizes}")
+    return 0
+
+
+COMMANDS: tuple[Callable[..., int], ...] = (inspect, validate, repack, predict)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -98,7 +123,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         commands = {command.__name__: command for command in COMMANDS}
         return int(auto_cli(commands, args=_with_values(args), prog="fields"))
-    except ValueError as error:  # DataError is one
+    except (ValueError, FileNotFoundError) as error:  # DataError is a ValueError
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -50,8 +50,8 @@ def fit(task: Training, data: FieldDataModule, folder: Path, *, resume: bool = F
     run.fit(task, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=False)
     if run.interrupted:
         raise KeyboardInterrupt
-    state = torch.load(keep.best_model_path, weights_only=False)["state_dict"]
-    task.load_state_dict(state)
+    if keep.best_model_path:  # none if the run ended before its first validation
+        task.load_state_dict(torch.load(keep.best_model_path, weights_only=False)["state_dict"])
     return run
 
 
@@ -86,7 +86,7 @@ def score_mean(data: FieldDataModule) -> list[Score]:
             if train is not None and batch.v.shape[1:] == train.shape[1:]:
                 field = train.mean(0).expand_as(batch.v)
             metric.update(field, batch.v, batch.y_mask)
-        scores.append(_score("mean of the training fields", test, 0, metric.per_sample(), time.perf_counter() - start))
+        scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
     return scores
 
 

@@ -76,6 +76,20 @@ def target_points(at: Mapping[str, Any], schema: Schema) -> Tensor:
     return points_of(_target(at, schema), schema)
 
 
+def regular_grid(sizes: str, schema: Schema) -> dict[str, np.ndarray]:
+    """``256x256`` -> axes over the domain: left edges on periodic axes, end points included on others."""
+    try:
+        counts = [int(word) for word in sizes.lower().split("x")]
+    except ValueError:
+        counts = []
+    if len(counts) != schema.dim or min(counts) < 2:
+        raise DataError(f"--at {sizes!r} should give one size per axis {schema.coords}, such as {'x'.join(['256'] * schema.dim)}.")
+    return {
+        name: np.linspace(low, high, count, endpoint=not periodic)
+        for name, (low, high), count, periodic in zip(schema.coords, schema.bounds, counts, schema.periodic, strict=True)
+    }
+
+
 def check_inside(points: Tensor | None, schema: Schema) -> None:
     """Refuses points outside the trained domain; periodic axes have no outside."""
     for a, name in enumerate(schema.coords):

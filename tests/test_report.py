@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fields.plot import png
+from fields.plot.style import new_figure
 from fields.report import Picture, Results, Row, duration, number, page, print_table, to_json, write
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -63,7 +65,7 @@ def test_page_is_well_formed_escaped_and_needs_no_other_file():
     tags = Tags()
     tags.feed(text)
     assert not tags.open
-    assert "<test>" not in text and "&lt;test&gt;" in text and "&lt;done&gt;" in text
+    assert "<test>" not in text and "&lt;test&gt;" in text and "&lt;done&gt;" in text and "u₀ &amp; u(1)" in text
     assert len(tags.sources) == 1 and tags.sources[0].startswith("data:image/png;base64,")
     assert base64.b64decode(tags.sources[0].split(",")[1]) == PNG
     assert not re.search(r"https?://|@import|url\(", text)
@@ -75,6 +77,11 @@ def test_page_shows_every_number_of_the_table_and_leaves_out_empty_sections():
         assert shown in text
     assert "Pictures" in text and "Try next" not in text
     assert "Pictures" not in page(results(pictures=[]))
+
+
+def test_pictures_keep_their_size_in_inches():
+    figure = new_figure(5.0, 1.0)
+    assert 'width="480"' in page(results(pictures=[Picture("a", "", png(figure))]))
 
 
 def test_write_replaces_both_files_and_leaves_no_parts(tmp_path):

@@ -105,6 +105,25 @@ class ETDRK4:
         return v
 
 
-def cells(lengths: tuple[float, ...], points: tuple[int, ...]) -> float:
-    """Quadrature weight of one grid point of a periodic box (the trapezoidal rule, spectrally accurate there)."""
-    return prod(lengths) / prod(points)
+def fields_flow(solver: ETDRK4, points: tuple[int, ...], *, steps: int) -> Callable[[Tensor], Tensor]:
+    """The map of real fields (… *x) to fields that `steps` steps on their coefficients make."""
+    dims = tuple(range(-len(points), 0))
+    return lambda u: torch.fft.irfftn(solver.run(torch.fft.rfftn(u, dim=dims), steps=steps), s=points, dim=dims)
+
+
+def gradient(u: Tensor, lengths: tuple[float, ...]) -> list[Tensor]:
+    """∂u along each of the last axes; a skew operator on the grid (the lone Nyquist modes have derivative 0)."""
+    dims = tuple(range(-len(lengths), 0))
+    points = u.shape[-len(lengths) :]
+    v = torch.fft.rfftn(u, dim=dims)
+    out = []
+    for n, k in zip(points, wavenumbers(points, lengths, device=u.device), strict=True):
+        nyquist = torch.isclose(k.abs(), torch.pi * n / lengths[len(out)] * torch.ones_like(k))
+        out.append(torch.fft.irfftn(torch.where(nyquist, 0.0, 1j * k) * v, s=points, dim=dims))
+    return out
+
+
+def integral(u: Tensor, lengths: tuple[float, ...]) -> Tensor:
+    """∫u over the box: (… *x) -> (…)."""
+    dims = tuple(range(-len(lengths), 0))
+    return u.mean(dim=dims) * prod(lengths)

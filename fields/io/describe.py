@@ -110,16 +110,14 @@ def _advice(variables: dict[str, Any]) -> list[str]:
     for name, about in variables.items():
         chunks, shape = about.get("chunks"), about["shape"]
         if chunks and "time" in about["dims"] and int(np.prod(chunks)) * shape[1] > 4 * int(np.prod(shape[1:])):
-            advice.append(
-                f"`{name}`: one chunk spans many frames, and reading one decodes all: `repack` makes windows quicker."
-            )
+            advice.append(f"`{name}`: one chunk spans many frames, so one frame costs them all: `repack` it.")
         elif chunks and int(np.prod(chunks)) < 2**10 < int(np.prod(shape[2:])):
-            advice.append(f"`{name}`: chunks of {chunks} are tiny, so a frame takes many reads: `repack` makes it one.")
+            advice.append(f"`{name}`: chunks of {chunks} are tiny, so a frame takes many reads: `repack` it.")
     return advice
 
 
 def propose_mapping(path: Path) -> dict[str, Any]:
-    """A mapping for an unknown HDF5 file: its largest arrays are fields, vectors coordinates of axes as long as they."""
+    """A mapping for an unknown HDF5 file: its largest arrays are fields, vectors of equal length coordinates."""
     arrays: dict[str, tuple[int, ...]] = {}
 
     def visit(name: str, item: Any) -> None:

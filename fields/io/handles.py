@@ -52,7 +52,14 @@ class Handle(ABC):
         if name not in arrays:
             if len(arrays) == MAX_OPEN:
                 del arrays[next(iter(arrays))]
-            arrays[name] = self._find(file, name)
+            try:
+                arrays[name] = self._find(file, name)
+            except DataError:
+                raise
+            except Exception as error:  # what libraries raise on damaged files is not documented
+                raise DataError(
+                    f"{self.path}: there is no readable array `{name}` ({type(error).__name__}: {error})."
+                ) from error
         return arrays[name]
 
     def _state(self) -> tuple[Any, dict[str, Any]]:
@@ -90,6 +97,11 @@ class HDF5Handle(Handle):
         if dataset.shape is None or dataset.dtype.kind not in "biufc":
             raise DataError(f"{self.path}: `{name}` holds {dataset.dtype or 'nothing'}, not numbers.")
         _require_filters(dataset, self.path)
+        stored, wanted = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+        if dataset.chunks is None and stored != wanted:
+            raise DataError(
+                f"{self.path}: `{name}` {dataset.shape} needs {wanted} bytes, {stored} are stored. Get it again."
+            )
         return dataset
 
 

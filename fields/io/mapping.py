@@ -102,7 +102,7 @@ def _field(handle: Handle, field: Any, common: Any, name: str) -> xr.Variable:
     place = str(spec.pop("path", name))
     fixed = {i: dim for i, dim in enumerate(axes) if isinstance(dim, int)}
     dims = [str(dim) for dim in axes if not isinstance(dim, int)]
-    stored = _array(handle, place)
+    stored = handle.array(_place(place))
     if len(axes) != len(stored.shape):
         raise DataError(
             f"{handle.path}: field `{name}` at `{place}` has shape {tuple(stored.shape)}, the mapping gives it "
@@ -120,20 +120,13 @@ def _place(place: str) -> str:
     return place.strip("/")
 
 
-def _array(handle: Handle, place: str) -> Any:
-    try:
-        return handle.array(_place(place))
-    except KeyError as error:
-        raise DataError(f"{handle.path} has no array `{place}` that the mapping names.") from error
-
-
 def _values(handle: Handle, place: str) -> np.ndarray:
     if place.startswith("@"):
         attrs = handle.file.attrs if isinstance(handle.file, h5py.File) else {}
         if place[1:] not in attrs:
             raise DataError(f"{handle.path} has no attribute `{place[1:]}` that the mapping names.")
         return np.asarray(attrs[place[1:]])
-    return np.asarray(_array(handle, place))
+    return np.asarray(handle.array(_place(place)))
 
 
 def _names(value: Any) -> list[str]:

@@ -158,7 +158,7 @@ def _coordinates(raw: dict[str, xr.Variable], ds: xr.Dataset, rename: dict[str, 
         if dim == "sample":
             continue
         if stored is None or stored.shape != (size,):
-            coords[dim] = xr.Variable((dim,), np.arange(float(size)), {"long_name": "grid index"})
+            coords[dim] = axis(str(dim), np.arange(float(size)), long_name="grid index")
             continue
         keep = {k: v for k, v in stored.attrs.items() if k in ("units", "long_name", "standard_name", "calendar")}
         if dim == "time":

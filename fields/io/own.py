@@ -42,6 +42,7 @@ class OwnLayout(Reader):
         """Opens the file; no options."""
         handle = HDF5Handle(path)
         variables, attrs = netcdf_variables(handle)
+        attrs.pop("coordinates", None)
         for variable in variables.values():
             variable.attrs.pop("coordinates", None)  # where netCDF records which variables are coordinates of this one
         coords = {name: v for name, v in variables.items() if v.attrs.get("role") not in ROLES}
@@ -63,26 +64,28 @@ def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None =
     check(ds, path)
     part = path.with_name(path.name + ".part")
     try:
-        dump(ds, part, {str(name): frame_encoding(ds[name], compression) for name in ds.variables})
+        dump(ds, part, compression)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def dump(ds: xr.Dataset, path: Path, encoding: dict[str, Any]) -> None:
+def dump(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
     """Writes the dataset as a file of our layout at ``path``."""
-    plain_values = {str(name): {"_FillValue": None} for name in ds.variables}
+    encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
     store = H5NetCDFStore.open(path, mode="w", open_kwargs={"libver": LIBVER})
     try:
-        ds.drop_encoding().assign_attrs(layout=LAYOUT).dump_to_store(store, encoding=plain_values | encoding)
+        ds.drop_encoding().assign_attrs(layout=LAYOUT).dump_to_store(store, encoding=encoding)
     finally:
         store.close()
 
 
 def frame_encoding(array: xr.DataArray, compression: str | None = None) -> dict[str, Any]:
     """How a variable is stored: frame by frame if it is a field of many samples, in one piece otherwise."""
-    if array.ndim < 2 or "sample" not in array.dims:
+    if array.ndim == 0:
         return {"_FillValue": None}
+    if array.ndim < 2 or "sample" not in array.dims:
+        return {"_FillValue": None, "chunksizes": array.shape, "fletcher32": True}
     chunks = [1 if dim in ("sample", "time") else size for dim, size in zip(array.dims, array.shape, strict=True)]
     first = next((i for i, dim in enumerate(array.dims) if dim not in ("sample", "time")), 0)
     size = int(np.prod(chunks)) * array.dtype.itemsize

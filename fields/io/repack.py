@@ -84,7 +84,7 @@ def _continues(part: Path, stamp: str) -> bool:
 
 def _create(ds: xr.Dataset, part: Path, fields: list[str], compression: str | None, stamp: str) -> None:
     """The part with everything but the fields' values."""
-    dump(ds.drop_vars(fields), part, {})
+    dump(ds.drop_vars(fields), part)
     with h5netcdf.File(part, "a", libver=LIBVER) as file:
         for name in fields:
             array = ds[name]

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 import xarray as xr
 
 from fields.io import DataError, open_dataset
+from fields.io.diagnose import is_zip
 from fields.io.lazy import stored_array
 
 BLOCK = 64 * 2**20  # bytes read at once
@@ -30,6 +32,8 @@ def validate(path: Path, mapping: Mapping[str, Any] | str | Path | None = None) 
         ds = open_dataset(path, mapping=mapping)
     except DataError as error:
         return [Finding("error", str(path), str(error))]
+    if is_zip(path) and (part := ZipFile(path).testzip()):
+        return [Finding("error", str(path), f"The checksum of its part {part} is wrong: it is damaged. Get it again.")]
     findings = [*_attributes(ds), *_times(ds), *_units(ds)]
     for name, array in ds.data_vars.items():
         if array.ndim > 1:
@@ -129,8 +133,10 @@ def _judge(name: str, scan: _Scan, samples: int) -> list[Finding]:
         findings.append(Finding("warning", name, f"Constant in {_list(scan.constant)}."))
     if scan.twins and scan.low != scan.high:
         pairs = ", ".join(f"{a} and {b}" for a, b in scan.twins[:3])
-        message = f"{len(scan.twins)} samples repeat an earlier one (first: {pairs}); test samples may be in the
-        training set." findings.append(Finding("warning", name, message))
+        message = (
+            f"{len(scan.twins)} samples repeat an earlier one (first: {pairs}): a test sample may be a training sample."
+        )
+        findings.append(Finding("warning", name, message))
     return findings
 
 

@@ -12,7 +12,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from .field import image, plane, recolour, symmetric
+from .field import image, plane, proportion, recolour, symmetric
 from .samples import Case, clock
 from .style import ERROR_MAP, FIELD_MAP, TRUTH, colour_bar, heading, new_figure, styled
 
@@ -46,7 +46,7 @@ def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
 @styled
 def frames_figure(case: Case, steps: list[int]) -> Figure:
     """Truth, prediction and error (rows) of a 2-D or 3-D evolution at some steps (columns), one scale per row."""
-    figure = new_figure(2.1 * len(steps) + 0.8, 6.2)
+    figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * proportion(case.y))
     heading(figure, case.title)
     panels = figure.subplots(3, len(steps), sharex=True, sharey=True, squeeze=False)
     for row, (name, values, scale, colours) in zip(panels, _rows(case), strict=True):
@@ -102,7 +102,7 @@ def _moving_lines(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
 
 
 def _moving_images(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
-    figure = new_figure(9.0, 3.1)
+    figure = new_figure(9.0, 1.0 + 2.1 * proportion(case.y))
     title = heading(figure, clock(case, 0))
     artists, setters = [], []
     for axes, (name, values, scale, colours) in zip(figure.subplots(1, 3), _rows(case), strict=True):

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.tri import Triangulation
 
-LONG_EDGE = 4.0  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
+LONG_EDGE = 3.5  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
 SLAB = 0.1  # share of scattered 3-D points that make up the picture of a middle plane
 
 
@@ -89,23 +89,25 @@ def axes_of(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndar
 def triangles(points: Float[np.ndarray, "m 2"]) -> Triangulation:
     """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
 
-    The usual spacing at a point is the third of its edges' lengths from below, so that meshes refined somewhere keep
-    both parts; of a triangle's corners the middle one counts, since the hub of a fan across a hole is all long edges.
+    The usual spacing at a point is the median length of its edges, so that meshes refined somewhere keep both parts,
+    and of that the median over its neighbours: the hub of a fan across a hole has mostly long edges, they have not.
     """
     mesh = Triangulation(points[:, 0], points[:, 1])
+    start, end = np.concatenate([mesh.edges, mesh.edges[:, ::-1]]).T
+    spacing = _median_by_point(start, np.linalg.norm(points[start] - points[end], axis=-1), len(points))
+    spacing = _median_by_point(start, spacing[end], len(points))
     corners = points[mesh.triangles]
-    lengths = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1)
-    ends = np.linalg.norm(points[mesh.edges[:, 0]] - points[mesh.edges[:, 1]], axis=-1)
-    spacing = _usual_spacing(np.concatenate([mesh.edges[:, 0], mesh.edges[:, 1]]), np.tile(ends, 2), len(points))
-    mesh.set_mask(lengths.max(axis=1) > LONG_EDGE * np.median(spacing[mesh.triangles], axis=1))
+    longest = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1).max(axis=1)
+    mesh.set_mask(longest > LONG_EDGE * spacing[mesh.triangles].max(axis=1))
     return mesh
 
 
-def _usual_spacing(owner: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
-    order = np.lexsort((lengths, owner))
+def _median_by_point(owner: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Upper median of the values of each owner 0 … count − 1; a point in no triangle (a duplicate) gets 0."""
+    order = np.lexsort((values, owner))
     degree = np.bincount(owner, minlength=count)
-    start = np.cumsum(degree) - degree
-    return lengths[order][np.minimum(start + degree // 3, len(lengths) - 1)]
+    middle = np.cumsum(degree) - degree + degree // 2
+    return np.where(degree > 0, values[order][np.minimum(middle, len(values) - 1)], 0.0)
 
 
 def plane(

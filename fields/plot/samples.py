@@ -116,7 +116,8 @@ def _panel(
 
 def clock(case: Case, step: int) -> str:
     """Title and time of one step."""
-    return f"{case.title}, {case.time} = {case.t[step]:.3g}"
+    name, _, unit = case.time.removesuffix("]").partition(" [")
+    return f"{case.title}, {name} {case.t[step]:.3g} {unit}".rstrip()
 
 
 def _array(values: object) -> np.ndarray:

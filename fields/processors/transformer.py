@@ -46,7 +46,6 @@ class Transformer(Processor):
             )
             for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(dim)
 
     def forward(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from .results import COLUMNS, Picture, Results, Row, cells, number
 
+DPI = 160  # of the project's figures, fields.plot.STYLE["savefig.dpi"]
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --quiet: #5d6670; --line: #dfe3e8; --paper: #ffffff; --wash: #f5f7f9;
   --accent: #0063a5; }
@@ -96,8 +97,15 @@ def _table(rows: list[Row], caption: str) -> str:
 def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.data).decode("ascii")
     caption = escape(picture.caption)
-    source = f"data:image/{picture.kind};base64,{data}"
-    return f'<figure><img alt="{escape(picture.name)}" src="{source}"><figcaption>{caption}</figcaption></figure>'
+    image = f'<img alt="{escape(picture.name)}"{_width(picture)} src="data:image/{picture.kind};base64,{data}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _width(picture: Picture) -> str:
+    """PNGs at their size in inches (96 CSS pixels each), so that letters are as large in every figure."""
+    if picture.kind != "png":
+        return ""
+    return f' width="{int.from_bytes(picture.data[16:20]) * 96 / DPI:.0f}"'
 
 
 def _list(values: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ def test_initial_states_have_the_stated_covariance():
     assert not a[:, 0].any()
 
 
-@pytest.mark.parametrize("symmetry", Burgers.symmetries, ids=str)
+@pytest.mark.parametrize("symmetry", Burgers().symmetries(), ids=str)
 def test_declared_symmetries_hold(symmetry):
     problem = Burgers()
     a = problem.initial(range(2), seed=0)

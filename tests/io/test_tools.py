@@ -163,7 +163,7 @@ def test_an_interrupted_repack_goes_on_where_it_stopped(tmp_path):
     assert not target.exists()
     with h5py.File(tmp_path / "b.nc.part", "a") as part:
         assert part["u"].attrs["repacked_samples"] == 4
-        part["u"][0] = 7.0  # shows that the first samples are not written again, and that the end result is checked
+        part["u"][0] = 7.0  # shows that samples are not written again, and that the end is checked
     with pytest.raises(DataError, match="`u` of sample 0 differs"):
         repack(source, target)
     (tmp_path / "b.nc.part").unlink()
@@ -181,7 +181,7 @@ def test_a_part_of_another_source_is_begun_again(tmp_path):
 
 
 def test_help_is_quick_and_lists_the_commands():
-    code = "import sys; sys.argv[1:] = ['--help']\ntry:\n    import fields.cli; fields.cli.main()\nexcept SystemExit: pass\n"
+    code = "import sys, fields.cli\nsys.argv[1:] = ['--help']\ntry: fields.cli.main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'xarray', 'h5py', 'matplotlib', 'lightning'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert all(word in answer.stdout for word in ("inspect", "validate", "repack")) and answer.stdout.endswith("[]\n")

@@ -1,0 +1,93 @@
+"""Promises every evolution problem keeps, found by walking the catalogue: laws, convergence, symmetries, two files."""
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.__main__ import catalogue
+from datasets.evolution import Evolution, random_field
+
+EVOLUTIONS = {name: p for name, p in catalogue().items() if issubclass(p, Evolution)}
+every = pytest.mark.parametrize("problem", [p() for p in EVOLUTIONS.values()], ids=list(EVOLUTIONS))
+
+
+def start(problem, samples=2, points=None):
+    """States (b c *x) and statics on the solver's grid."""
+    points = (points or problem.points,) * len(problem.lengths)
+    drawn = [problem.initial(problem.random(0, i), points) for i in range(samples)]
+    values = {name: torch.tensor(np.stack([d[name] for d in drawn])) for name in drawn[0]}
+    return torch.stack([values.pop(name) for name in problem.states], 1), values, points
+
+
+def advanced(problem, frames, refine=1):
+    z, statics, points = start(problem)
+    step, out = problem.stepper(points, statics, refine=refine), [z]
+    for _ in range(frames):
+        out.append(step(out[-1]))
+    return torch.stack(out)
+
+
+@every
+def test_laws_hold_along_the_flow(problem):
+    z = advanced(problem, 3)
+    for name, quantity in problem.conserved().items():
+        values = quantity(z)
+        assert values.shape == z.shape[:2]
+        scale = values.abs().max() + quantity(z.abs()).abs().max()
+        assert (values - values[0]).abs().max() <= 2e-6 * scale, name
+    for name, quantity in problem.dissipated().items():
+        values = quantity(z)
+        assert (values.diff(dim=0) <= 1e-12 * values[0]).all() and (values[-1] < values[0]).all(), name
+
+
+@every
+def test_half_the_time_step_changes_nothing_that_is_stored(problem):
+    z, fine = advanced(problem, 1)[-1], advanced(problem, 1, refine=2)[-1]
+    assert (z - fine).norm() <= 3e-6 * fine.norm()
+
+
+@every
+def test_files_for_training_and_test(problem):
+    cls = type(problem)
+    train = problem.solve(range(1), resolution=problem.resolution, seed=0)
+    for name in problem.states:
+        assert train[name].dims[:2] == ("sample", "time") and train[name].attrs["role"] == "state"
+        assert train.sizes["time"] == problem.frames and np.isfinite(train[name]).all()
+    np.testing.assert_allclose(train["time"].diff("time"), problem.interval)
+    test = cls(part="test")
+    assert test.frames >= 10 * 10 and test.usual_samples() == cls.test_samples
+    assert (test.split(5) == 2).all() and not (problem.split(22) == 2).any()
+    name = next(iter(problem.states))
+    grid = (problem.points,) * len(problem.lengths)
+    a, b = (p.initial(p.random(0, 0), grid)[name] for p in (problem, test))
+    assert np.abs(a - b).max() > 0
+
+
+@every
+def test_shifts_commute_with_the_flow(problem):
+    z, statics, points = start(problem, samples=1)
+    if not any("shift" in s for s in problem.symmetries()):
+        pytest.skip("not translation invariant")
+    shift, dims = tuple(n // 4 for n in points), tuple(range(-len(points), 0))
+
+    def moved(u):
+        return u.roll(shift, dims) if u.ndim > 1 else u
+
+    plain = problem.stepper(points, statics)(z)
+    other = problem.stepper(points, {k: moved(v) for k, v in statics.items()})(moved(z))
+    assert (other - moved(plain)).abs().max() < 1e-9
+
+
+def test_random_fields_are_the_same_on_every_grid():
+    fields = [random_field(np.random.default_rng(0), (n, n), modes=3, deviation=lambda j: 1 / j) for n in (8, 24)]
+    np.testing.assert_allclose(fields[0], fields[1][::3, ::3], atol=1e-13)
+
+
+def test_random_fields_have_the_stated_variance():
+    draws = [random_field(np.random.default_rng(i), (9,), modes=3, deviation=lambda j: 1 / j) for i in range(2000)]
+    assert np.var(draws) == pytest.approx(2 * (1 + 1 / 4 + 1 / 9), rel=0.06)
+
+
+def test_a_single_frame_is_refused():
+    with pytest.raises(ValueError, match="at least 2"):
+        next(iter(EVOLUTIONS.values()))(frames=1)
