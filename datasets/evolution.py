@@ -47,7 +47,7 @@ class Evolution(Problem):
 
     @abstractmethod
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
-        """The initial states on any grid, and what else differs between samples: input fields or parameters (numbers)."""
+        """The initial states on any grid, and what else differs: input fields, parameters."""
 
     @abstractmethod
     def stepper(
