@@ -68,9 +68,9 @@ def run(args: Namespace) -> None:
     print(f"{chosen.out}: {samples} samples in {time.perf_counter() - start:.1f} s")
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Runs the command line; an interruption leaves no half-written file."""
-    args = parser().parse_args()
+    args = parser().parse_args(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(args)
