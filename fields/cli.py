@@ -87,7 +87,9 @@ def repack(
     return 0
 
 
-def predict(checkpoint: str, source: Path, *, out: Path, at: str | None = None, symmetrise: bool = False, json: bool = False) -> int:
+def predict(
+    checkpoint: str, source: Path, *, out: Path, at: str | None = None, symmetrise: bool = False, json: bool = False
+) -> int:
     """Predicts every sample of a file with a trained model and writes the fields as netCDF.
 
     Args:

@@ -34,7 +34,7 @@ def predict(
     queries = None if at is None else target_points(at, schema)
     rows = FieldDataset(_with_outputs(ds, schema), schema)
     check_finite(ds, schema)
-    for points in ((rows.shared,) if queries is None else (rows.shared, queries)):
+    for points in (rows.shared,) if queries is None else (rows.shared, queries):
         check_inside(points, schema)
     was_training = model.training
     model.eval()

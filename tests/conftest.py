@@ -72,7 +72,9 @@ def schema(periodic: tuple[bool, ...]) -> Schema:
     )
 
 
-def operator(periodic: tuple[bool, ...], *, encoder: type = Points, dim: int = 32, local: bool = True, seed: int = 0) -> FieldOperator:
+def operator(
+    periodic: tuple[bool, ...], *, encoder: type = Points, dim: int = 32, local: bool = True, seed: int = 0
+) -> FieldOperator:
     torch.manual_seed(seed)
     s, d = schema(periodic), len(periodic)
     near = LocalMoments(d, lengths=(0.05, 0.2)) if local else None

@@ -59,7 +59,8 @@ class FNO(Operator):
             )
         if any(size % 2 for size in sizes[:-1]):
             raise ValueError(
-                f"FNO of neuraloperator 2.0.0 is wrong on odd grid sizes, got {sizes}. Use even sizes, or drop the last line of points."
+                f"FNO of neuraloperator 2.0.0 is wrong on odd grid sizes, got {sizes}. "
+                "Use even sizes, or drop the last line of points."
             )
         ascending = [axes[a].argsort() for a in order]  # points moved by a symmetry may run backwards
         u = _take(self.normalizer.inputs(batch.u).reshape(len(batch.u), *sizes, -1).movedim(-1, 1), ascending)

@@ -34,7 +34,13 @@ class Points(Encoder):
     periodic: Tensor
 
     def __init__(
-        self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, heads: int = 4, reach: tuple[float, float] = (0.35, 1.0)
+        self,
+        dim: int,
+        schema: Schema,
+        *,
+        tokens: tuple[int, ...] | None = None,
+        heads: int = 4,
+        reach: tuple[float, float] = (0.35, 1.0),
     ):
         super().__init__()
         counts = token_counts(tokens, schema)

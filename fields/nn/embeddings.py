@@ -49,7 +49,9 @@ def token_counts(tokens: tuple[int, ...] | None, schema: Schema) -> tuple[int, .
     if tokens is None:
         return (min(32, round(256 ** (1 / schema.dim))),) * schema.dim
     if len(tokens) != schema.dim:
-        raise ValueError(f"An encoder got tokens {tuple(tokens)} for {schema.dim} coordinates {schema.coords}. Give one count per axis.")
+        raise ValueError(
+            f"An encoder got tokens {tuple(tokens)} for {schema.dim} coordinates {schema.coords}. Give one count per axis."
+        )
     return tuple(tokens)
 
 
