@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import xarray as xr
 from einops import rearrange
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -22,6 +21,9 @@ from .field import image, line
 from .style import colour_bar, legend, new_figure, styled
 
 WIDEST = 200  # points per axis of the pictures
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Basis(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import operator, waves
+from problems import operator, waves
 from safetensors import safe_open
 from safetensors.torch import save_file
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import schema, waves
+from problems import schema, waves
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
 from fields.io import DataError

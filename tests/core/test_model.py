@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import Patches, operator, waves
+from problems import Patches, operator, waves
 
 from fields.data import FieldDataset, points_of, schema_of
 from fields.encoders import Points

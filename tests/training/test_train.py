@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import waves
+from problems import waves
 
 import fields
 from fields.datamodule import FieldDataModule

@@ -11,7 +11,7 @@ PROGRAM = """
 import resource, sys
 sys.path[:0] = ["{root}", "{root}/tests"]
 import numpy as np, torch
-from conftest import operator, waves
+from problems import operator, waves
 torch.set_num_threads(1)
 model, ds = operator((False, True), dim=64), waves(2, (32, 32), (False, True))
 model.predict(ds)
