@@ -10,4 +10,15 @@ from fields.io import DataError, open_dataset, write_dataset
 from fields.model import FieldOperator
 from fields.sample import Latent, Sample, Schema, collate
 
-__all__ = ["DataError", "FieldOperator", "Latent", "Sample", "Schema", "collate", "load", "open_dataset", "save", "write_dataset"]
+__all__ = [
+    "DataError",
+    "FieldOperator",
+    "Latent",
+    "Sample",
+    "Schema",
+    "collate",
+    "load",
+    "open_dataset",
+    "save",
+    "write_dataset",
+]

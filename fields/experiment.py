@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import lightning.pytorch as L  # noqa: N812
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from rich.progress import track
 from torch import Tensor
 
 from fields.datamodule import FieldDataModule
 from fields.metrics import RelativeL2, median_and_worst
 from fields.operator import Operator
 from fields.predict import averaged
-from fields.sample import Sample
 from fields.task import Training
 
 
@@ -53,8 +51,8 @@ def fit(task: Training, data: FieldDataModule, folder: Path, *, resume: bool = F
     run.fit(task, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=False)
     if run.interrupted:
         raise KeyboardInterrupt
-    state = torch.load(keep.best_model_path, weights_only=False)["state_dict"]
-    task.load_state_dict(state)
+    if keep.best_model_path:  # none if the run ended before its first validation
+        task.load_state_dict(torch.load(keep.best_model_path, weights_only=False)["state_dict"])
     return run
 
 
@@ -67,7 +65,7 @@ def score(
     parameters, scores = sum(p.numel() for p in model.parameters()), []
     for test, loader in zip(data.tests, data.test_dataloader(), strict=True):
         metric, start = RelativeL2(), time.perf_counter()
-        for batch in loader:
+        for batch in track(loader, f"testing {name} at {test}", transient=True):
             metric.update(averaged(model, batch, symmetries, memory), batch.v, batch.y_mask)
         scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
     return scores
@@ -89,7 +87,7 @@ def score_mean(data: FieldDataModule) -> list[Score]:
             if train is not None and batch.v.shape[1:] == train.shape[1:]:
                 field = train.mean(0).expand_as(batch.v)
             metric.update(field, batch.v, batch.y_mask)
-        scores.append(_score("mean of the training fields", test, 0, metric.per_sample(), time.perf_counter() - start))
+        scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
     return scores
 
 
@@ -107,22 +105,3 @@ def _score(name: str, test: str, parameters: int, errors: Tensor, seconds: float
         median_index=middle,
         worst_index=last,
     )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Plain values as JSON, complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1))
-    os.replace(part, path)
-
-
-def as_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Scores as plain mappings."""
-    return [asdict(one) for one in scores]
-
-
-def first_batch(data: FieldDataModule, test: str, index: int) -> Sample:
-    """One test sample as a batch of one."""
-    from fields.sample import collate
-
-    return collate([cast(Sample, data.tests[test][index])])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -18,7 +19,7 @@ class Part(nn.Module):
 
     supplied = ("schema", "normalizer")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Part:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Notes the arguments; copying and unpickling come here with none and restore the note themselves."""
         part = super().__new__(cls)
         if args or kwargs:
@@ -35,24 +36,25 @@ class Part(nn.Module):
 
 
 def build(description: dict[str, Any], **supplied: Any) -> Any:
-    """The part that ``describe`` described. Only classes derived from :class:`Part` inside ``fields`` are made.
+    """The part that ``describe`` described, from classes inside ``fields`` alone.
 
     Raises:
         ValueError: the class path leads elsewhere, which a checkpoint must not be able to do.
     """
-    path = description["class_path"]
-    module, _, name = path.rpartition(".")
-    if not module.startswith("fields."):
-        raise ValueError(
-            f"The file asks for class {path!r}, outside `fields`, and loading runs no foreign code. "
-            "Build the model in Python and use `load_weights` if you trust the file."
-        )
-    cls = getattr(import_module(module), name, None)
-    if not (isinstance(cls, type) and issubclass(cls, Part)):
-        raise ValueError(f"The file asks for {path!r}, which is no part of a model in this version of bracketfields. Update it.")
+    cls = _class(description["class_path"], Part)
     arguments = {key: _made(value, supplied) for key, value in description["init_args"].items()}
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{key: value for key, value in supplied.items() if key in accepted}, **arguments)
+
+
+def _class(path: str, base: type) -> type:
+    module, _, name = path.rpartition(".")
+    if not module.startswith("fields."):
+        raise ValueError(f"The file asks for class {path!r}, outside `fields`, and loading runs no foreign code.")
+    cls = getattr(import_module(module), name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise ValueError(f"The file asks for {path!r}, which is no part of a model in this version of bracketfields. Update it.")
+    return cls
 
 
 def _plain(value: Any, name: str, owner: type) -> Any:
@@ -62,13 +64,22 @@ def _plain(value: Any, name: str, owner: type) -> Any:
         return [_plain(item, name, owner) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    given = [value] if isinstance(value, type) else [value.func, *value.args] if isinstance(value, partial) else []
+    for cls in given:
+        if isinstance(cls, type) and issubclass(cls, nn.Module):  # a class, or one with some arguments given: a factory
+            keywords = value.keywords if isinstance(value, partial) else {}
+            arguments = {key: _plain(item, key, cls) for key, item in keywords.items()}
+            return {"factory": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
     raise TypeError(
         f"{owner.__name__}({name}=…) got a {type(value).__name__}, which a checkpoint cannot describe. "
-        "Pass numbers, strings, tuples or other parts."
+        "Pass numbers, strings, tuples, parts, or classes of parts (with `functools.partial` for their arguments)."
     )
 
 
 def _made(value: Any, supplied: dict[str, Any]) -> Any:
     if isinstance(value, dict) and "class_path" in value:
         return build(value, **supplied)
+    if isinstance(value, dict) and "factory" in value:
+        arguments = {key: _made(item, supplied) for key, item in value["init_args"].items()}
+        return partial(_class(value["factory"], nn.Module), **arguments)
     return tuple(_made(item, supplied) for item in value) if isinstance(value, list) else value

@@ -34,7 +34,7 @@ def predict(
     queries = None if at is None else target_points(at, schema)
     rows = FieldDataset(_with_outputs(ds, schema), schema)
     check_finite(ds, schema)
-    for points in ((rows.shared,) if queries is None else (rows.shared, queries)):
+    for points in (rows.shared,) if queries is None else (rows.shared, queries):
         check_inside(points, schema)
     was_training = model.training
     model.eval()
@@ -63,7 +63,7 @@ def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, S
 
 def chunks(model: Operator, batch: Sample, memory: float) -> Iterator[Sample]:
     """The batch with its queries cut into pieces that decode within ``memory`` bytes."""
-    size = max(1, int(memory / (len(batch.u) * model.decode_bytes())))
+    size = max(1, int(memory / model.decode_bytes(batch)))
     for start in range(0, batch.y.shape[1], size):
         yield batch._replace(y=batch.y[:, start : start + size], y_mask=batch.y_mask[:, start : start + size])
 
@@ -74,6 +74,20 @@ def target_points(at: Mapping[str, Any], schema: Schema) -> Tensor:
     if missing or len(at) != schema.dim:
         raise DataError(f"`at` gives {sorted(at)}, the model needs exactly the coordinates {list(schema.coords)}.")
     return points_of(_target(at, schema), schema)
+
+
+def regular_grid(sizes: str, schema: Schema) -> dict[str, np.ndarray]:
+    """``256x256`` -> axes over the domain: left edges on periodic axes, end points included on others."""
+    try:
+        counts = [int(word) for word in sizes.lower().split("x")]
+    except ValueError:
+        counts = []
+    if len(counts) != schema.dim or min(counts) < 2:
+        raise DataError(f"--at {sizes!r} should give one size per axis {schema.coords}, such as {'x'.join(['256'] * schema.dim)}.")
+    return {
+        name: np.linspace(low, high, count, endpoint=not periodic)
+        for name, (low, high), count, periodic in zip(schema.coords, schema.bounds, counts, schema.periodic, strict=True)
+    }
 
 
 def check_inside(points: Tensor | None, schema: Schema) -> None:

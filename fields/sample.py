@@ -40,8 +40,9 @@ class Schema:
         coords: names of the d coordinates, in the order of the last axis of ``Sample.x``.
         inputs, outputs, params: variable names, in channel order.
         units: unit of each coordinate, variable and parameter that has one.
-        periodic: per axis, whether the domain closes on itself.
-        homogeneous: per axis, whether the operator commutes with translations along it; models then see no absolute position there.
+        periodic: per axis, whether the domain closes on itself; by default none does.
+        homogeneous: per axis, whether the operator commutes with translations along it; models then see no
+            absolute position there; by default along none.
         bounds: per axis, (low, high) of the domain; the period of a periodic axis is high − low.
         grid: points per axis of the training grid, None for scattered points.
         dt: time between frames of evolution problems, None for static maps.
@@ -61,6 +62,9 @@ class Schema:
     history: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("periodic", "homogeneous"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (False,) * self.dim)
         for name in ("periodic", "homogeneous", "bounds"):
             if len(getattr(self, name)) != self.dim:
                 raise ValueError(

@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import lightning.pytorch as L  # noqa: N812
+import lightning.pytorch as L
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from fields.datamodule import FieldDataModule
 from fields.decoders.base import Decoder
@@ -24,6 +24,7 @@ from fields.model import FieldOperator
 from fields.nn.local import LocalMoments
 from fields.normalizer import Normalizer
 from fields.operator import Operator
+from fields.optim import MuonAdamW
 from fields.processors.base import Processor
 from fields.processors.transformer import Transformer
 from fields.sample import Sample, Schema
@@ -49,7 +50,7 @@ class Training(L.LightningModule, ABC):
     def __init__(
         self,
         *,
-        optimizer: Callable[[Iterable], Optimizer] = AdamW,
+        optimizer: Callable[[Iterable], Optimizer] = MuonAdamW,
         warmup: float = 0.1,
         queries: int | None = None,
         augment: bool = True,
@@ -168,7 +169,7 @@ class FieldTraining(Training):
         processor: Callable[[int], Processor] = Transformer,
         decoder: Callable[[int, Schema], Decoder] = CrossAttention,
         local: Callable[[int], LocalMoments] | None = None,
-        optimizer: Callable[[Iterable], Optimizer] = AdamW,
+        optimizer: Callable[[Iterable], Optimizer] = MuonAdamW,
         warmup: float = 0.1,
         queries: int | None = None,
         augment: bool = True,

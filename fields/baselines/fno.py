@@ -35,7 +35,7 @@ class FNO(Operator):
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4):
         super().__init__(schema=schema, normalizer=normalizer)
-        from neuralop.models import FNO as NeuralopFNO  # noqa: N811, PLC0415  imports wandb and takes seconds
+        from neuralop.models import FNO as NeuralopFNO  # noqa: N811  imports wandb and takes seconds
 
         everywhere = all(schema.homogeneous)
         self.net = NeuralopFNO(
@@ -44,7 +44,7 @@ class FNO(Operator):
             n_layers=layers,
             in_channels=schema.in_channels,
             out_channels=schema.out_channels,
-            positional_embedding=None if everywhere else "grid",
+            positional_embedding=None if everywhere else "grid",  # type: ignore[arg-type]
         )
         self.register_state_dict_post_hook(_without_metadata)
 
@@ -59,7 +59,8 @@ class FNO(Operator):
             )
         if any(size % 2 for size in sizes[:-1]):
             raise ValueError(
-                f"FNO of neuraloperator 2.0.0 is wrong on odd grid sizes, got {sizes}. Use even sizes, or drop the last line of points."
+                f"FNO of neuraloperator 2.0.0 is wrong on odd grid sizes, got {sizes}. "
+                "Use even sizes, or drop the last line of points."
             )
         ascending = [axes[a].argsort() for a in order]  # points moved by a symmetry may run backwards
         u = _take(self.normalizer.inputs(batch.u).reshape(len(batch.u), *sizes, -1).movedim(-1, 1), ascending)

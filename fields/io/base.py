@@ -63,12 +63,6 @@ class Reader(ABC):
         """The lazy dataset in canonical form."""
 
 
-def bounds_of_cells(centres: np.ndarray) -> tuple[float, float]:
-    """The domain whose equal cells have these ``centres``: half a cell further on either side."""
-    half = (float(centres[-1]) - float(centres[0])) / (2 * max(len(centres) - 1, 1))
-    return float(centres[0]) - half, float(centres[-1]) + half
-
-
 def check(ds: xr.Dataset, path: Path) -> xr.Dataset:
     """``ds`` itself, or a :class:`DataError` that says where it leaves the canonical form."""
     if not ds.data_vars:

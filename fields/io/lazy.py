@@ -1,7 +1,8 @@
-"""Lazy arrays: a stored array seen with the canonical axes, read when indexed."""
+"""Lazy arrays: stored arrays seen with the canonical axes, read when indexed."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +17,29 @@ from fields.io.handles import Handle
 Key = tuple[Any, ...]
 
 
-class StoredArray(BackendArray):
-    """A stored array with its axes reordered, cut to the canonical length, and some of them fixed at an index.
+class LazyArray(BackendArray):
+    """An array that is read when it is indexed. Has ``shape`` and ``dtype``."""
 
-    Axis i of this array is axis ``order[i]`` of the stored one; the remaining stored axes are at the indices ``fixed``.
+    @abstractmethod
+    def read(self, key: Key) -> np.ndarray:
+        """The values at ``key``: per axis an int, a slice with positive step, or (on one axis) an increasing list."""
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self.read)
+
+
+class StoredArray(LazyArray):
+    """A stored array with its axes reordered, cut or repeated, and some of them fixed at an index.
+
+    Axis i of this array is axis ``order[i]`` of the stored one, or a repetition of it where ``order[i]`` is None; the
+    remaining stored axes are at the indices ``fixed``.
 
     Args:
-        handle, name: where the stored array is.
+        handle: the file.
+        name: the stored array in it.
         order: stored axis of each axis; default: all axes that are not fixed, as stored.
         fixed: index at which each remaining stored axis is taken (a component of a vector, an axis of length 1).
-        cut: lengths shorter than the stored ones, by axis of this array.
+        lengths: by axis of this array: where to cut a stored axis, or how often to repeat.
         dtype: type to convert to; default: as stored.
     """
 
@@ -34,43 +48,117 @@ class StoredArray(BackendArray):
         handle: Handle,
         name: str,
         *,
-        order: Sequence[int] | None = None,
+        order: Sequence[int | None] | None = None,
         fixed: dict[int, int] | None = None,
-        cut: dict[int, int] | None = None,
+        lengths: dict[int, int] | None = None,
         dtype: Any = None,
     ):
         stored = handle.array(name)
         self.handle, self.name, self.fixed = handle, name, dict(fixed or {})
         self.ndim_stored = len(stored.shape)
-        self.order = (
-            tuple(order) if order is not None else tuple(a for a in range(self.ndim_stored) if a not in self.fixed)
+        free = tuple(axis for axis in range(self.ndim_stored) if axis not in self.fixed)
+        self.order = free if order is None else tuple(order)
+        if sorted(axis for axis in self.order if axis is not None) != list(free):
+            raise DataError(
+                f"{handle.path}: `{name}` has shape {tuple(stored.shape)}, expected {len(self.order)} axes."
+            )
+        lengths = lengths or {}
+        self.shape = tuple(
+            lengths.get(i, 1) if axis is None else min(lengths.get(i, stored.shape[axis]), stored.shape[axis])
+            for i, axis in enumerate(self.order)
         )
-        self.shape = tuple(min((cut or {}).get(i, stored.shape[a]), stored.shape[a]) for i, a in enumerate(self.order))
         self.dtype = np.dtype(dtype or stored.dtype)
-        self.stored_name = name
+        self.as_stored = self.order == tuple(range(self.ndim_stored))
 
     def read(self, key: Key) -> np.ndarray:
-        """The values at ``key``: per axis an int, a slice with positive step, or (on one axis) an increasing list."""
-        key = tuple(_within(k, size) for k, size in zip(key, self.shape, strict=True))
-        stored_key = [self.fixed.get(axis) for axis in range(self.ndim_stored)]
-        for k, axis in zip(key, self.order, strict=True):
-            stored_key[axis] = k
+        """The values at ``key``; a damaged place raises a :class:`DataError` that names it."""
+        key = tuple(within(k, size) for k, size in zip(key, self.shape, strict=True))
         try:
-            values = np.asarray(self._read_stored(tuple(stored_key)))
+            values = np.asarray(self.handle.array(self.name)[key if self.as_stored else self._stored_key(key)])
         except DataError:
             raise
-        except (
-            Exception
-        ) as error:  # what HDF5 raises on damaged files is not documented: OSError, RuntimeError, KeyError …
+        except Exception as error:  # HDF5 does not say what it raises on damaged files: OSError, RuntimeError …
             raise DataError(_explain(self, key, error)) from error
+        return (values if self.as_stored else self._canonical(values, key)).astype(self.dtype, copy=False)
+
+    def _stored_key(self, key: Key) -> Key:
+        stored = [self.fixed.get(axis) for axis in range(self.ndim_stored)]
+        for k, axis in zip(key, self.order, strict=True):
+            if axis is not None:
+                stored[axis] = k
+        return tuple(stored)
+
+    def _canonical(self, values: np.ndarray, key: Key) -> np.ndarray:
+        """Axes of ``values`` (in stored order, those with an int index gone) brought into the order of this array."""
         kept = [axis for k, axis in zip(key, self.order, strict=True) if not isinstance(k, int)]
-        return values.transpose([sorted(kept).index(axis) for axis in kept]).astype(self.dtype, copy=False)
+        present = [axis for axis in kept if axis is not None]
+        values = values.transpose([sorted(present).index(axis) for axis in present])
+        if None not in kept:
+            return values
+        values = values[tuple(None if axis is None else slice(None) for axis in kept)]
+        sizes = [count(k, size) for k, size in zip(key, self.shape, strict=True) if not isinstance(k, int)]
+        return np.broadcast_to(values, sizes)
 
-    def _read_stored(self, stored_key: Key) -> Any:
-        return self.handle.array(self.name)[stored_key]
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self.read)
+class JoinedArray(LazyArray):
+    """Arrays joined along their first axis; shorter ones are padded with NaN.
+
+    Args:
+        parts: the arrays; opened only when needed if ``shapes`` are given.
+        shapes: shape of each part.
+        dtype: of all parts; an integer type becomes floating where padding needs NaN.
+    """
+
+    def __init__(self, parts: Sequence[LazyArray], *, shapes: Sequence[Key] | None = None, dtype: Any = None):
+        self.parts = parts
+        self.part_shapes = [tuple(part.shape) for part in parts] if shapes is None else [tuple(s) for s in shapes]
+        self.starts = np.concatenate([[0], np.cumsum([shape[0] for shape in self.part_shapes])])
+        tails = [shape[1:] for shape in self.part_shapes]
+        self.shape = (int(self.starts[-1]), *(max(sizes) for sizes in zip(*tails, strict=True)))
+        self.dtype = np.dtype(dtype or parts[0].dtype)
+        if len(set(tails)) > 1 and self.dtype.kind != "f":
+            self.dtype = np.dtype("f8")
+
+    def read(self, key: Key) -> np.ndarray:
+        """The values at ``key``, gathered from the parts they lie in."""
+        first = within(key[0], self.shape[0])
+        rest = tuple(within(k, size) for k, size in zip(key[1:], self.shape[1:], strict=True))
+        if isinstance(first, int):
+            return self._one(first, rest)
+        indices = range(self.shape[0])[first] if isinstance(first, slice) else first
+        rows = [self._one(int(i), rest) for i in indices]
+        if rows:
+            return np.stack(rows)
+        return np.empty(
+            (0, *(count(k, n) for k, n in zip(rest, self.shape[1:], strict=True) if not isinstance(k, int)))
+        )
+
+    def _one(self, index: int, rest: Key) -> np.ndarray:
+        which = int(np.searchsorted(self.starts, index, side="right")) - 1
+        part, shape = self.parts[which], self.part_shapes[which]
+        if tuple(part.shape) != shape:
+            raise DataError(
+                f"Part {which} has shape {tuple(part.shape)}, the others {shape}: it cannot be joined to them."
+            )
+        row = index - int(self.starts[which])
+        if shape[1:] == self.shape[1:]:
+            return part.read((row, *rest)).astype(self.dtype, copy=False)
+        padded = np.full(self.shape[1:], np.nan, self.dtype)
+        padded[tuple(slice(0, n) for n in shape[1:])] = part.read((row, *(slice(0, n) for n in shape[1:])))
+        return padded[rest]
+
+
+class Groups(Sequence):
+    """One :class:`StoredArray` per name, each with a new first axis of length 1, made when asked for."""
+
+    def __init__(self, handle: Handle, names: Sequence[str], **view: Any):
+        self.handle, self.names, self.view = handle, names, view
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> StoredArray:
+        return StoredArray(self.handle, self.names[index], **self.view)
 
 
 def lazy(dims: Sequence[str], array: BackendArray, attrs: dict[str, Any] | None = None) -> xr.Variable:
@@ -78,11 +166,11 @@ def lazy(dims: Sequence[str], array: BackendArray, attrs: dict[str, Any] | None 
     return xr.Variable(tuple(dims), indexing.LazilyIndexedArray(array), attrs)
 
 
-def stored_array(variable: xr.Variable | xr.DataArray) -> StoredArray | None:
+def stored_array(variable: xr.Variable | xr.DataArray) -> LazyArray | None:
     """The array behind an untouched lazy variable, for readers of many small windows; None if it was sliced or loaded.
 
-    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's bookkeeping, which for
-    a window of a few frames is several times that of reading it.
+    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's bookkeeping, which for a
+    window of a few frames is several times that of reading it.
     """
     data = variable.variable._data if isinstance(variable, xr.DataArray) else variable._data
     while not isinstance(data, indexing.LazilyIndexedArray):
@@ -90,11 +178,11 @@ def stored_array(variable: xr.Variable | xr.DataArray) -> StoredArray | None:
             return None
         data = data.array
     whole = all(isinstance(k, slice) and k == slice(None) for k in data.key.tuple)
-    return data.array if whole and isinstance(data.array, StoredArray) else None
+    return data.array if whole and isinstance(data.array, LazyArray) else None
 
 
-def _within(key: Any, size: int) -> Any:
-    """``key`` with slices made explicit: a cut axis must not be read beyond its cut."""
+def within(key: Any, size: int) -> Any:
+    """``key`` with slices made explicit, since a cut axis must not be read beyond its cut, and ints counted from 0."""
     if isinstance(key, slice):
         return slice(*key.indices(size))
     if isinstance(key, int | np.integer):
@@ -104,9 +192,14 @@ def _within(key: Any, size: int) -> Any:
     return key
 
 
+def count(key: Any, size: int) -> int:
+    """How many entries of an axis of length ``size`` a slice or list selects."""
+    return len(range(size)[key]) if isinstance(key, slice) else len(key)
+
+
 def _explain(array: StoredArray, key: Key, error: Exception) -> str:
     where = ", ".join(f"{k.start}:{k.stop}" if isinstance(k, slice) else str(k) for k in key)
     return (
-        f"{array.handle.path}: `{array.stored_name}` cannot be read at [{where}] ({type(error).__name__}: {error}). "
+        f"{array.handle.path}: `{array.name}` cannot be read at [{where}] ({type(error).__name__}: {error}). "
         "The file is probably damaged there: get it again, or `python -m fields validate` lists all such places."
     )

@@ -36,7 +36,7 @@ class NeuralopPt(Reader):
         content = torch_content(path)
         return isinstance(content, dict) and {"x", "y"} <= content.keys()
 
-    def open(self, path: Path, *, periodic: bool | None = None, **options: Any) -> xr.Dataset:
+    def open(self, path: Path, *, periodic: bool | None = None) -> xr.Dataset:
         """Opens the pair.
 
         Args:

@@ -18,8 +18,9 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.base import DataError, Reader, bounds_of_cells, check
+from fields.io.base import DataError, Reader, check
 from fields.io.diagnose import is_hdf5
+from fields.io.grid import bounds_of_cells
 from fields.io.handles import HDF5Handle, open_hdf5
 from fields.io.lazy import StoredArray, lazy
 
@@ -47,7 +48,7 @@ class PDEBenchFlat(Reader):
         with open_hdf5(path) as file:
             return "x-coordinate" in file and ("tensor" in file or "density" in file)
 
-    def open(self, path: Path, *, periodic: bool | None = None, **options: Any) -> xr.Dataset:
+    def open(self, path: Path, *, periodic: bool | None = None) -> xr.Dataset:
         """Opens the file.
 
         Args:

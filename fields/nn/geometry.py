@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -29,14 +29,15 @@ def embed(x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Float[Tenso
 class Locality(nn.Module):
     r"""The geometric term of an attention score, one learned length ℓ per head.
 
-        s_g(x, xᵢ) = −‖x − xᵢ‖² / (2 ℓ²)  +  terms that are constant over i
+        s_g(x, xᵢ) = −‖x − xᵢ‖² / (2 ℓ²)
 
-    With zero content score the attention weights are normalised Gaussians: a partition of unity around the keys. The term
-    is bilinear in appended columns, q ↦ [x, 1] and k ↦ [xᵢ/ℓ², −‖xᵢ‖²/(2ℓ²)]; the query's own norm cancels in the softmax.
+    With zero content score the attention weights are normalised Gaussians: a partition of unity around the keys. The
+    term is bilinear in appended columns, q ↦ [x, 1, ‖x‖²] and k ↦ [xᵢ/ℓ², −‖xᵢ‖²/(2ℓ²), −1/(2ℓ²)]. The query's own norm
+    cancels in the softmax, but with it the scores that count are near zero, where narrow formats are finest.
 
     Args:
         heads: number of heads.
-        lengths: ℓ of the first and the last head at start-up, in unit coordinates; the others lie between, geometrically.
+        lengths: ℓ of the first and the last head at start-up, in unit coordinates; others lie between, geometrically.
     """
 
     def __init__(self, *, heads: int, lengths: tuple[float, float]):
@@ -45,21 +46,23 @@ class Locality(nn.Module):
         self.log_length = nn.Parameter(torch.linspace(low, high, heads))
 
     def forward(
-        self, x_q: Float[Tensor, "b m d"], x_k: Float[Tensor, "b k d"], periodic: Bool[Tensor, "d"]
-    ) -> tuple[Float[Tensor, "b 1 m e"], Float[Tensor, "b heads k e"]]:
+        self, x_q: Float[Tensor, "b m d"], x_k: Float[Tensor, "bk k d"], periodic: Bool[Tensor, "d"]
+    ) -> tuple[Float[Tensor, "b 1 m e"], Float[Tensor, "bk heads k e"]]:
         """Columns to append to queries and keys; their product is the geometric score."""
         q, k = embed(x_q, periodic), embed(x_k, periodic)
         precision = torch.exp(-2 * self.log_length)
         scaled = einsum(k, precision, "b k e, heads -> b heads k e")
         offset = einsum(k.square().sum(-1), -0.5 * precision, "b k, heads -> b heads k")
-        q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
-        return q[:, None], torch.cat([scaled, offset[..., None]], dim=-1)
+        own = repeat(-0.5 * precision, "heads -> b heads k", b=len(k), k=k.shape[1])
+        q = torch.cat([q, torch.ones_like(q[..., :1]), q.square().sum(-1, keepdim=True)], dim=-1)
+        return q[:, None], torch.cat([scaled, torch.stack([offset, own], dim=-1)], dim=-1)
 
 
 class Rotary(nn.Module):
     r"""Rotates pairs of channels by angles 2π ω·x, so that scores and values depend on relative positions only.
 
-        R(x) acts on channel pair j as the rotation by 2π f_j x_{a(j)},      ⟨R(x) q, R(x') k⟩ = ⟨q, R(x' − x) k⟩
+        R(x) acts on channel pair j as the rotation by 2π f_j x_{a(j)}, and
+        ⟨R(x) q, R(x') k⟩ = ⟨q, R(x' − x) k⟩
 
     Pair j turns with axis a(j) = j mod d. On periodic axes the frequencies f_j are whole numbers, hence R is exactly periodic.
 
@@ -89,7 +92,10 @@ class Rotary(nn.Module):
 
 
 def rotate(
-    values: Float[Tensor, "b heads n w"], turn: tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]], *, back: bool = False
+    values: Float[Tensor, "b heads n w"],
+    turn: tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]],
+    *,
+    back: bool = False,
 ) -> Float[Tensor, "b heads n w"]:
     """R(x) values, or R(x)ᵀ values with ``back``."""
     cos, sin = turn[0].to(values.dtype), turn[1].to(values.dtype)

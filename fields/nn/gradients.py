@@ -25,7 +25,7 @@ class BilinearGrad(NamedTuple):
 
 
 def bilinear(
-    q: Float[Tensor, "*b m e"], k: Float[Tensor, "*b k f"], g: Float[Tensor, "*#b e f"] | None = None
+    q: Float[Tensor, "*b m e"], k: Float[Tensor, "*#b k f"], g: Float[Tensor, "*#b e f"] | None = None
 ) -> Float[Tensor, "*b m k"]:
     """S = Q g Kᵀ, with g the identity when it is None."""
     return (q if g is None else q @ g) @ k.mT
@@ -63,7 +63,7 @@ def log_sum_exp(
     if mask is not None:
         some = mask.any(-1, keepdim=True)
         total, weights = torch.where(some, total, 0.0), torch.where(some, weights, 0.0)
-    return total[..., 0] / beta, weights
+    return (total / beta)[..., 0], weights
 
 
 class AttentionReference(torch.autograd.Function):

@@ -19,7 +19,7 @@ class LocalMoments(Part):
         M₀(y) = Σⱼ αⱼ uⱼ,   M_a(y) = Σⱼ αⱼ (xⱼ − y)_a/ℓ · uⱼ,    α = softmaxⱼ( −‖y − xⱼ‖²/(2ℓ²) )
 
     The skip path from input to output: what a compressed latent code cannot carry, the value and slope of the input at the
-    query. Differences on periodic axes are taken the short way round.
+    query. On periodic axes differences δ become sin(2πδ)/2π, which has no jump half a period away.
 
     Args:
         axes: number of coordinates d.
@@ -45,7 +45,7 @@ class LocalMoments(Part):
         score = (-0.5 * precision * distance[:, None]).masked_fill(~x_mask[:, None, None], -torch.inf)
         weight = score.softmax(-1)
         offset = x[:, None] - y[:, :, None]
-        offset = torch.where(periodic, offset - offset.round(), offset)
+        offset = torch.where(periodic, torch.sin(2 * math.pi * offset) / (2 * math.pi), offset)
         first = weight[:, :, None] * rearrange(offset, "b m n d -> b 1 d m n") * precision.sqrt()[:, None]
         weights = torch.cat([weight[:, :, None], first], dim=2)
         weights = rearrange(weights, "b l f m n -> b (m l f) n")

@@ -39,9 +39,13 @@ class Transformer(Processor):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(dim, Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency), ratio=ratio) for _ in range(depth)
+            Block(
+                dim,
+                Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
+                ratio=ratio,
+            )
+            for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(dim)
 
     def forward(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None

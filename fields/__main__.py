@@ -1,0 +1,7 @@
+"""``python -m fields <command>``."""
+
+import sys
+
+from fields.cli import main
+
+sys.exit(main())

@@ -1,0 +1,141 @@
+"""The tools around files and checkpoints: ``python -m fields <command> …``.
+
+A command is a function here: its parameters are the options, its docstring the help, its return value the exit status.
+Heavy modules are imported inside the functions, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json as json_
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+
+def inspect(file: Path, *, mapping: Path | None = None, picture: Path | None = None, json: bool = False) -> int:
+    """Says what a file holds: layout, variables, coordinates, how it is stored and how fast it is read.
+
+    Args:
+        file: a data file, or the folder of a dataset.
+        mapping: YAML that names the arrays of a file of unknown layout.
+        picture: also draw one sample into this image file.
+        json: print JSON for programs.
+    """
+    from fields.io import open_dataset
+    from fields.io.describe import describe
+
+    about = describe(file, mapping)
+    if picture is not None and about["layout"] is not None:
+        from fields.io.picture import draw
+
+        draw(open_dataset(file, mapping=mapping), picture)
+    if json:
+        print(json_.dumps(about, indent=2, default=str))
+    else:
+        from fields.io.show import show
+
+        show(about)
+    return 0 if about["layout"] is not None else 1
+
+
+def validate(file: Path, *, mapping: Path | None = None, json: bool = False) -> int:
+    """Reads a whole file and says what is wrong with it; the exit status is 1 if there are errors.
+
+    Args:
+        file: a data file, or the folder of a dataset.
+        mapping: YAML that names the arrays of a file of unknown layout.
+        json: print JSON for programs.
+    """
+    from fields.io.validate import validate as findings_of
+
+    findings = findings_of(file, mapping)
+    if json:
+        print(json_.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        from fields.io.show import show_findings
+
+        show_findings(file, findings)
+    return int(any(finding.level == "error" for finding in findings))
+
+
+def repack(
+    source: Path, target: Path, *, mapping: Path | None = None, compression: str | None = None, json: bool = False
+) -> int:
+    """Writes a file of any layout anew in ours, chunked by frame; continues where it was interrupted.
+
+    Args:
+        source: a data file, or the folder of a dataset.
+        target: the new file.
+        mapping: YAML that names the arrays of a file of unknown layout.
+        compression: gzip or lzf; none is fastest to read.
+        json: print JSON for programs, and no progress.
+    """
+    from fields.io.repack import repack as write
+    from fields.io.show import progress_bar
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # closes the part, so that it can go on
+    with progress_bar(quiet=json) as progress:
+        write(source, target, compression=compression, mapping=mapping, progress=progress)
+    print(
+        json_.dumps({"target": str(target), "bytes": target.stat().st_size})
+        if json
+        else f"{target} written and verified."
+    )
+    return 0
+
+
+def predict(
+    checkpoint: str, source: Path, *, out: Path, at: str | None = None, symmetrise: bool = False, json: bool = False
+) -> int:
+    """Predicts every sample of a file with a trained model and writes the fields as netCDF.
+
+    Args:
+        checkpoint: a checkpoint file, or the name of a shipped model.
+        source: a data file of any layout, with the model's inputs.
+        out: the file to write.
+        at: points per axis of another regular grid over the domain, such as 256x256; by default the source's own points.
+        symmetrise: average over the problem's mirror and swap symmetries, at a multiple of the cost.
+        json: print JSON for programs.
+    """
+    from fields.checkpoint import load
+    from fields.io import open_dataset, write_dataset
+    from fields.predict import regular_grid
+
+    model = load(checkpoint)
+    card = getattr(model, "card", {})
+    symmetries = card.get("symmetries", ()) if symmetrise else ()
+    answer = model.predict(open_dataset(source), at=None if at is None else regular_grid(at, model.schema), symmetries=symmetries)
+    write_dataset(answer, out)
+    sizes = dict(answer.sizes)
+    print(json_.dumps({"out": str(out), "sizes": sizes}) if json else f"wrote {out}: {', '.join(answer.data_vars)} over {sizes}")
+    return 0
+
+
+COMMANDS: tuple[Callable[..., int], ...] = (inspect, validate, repack, predict)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command; problems with the data end in one sentence on stderr and status 2."""
+    from jsonargparse import auto_cli
+
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        commands = {command.__name__: command for command in COMMANDS}
+        return int(auto_cli(commands, args=_with_values(args), prog="fields"))
+    except (ValueError, FileNotFoundError) as error:  # DataError is a ValueError
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _with_values(args: list[str]) -> list[str]:
+    """``--json`` as ``--json=true``: a switch given alone is on."""
+    command = next((c for c in COMMANDS if args and c.__name__ == args[0]), None)
+    if command is None:
+        return args
+    switches = {f"--{name}" for name, p in signature(command).parameters.items() if p.default is False}
+    values = ("true", "false")
+    following: list[Any] = [*args[1:], None]
+    return [f"{a}=true" if a in switches and n not in values else a for a, n in zip(args, following, strict=True)]

@@ -1,0 +1,193 @@
+"""Fields on a graph: positions on the tokens, momenta on soft edges, and a skew operator made of attention."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.dynamics.base import Context, Law, LawfulField
+from fields.dynamics.hamiltonian import Damping
+from fields.nn.geometry import rotate
+from fields.nn.incidence import Coboundary, SoftIncidence, merge_heads, split_heads
+
+
+class GraphField(LawfulField):
+    """State x = (q on n tokens, p on m edges), energy ½|x|², operator L(x) = [[0, −Dᵀ], [D, 0]].
+
+    The energy has no weights and L is skew for every x: this is what lets attention change at every step, and weights at
+    every layer, without touching the law. Before D acts, values are rotated by the position of their token or edge (an
+    orthogonal change of frame, so no law notices), and D then depends on relative positions only.
+
+    Args:
+        dim: token width h.
+        heads: operators, each on its slice of the channels.
+        edges: number of latent edges, None for one per token.
+        frozen: attention of the encoder's tokens instead of the moving ones.
+    """
+
+    def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None, frozen: bool = False):
+        super().__init__()
+        self.incidence = SoftIncidence(dim, heads=heads, edges=edges)
+        self.dim, self.edges, self.frozen = dim, edges, frozen
+
+    def split(self, state: Float[Tensor, "b k s"]) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
+        """q and p."""
+        m = state.shape[1] // 2 if self.edges is None else self.edges
+        return state[:, :-m, : self.dim], state[:, -m:, : self.dim]
+
+    def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
+        """D at these tokens."""
+        q = context.origin if self.frozen and context.origin is not None else q
+        features = context.shift(self.incidence.norm(q))
+        return self.incidence(features, context.pos, context.periodic, context.distance2).to(q.dtype)
+
+    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+        """D, and q and p in the rotated frame in which it acts."""
+        q, p = self.split(state)
+        return self.operator(q, context), *self.turn(q, p, context)
+
+    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+        """q and p back in their own frame, as one state."""
+        return torch.cat(self.turn(q, p, context, back=True), dim=1)
+
+    def turn(self, q: Tensor, p: Tensor, context: Context, *, back: bool = False) -> tuple[Tensor, Tensor]:
+        """Values rotated by where they are."""
+        if context.pos is None:
+            return q, p
+        turns = self.incidence.turns(context.pos, context.periodic)
+        heads = self.incidence.heads
+        q, p = (merge_heads(rotate(split_heads(x, heads), turn, back=back)) for x, turn in zip((q, p), turns, strict=True))
+        return q, p
+
+    def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+        """Edges start with the differences of the tokens: p = D q."""
+        d = self.operator(z, context)
+        m = d.matrix.shape[-2]
+        q, _ = self.turn(z, z[:, :1].expand(-1, m, -1), context)
+        _, p = self.turn(z, d.up(q), context, back=True)
+        return torch.cat([z, p], dim=1)
+
+    def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
+        """The tokens."""
+        return self.split(state)[0]
+
+    def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
+        """E = ½|q|² + ½|p|²."""
+        return 0.5 * state[..., : self.dim].square().sum((-2, -1))
+
+    def skew(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+        """D and, in its frame, the two halves of L x = (−Dᵀ p, D q)."""
+        d, q, p = self.open(state, context)
+        return d, -d.down(p), d.up(q)
+
+
+class GraphHamiltonian(GraphField):
+    r"""Waves on an attention graph.
+
+        dq/dt = −Dᵀ p,   dp/dt = D q,   E = ½|q|² + ½|p|²,   dE/dt = 0
+
+    D = D(q) is the soft incidence of head and tail attention, at most √2 in norm. With a fixed energy and a
+    state-dependent skew operator nothing is lost: any conservative flow is of this form with one more coordinate.
+
+    Shape: state (b n+m h).
+    """
+
+    law = Law.ENERGY
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+        """L(x) x."""
+        _, dq, dp = self.skew(z, context)
+        return self.close(dq, dp, context)
+
+
+class DoubleBracket(GraphField):
+    r"""Tokens and edges exchange energy and lose it in the directions in which they move.
+
+        dx/dt = L x − γ LᵀL x,   Lᵀ = −L,   E = ½|x|²,   dE/dt = −γ |L x|² ≤ 0
+
+    The first term alone is the graph Hamiltonian flow; γ = 0 is that flow bit by bit.
+
+    Args:
+        dim, heads, edges, frozen: as in :class:`GraphHamiltonian`.
+        gamma: damping γ, the initial value if learned.
+        learned: whether γ is trained.
+
+    Reference: Gruber, Lee & Trask, NeurIPS 2023.
+    """
+
+    law = Law.DECAY
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int = 2,
+        edges: int | None = None,
+        frozen: bool = False,
+        gamma: float = 0.1,
+        learned: bool = True,
+    ):
+        super().__init__(dim, heads=heads, edges=edges, frozen=frozen)
+        self.damping = Damping(gamma, learned=learned)
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+        """L x − γ LᵀL x."""
+        d, dq, dp = self.skew(z, context)
+        gamma = self.damping()
+        return self.close(dq - gamma * d.down(dp), dp + gamma * d.up(dq), context)
+
+
+class Friction(NamedTuple):
+    """Viscosity of each node and edge, at least 0: (b n 1) and (b m 1)."""
+
+    nodes: Float[Tensor, "b n 1"]
+    edges: Float[Tensor, "b m 1"]
+
+
+class Metriplectic(GraphField):
+    r"""A double bracket that keeps what it dissipates, as heat of each token and edge.
+
+        dx/dt = L x − LᵀΓ(s) L x,   dsᵢ/dt = Γᵢ |(L x)ᵢ|²,   E = ½|x|² + Σ sᵢ,   S = Σ log sᵢ
+
+    dE/dt = 0 and dS/dt = Σ Γᵢ |(L x)ᵢ|² / sᵢ ≥ 0. The heat acts back through the viscosity Γᵢ = γ sᵢᵃ / (1 + sᵢᵃ) · 2.
+    It is GENERIC: with M = [[LᵀΓL, …], […, …]] positive semidefinite, M ∇E = 0 and L ∇S = 0.
+
+    Shape: state (b n+m h+1), the last channel is s > 0.
+    """
+
+    law = Law.METRIPLECTIC
+
+    def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None, frozen: bool = False, gamma: float = 0.1):
+        super().__init__(dim, heads=heads, edges=edges, frozen=frozen)
+        self.damping = Damping(gamma, learned=gamma > 0)
+        self.exponent = torch.nn.Parameter(torch.tensor(0.5))
+
+    def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h+1"]:
+        """Heat starts at one plus the mean square of a token's or an edge's channels."""
+        x = super().lift(z, context)
+        return torch.cat([x, 1 + x.square().mean(-1, keepdim=True)], dim=-1)
+
+    def friction(self, state: Float[Tensor, "b k h+1"]) -> Friction:
+        """Γ(s)."""
+        gamma = 2 * self.damping() * torch.sigmoid(self.exponent * state[..., self.dim :].log())
+        m = state.shape[1] // 2 if self.edges is None else self.edges
+        return Friction(gamma[:, :-m], gamma[:, -m:])
+
+    def energy(self, state: Float[Tensor, "b k h+1"], context: Context = Context()) -> Float[Tensor, "b"]:
+        """E = ½|x|² + Σ s."""
+        return super().energy(state, context) + state[..., self.dim :].sum((-2, -1))
+
+    def entropy(self, state: Float[Tensor, "b k h+1"]) -> Float[Tensor, "b"]:
+        """S = Σ log s."""
+        return state[..., self.dim :].log().sum((-2, -1))
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h+1"], context: Context = Context()) -> Tensor:
+        """(L x − LᵀΓL x, Γ|L x|²)."""
+        d, dq, dp = self.skew(z, context)
+        gamma = self.friction(z)
+        x = self.close(dq - d.down(gamma.edges * dp), dp + d.up(gamma.nodes * dq), context)
+        heat = [gamma.nodes * dq.square().sum(-1, keepdim=True), gamma.edges * dp.square().sum(-1, keepdim=True)]
+        return torch.cat([x, torch.cat(heat, dim=1)], dim=-1)

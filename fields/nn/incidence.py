@@ -1,0 +1,143 @@
+"""Attention as a coboundary: soft edges whose head and tail are attention distributions over the tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fields.nn.geometry import Rotary, embed, rotate
+
+HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
+TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
+MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
+AXES = 3  # most spatial axes that learned edge positions can follow
+
+
+def split_heads(x: Float[Tensor, "b k c"], heads: int) -> Float[Tensor, "b heads k e"]:
+    """Channels become heads of their own."""
+    return rearrange(x, "b k (heads e) -> b heads k e", heads=heads)
+
+
+def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
+    """Inverse of :func:`split_heads`."""
+    return rearrange(x, "b heads k e -> b k (heads e)")
+
+
+class Coboundary(NamedTuple):
+    """D: a field on the nodes becomes differences on the edges; heads act on slices of the channels.
+
+    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e.
+    """
+
+    matrix: Float[Tensor, "b heads m n"]
+
+    def up(self, q: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
+        """D q."""
+        return self._apply(self.matrix, q)
+
+    def down(self, p: Float[Tensor, "b m c"]) -> Float[Tensor, "b n c"]:
+        """Dᵀ p."""
+        return self._apply(self.matrix.mT, p)
+
+    def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        return merge_heads(matrix @ split_heads(x, matrix.shape[1]))
+
+    def to(self, dtype: torch.dtype) -> Coboundary:
+        """The same operator in another precision."""
+        return self._replace(matrix=self.matrix.to(dtype))
+
+
+def coboundary(
+    head: Float[Tensor, "b heads m n"], tail: Float[Tensor, "b heads m n"], weight: Float[Tensor, "b heads m"]
+) -> Coboundary:
+    r"""D = diag(w)^½ (P − R) diag(a₀)^−½,   a₀ = Σₑ wₑ (Pₑ + Rₑ).
+
+    The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2 whatever the weights.
+    With one-hot rows DᵀD is the normalised graph Laplacian.
+    """
+    mass = (weight[..., None] * (head + tail)).sum(-2, keepdim=True) + torch.finfo(head.dtype).eps
+    return Coboundary(weight.sqrt()[..., None] * (head - tail) * mass.rsqrt())
+
+
+class SoftIncidence(nn.Module):
+    r"""Edges that choose their two ends by attention.
+
+        Pₑ = softmaxᵢ(u⁺ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₊²),   Rₑ = softmaxᵢ(u⁻ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₋²)
+
+    With ``edges=None`` each token owns one edge: uₑ is a function of the token and xₑ its position. Otherwise there are
+    ``edges`` latent ones, with learned uₑ and xₑ, at a cost that grows with their number.
+
+    Args:
+        dim: token width h.
+        heads: number of operators, each for its slice of the channels.
+        edges: number m of latent edges, None for one per token.
+
+    Shape: features (b n h), squared distances (b n n) or None -> matrix (b heads m n).
+    """
+
+    def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"SoftIncidence has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}.")
+        self.heads, self.edges = heads, edges
+        self.norm = nn.LayerNorm(dim)
+        self.key = nn.Linear(dim, dim, bias=False)
+        tails = torch.linspace(*map(math.log, TAILS), heads)
+        self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD)), tails]))
+        self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
+        if edges is None:
+            self.query = nn.Linear(dim, 2 * dim)
+            self.weight = nn.Linear(dim, heads)
+        else:
+            self.query = nn.Parameter(torch.randn(2, heads, edges, dim // heads))
+            self.weight = nn.Parameter(torch.zeros(heads, edges))
+            positions = torch.quasirandom.SobolEngine(AXES, scramble=True, seed=0).draw(edges)
+            self.position = nn.Parameter(positions - 0.5)
+
+    def forward(
+        self,
+        features: Float[Tensor, "b n h"],
+        pos: Float[Tensor, "#b n d"] | None = None,
+        periodic: Tensor | None = None,
+        distance2: Float[Tensor, "#b n n"] | None = None,
+    ) -> Coboundary:
+        """The coboundary of these tokens."""
+        key = rearrange(self.key(features), "b n (heads e) -> b heads n e", heads=self.heads)
+        if self.edges is None:
+            query = rearrange(self.query(features), "b m (two heads e) -> two b heads m e", two=2, heads=self.heads)
+            weight = rearrange(self.weight(features), "b m heads -> b heads m")
+        else:
+            query = self.query[:, None].to(key.dtype)
+            weight = self.weight.expand(len(key), -1, -1)
+            distance2 = None if pos is None else self._distance2(pos, periodic)
+        if pos is not None:
+            nodes, edges = self.turns(pos, periodic)
+            key, query = rotate(key, nodes), rotate(query, edges)
+        score = key.shape[-1] ** -0.5 * query @ key.mT
+        if distance2 is not None:
+            spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
+            precision = 0.5 * spacings[:, None] * (-2 * self.log_length).exp()
+            score = score - precision[:, None, :, None, None] * distance2[:, None]
+        head, tail = score.softmax(-1)
+        return coboundary(head, tail, F.softplus(weight).to(head.dtype))
+
+    def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Rotations at the places of the nodes and of the edges."""
+        nodes = self.rotary(pos, periodic)
+        return nodes, nodes if self.edges is None else self.rotary(self._position(pos), periodic)
+
+    def _position(self, pos: Float[Tensor, "b n d"]) -> Float[Tensor, "1 m d"]:
+        axes = pos.shape[-1]
+        if axes > AXES:
+            raise ValueError(f"Learned edges know {AXES} axes, but the tokens have {axes}. Use `edges=None`.")
+        return self.position[None, :, :axes].to(pos.dtype)
+
+    def _distance2(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> Float[Tensor, "b m n"]:
+        edges, tokens = embed(self._position(pos), periodic), embed(pos, periodic)
+        return (edges[:, :, None] - tokens[:, None]).square().sum(-1)

@@ -1,0 +1,27 @@
+"""Pictures of fields, errors and trainings: the only place that imports matplotlib.
+
+Figures are made without pyplot: no window, no backend, no global state, safe in threads and in workers. Every function
+answers with a :class:`matplotlib.figure.Figure`, which notebooks show by themselves; :func:`png` turns it into bytes.
+"""
+
+from .curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
+from .evolution import animate, frames_figure, space_time_figure
+from .samples import Case, sample_figure
+from .style import STYLE, label, png, save
+
+__all__ = [
+    "STYLE",
+    "Case",
+    "Curve",
+    "animate",
+    "curves_figure",
+    "frames_figure",
+    "label",
+    "loss_figure",
+    "png",
+    "resolution_figure",
+    "sample_figure",
+    "save",
+    "space_time_figure",
+    "time_figure",
+]

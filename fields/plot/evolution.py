@@ -1,0 +1,146 @@
+"""Fields in time: space-time pictures, rows of frames, animations."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+from .field import image, plane, proportion, recolour, symmetric
+from .samples import Case, clock
+from .style import ERROR_MAP, FIELD_MAP, TRUTH, colour_bar, heading, new_figure, styled
+
+
+@styled
+def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
+    """Truth, prediction and error of a 1-D evolution over space (across) and time (up), training horizon marked."""
+    if case.y.shape[1] != 1 or len(case.t) < 2:
+        raise ValueError(
+            f"A space-time picture needs one space coordinate and several times, got {case.y.shape[1]} and "
+            f"{len(case.t)}. Use `frames_figure` or `animate`."
+        )
+    order = np.argsort(case.y[:, 0])
+    figure = new_figure(9.6, 3.4)
+    heading(figure, case.title)
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axes, (title, values, (low, high), colours) in zip(panels, _rows(case), strict=True):
+        drawn = axes.pcolormesh(
+            case.y[order, 0], case.t, values[:, order], shading="nearest", cmap=colours, vmin=low, vmax=high,
+            rasterized=True,
+        )  # fmt: skip
+        colour_bar(axes, drawn)
+        if trained_to is not None:
+            axes.axhline(trained_to, color="white" if colours == FIELD_MAP else "#333333", linestyle=":", linewidth=1.4)
+        axes.set(title=title, xlabel=case.coords[0])
+        axes.grid(False)
+    panels[0].set_ylabel(case.time)
+    return figure
+
+
+@styled
+def frames_figure(case: Case, steps: list[int]) -> Figure:
+    """Truth, prediction and error (rows) of a 2-D or 3-D evolution at some steps (columns), one scale per row."""
+    figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * proportion(case.y))
+    heading(figure, case.title)
+    panels = figure.subplots(3, len(steps), sharex=True, sharey=True, squeeze=False)
+    for row, (name, values, scale, colours) in zip(panels, _rows(case), strict=True):
+        for axes, step in zip(row, steps, strict=True):
+            points, shown_values, _ = plane(case.y, values[step])
+            drawn = image(axes, points, shown_values, limits=scale, colours=colours)
+        row[0].set_ylabel(f"{name}\n{case.coords[1]}")
+        colour_bar(row[-1], drawn)
+    for axes, step in zip(panels[0], steps, strict=True):
+        axes.set_title(f"{case.time.split(' [')[0]} {case.t[step]:.3g}")
+    for axes in panels[-1]:
+        axes.set_xlabel(case.coords[0])
+    return figure
+
+
+@styled
+def animate(case: Case, path: str | Path, *, fps: int = 10) -> Path:
+    """Writes truth, prediction and error over time as a GIF or MP4, by the suffix of ``path``; returns the path."""
+    path = Path(path)
+    writer = _writer(path.suffix, fps)
+    figure, update = _moving_lines(case) if case.y.shape[1] == 1 else _moving_images(case)
+    figure.draw_without_rendering()  # lays the panels out once; doing it for every frame takes most of the time
+    figure.set_layout_engine("none")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    FuncAnimation(figure, update, frames=len(case.t), blit=False).save(part, writer=writer, dpi=100)
+    os.replace(part, path)
+    return path
+
+
+def _moving_lines(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
+    order = np.argsort(case.y[:, 0])
+    x, error = case.y[order, 0], case.v_hat - case.v
+    (low, high), error_limits = _limits(case)
+    margin = 0.05 * (high - low)
+    figure = new_figure(7.6, 3.0)
+    title = heading(figure, clock(case, 0))
+    both, below = figure.subplots(1, 2)
+    (truth,) = both.plot(x, case.v[0, order], color=TRUTH, label="truth")
+    (prediction,) = both.plot(x, case.v_hat[0, order], linestyle="--", label="prediction")
+    (difference,) = below.plot(x, error[0, order], color="C1")
+    both.set(title=case.output, xlabel=case.coords[0], ylim=(low - margin, high + margin))
+    both.legend(loc="upper right")
+    below.set(title="prediction − truth", xlabel=case.coords[0], ylim=error_limits)
+
+    def update(step: int) -> list[Artist]:
+        for artist, values in ((truth, case.v), (prediction, case.v_hat), (difference, error)):
+            artist.set_ydata(values[step, order])
+        title.set_text(clock(case, step))
+        return [truth, prediction, difference, title]
+
+    return figure, update
+
+
+def _moving_images(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
+    figure = new_figure(9.0, 1.0 + 2.1 * proportion(case.y))
+    title = heading(figure, clock(case, 0))
+    artists, setters = [], []
+    for axes, (name, values, scale, colours) in zip(figure.subplots(1, 3), _rows(case), strict=True):
+        points, first, _ = plane(case.y, values[0])
+        drawn = image(axes, points, first, limits=scale, colours=colours)
+        colour_bar(axes, drawn)
+        axes.set(title=name, xlabel=case.coords[0])
+        artists.append(drawn)
+        setters.append((recolour(drawn, points), values))
+    figure.axes[0].set_ylabel(case.coords[1])
+
+    def update(step: int) -> list[Artist]:
+        for change, values in setters:
+            change(plane(case.y, values[step])[1])
+        title.set_text(clock(case, step))
+        return [*artists, title]
+
+    return figure, update
+
+
+def _rows(case: Case) -> list[tuple[str, np.ndarray, tuple[float, float], str]]:
+    """What is shown, on which scale: truth and prediction share the truth's, the error is centred at zero."""
+    limits, error_limits = _limits(case)
+    return [
+        (f"truth {case.output}", case.v, limits, FIELD_MAP),
+        ("prediction", case.v_hat, limits, FIELD_MAP),
+        ("prediction − truth", case.v_hat - case.v, error_limits, ERROR_MAP),
+    ]
+
+
+def _limits(case: Case) -> tuple[tuple[float, float], tuple[float, float]]:
+    return (float(np.nanmin(case.v)), float(np.nanmax(case.v))), symmetric(case.v_hat - case.v)
+
+
+def _writer(suffix: str, fps: int) -> PillowWriter | FFMpegWriter:
+    if suffix == ".gif":
+        return PillowWriter(fps=fps)
+    if suffix == ".mp4" and shutil.which("ffmpeg"):
+        return FFMpegWriter(fps=fps)
+    reason = "needs the program ffmpeg, which is not on the path" if suffix == ".mp4" else "is not a film format here"
+    raise ValueError(f"Cannot write an animation to `*{suffix}`: it {reason}. Use a name that ends in .gif.")

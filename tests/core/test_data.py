@@ -1,0 +1,108 @@
+"""Windows, splits, statistics, symmetries, padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import schema, waves
+
+from fields.data import FieldDataset, schema_of, split_indices, statistics
+from fields.io import DataError
+from fields.sample import Sample, Schema, collate
+from fields.symmetry import Symmetry
+
+
+def trajectories(samples=3, frames=7, n=4) -> xr.Dataset:
+    values = np.arange(samples * frames * n, dtype=float).reshape(samples, frames, n)
+    return xr.Dataset(
+        {
+            "u": (("sample", "time", "x"), values, {"role": "state"}),
+            "nu": ("sample", np.arange(samples) + 0.5, {"role": "parameter"}),
+        },
+        coords={"time": 0.1 * np.arange(frames), "x": ("x", np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)})},
+    )
+
+
+def test_windows_hold_history_then_horizon():
+    ds = trajectories()
+    data = FieldDataset(ds, schema_of(ds, history=2), horizon=3)
+    assert len(data) == 3 * (7 - 2 - 3 + 1)
+    sample = data[3 + 1]  # second window of the second trajectory
+    np.testing.assert_array_equal(sample.u[:, 0], ds.u[1, 1])
+    np.testing.assert_array_equal(sample.u[:, 1], ds.u[1, 2])
+    np.testing.assert_array_equal(sample.v[..., 0], ds.u[1, 3:6])
+    np.testing.assert_allclose(sample.t, [0.1, 0.2, 0.3], atol=1e-6)
+    assert sample.params.tolist() == [1.5]
+    with pytest.raises(DataError, match="longer than the 7 frames"):
+        FieldDataset(ds, schema_of(ds, history=5), horizon=3)
+
+
+def test_reading_lazily_gives_the_same_samples():
+    for ds in (trajectories(), waves(4, (5, 6), (False, True))):
+        held, lazy = FieldDataset(ds, schema_of(ds)), FieldDataset(ds, schema_of(ds), memory_limit=0)
+        assert held.in_memory and not lazy.in_memory
+        for i in range(len(held)):
+            for a, b in zip(held[i], lazy[i], strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_stride_keeps_stored_coordinates():
+    ds = waves(2, (9, 8), (False, True))
+    data = FieldDataset(ds, schema_of(ds, stride=2), stride=2)
+    assert data.schema.grid == (5, 4)
+    np.testing.assert_allclose(sorted({float(v) for v in data.shared[:, 0]}), ds.x.values[::2])
+
+
+def test_statistics_are_of_the_training_split_in_float64():
+    ds = waves(6, (8,), (True,))
+    ds["a"] = ds.a + 1e4
+    data = FieldDataset(ds, schema_of(ds), indices=[0, 2, 5])
+    mean, std = statistics(data)["a"]
+    truth = ds.a.values[[0, 2, 5]].astype(float)
+    assert abs(mean - truth.mean()) < 1e-9 * 1e4
+    assert abs(std / truth.std() - 1) < 1e-9
+
+
+def test_split_of_the_file_wins_and_random_splits_do_not_overlap():
+    ds = waves(10, (8,), (True,))
+    parts = split_indices(ds, validation=0.2, test=0.3, seed=1)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(10))
+    assert [len(parts[k]) for k in ("train", "validation", "test")] == [5, 2, 3]
+    recorded = ds.assign_coords(split=("sample", np.array([0, 0, 1, 2, 0, 0, 0, 0, 2, 0], "i1")))
+    assert split_indices(recorded, validation=0.5, test=0.5, seed=0)["test"].tolist() == [3, 8]
+
+
+def test_collate_shares_equal_points_and_pads_unequal_ones():
+    def sample(n):
+        x = torch.rand(n, 2, generator=torch.Generator().manual_seed(n))
+        mask = torch.ones(n, dtype=torch.bool)
+        return Sample(x, torch.ones(n, 1), mask, x, torch.ones(1, n, 1), mask, torch.zeros(1), torch.zeros(0))
+
+    shared, ragged = collate([sample(5), sample(5)]), collate([sample(5), sample(3)])
+    assert shared.x.shape == (1, 5, 2)
+    assert ragged.x.shape == (2, 5, 2)
+    assert ragged.x_mask.sum(1).tolist() == [5, 3]
+    assert ragged.v[1, 0, :, 0].tolist() == [1, 1, 1, 0, 0]
+
+
+def test_symmetries_move_points_and_not_values():
+    ds = waves(2, (4, 4), (True, False))
+    s = Schema(**{**schema((True, False)).__dict__, "homogeneous": (True, False)})
+    batch = collate([FieldDataset(ds, s)[i] for i in range(2)])
+    generators = [{"shift": ["x"]}, {"flip": ["y"], "negate": ["u"]}, {"permute": ["y", "x"]}]
+    symmetry = Symmetry(s, generators)
+    moved, sign = symmetry.element(batch, (False, True, True))
+    torch.testing.assert_close(moved.x[..., 0], 1 - batch.x[..., 1])
+    torch.testing.assert_close(moved.x[..., 1], batch.x[..., 0])
+    torch.testing.assert_close(moved.u, batch.u)
+    torch.testing.assert_close(moved.v, -batch.v)
+    assert sign.tolist() == [-1.0]
+    once, twice = (symmetry(batch, torch.Generator().manual_seed(3)) for _ in range(2))
+    torch.testing.assert_close(once.x, twice.x)
+    assert ((once.x >= 0) & (once.x <= 1)).all()
+    with pytest.raises(ValueError, match="not periodic"):
+        Symmetry(s, [{"shift": ["y"]}])
+    with pytest.raises(ValueError, match="known are"):
+        Symmetry(s, [{"mirror": ["y"]}])

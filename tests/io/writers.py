@@ -1,0 +1,139 @@
+"""Small valid files of each layout, written as its own project writes them."""
+
+import h5py
+import numpy as np
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def the_well(path, *, samples=2, frames=3, sample_time=False, still=True, trajectory=0, grid=(4, 5)):
+    """Scalars, a vector and a tensor on a 2-D grid, periodic in x, walls in y."""
+    names, d = ("x", "log_y"), 2
+    random = np.random.default_rng(trajectory)
+    data = {
+        "t0_fields/density": random.normal(size=(samples, frames, *grid)).astype("f4"),
+        "t0_fields/height": random.normal(size=grid[:1]).astype("f4"),  # the same for all samples, times and y
+        "t1_fields/velocity": random.normal(size=(samples, frames, *grid, d)).astype("f4"),
+        "t2_fields/D": random.normal(size=(samples, frames, *grid, d, d)).astype("f4"),
+    }
+    if not still:
+        del data["t0_fields/height"]
+    with h5py.File(path, "w") as file:
+        file.attrs.update(
+            {"dataset_name": "dummy", "grid_type": "cartesian", "n_spatial_dims": d, "n_trajectories": samples}
+        )
+        for group in ("t0_fields", "t1_fields", "t2_fields"):
+            fields = [name.split("/")[1] for name in data if name.startswith(group)]
+            file.create_group(group).attrs["field_names"] = fields
+        for name, values in data.items():
+            constant = name.endswith("height")
+            dataset = file.create_dataset(name, data=values)
+            dataset.attrs.update({"sample_varying": not constant, "time_varying": not constant})
+            dataset.attrs["dim_varying"] = [True, not constant]
+        dims = file.create_group("dimensions")
+        dims.attrs["spatial_dims"] = list(names)
+        time = np.arange(frames, dtype="f4")
+        dims["time"] = np.stack([time + 10 * i for i in range(samples)]) if sample_time else time
+        dims["time"].attrs["sample_varying"] = sample_time
+        for name, n in zip(names, grid, strict=True):
+            dims[name] = (np.arange(n, dtype="f4") + 0.5) / n
+            dims[name].attrs["sample_varying"] = False
+        scalars = file.create_group("scalars")
+        scalars.attrs["field_names"] = ["Re", "gamma", "pump"]
+        for name, values, flags in (
+            ("Re", np.arange(samples) + 100.0, (True, False)),
+            ("gamma", 1.4, (False, False)),
+            ("pump", np.arange(frames) * 1.0, (False, True)),
+        ):
+            scalars[name] = values
+            scalars[name].attrs.update({"sample_varying": flags[0], "time_varying": flags[1]})
+        for name, axis, kind in (("x_periodic", "x", "PERIODIC"), ("y_wall", "log_y", "WALL")):
+            group = file.create_group(f"boundary_conditions/{name}")
+            group.attrs.update({"bc_type": kind, "associated_dims": [axis] if kind == "WALL" else axis})
+            n = grid[names.index(axis)]
+            group["mask"] = np.isin(np.arange(n), (0, n - 1))
+    return data
+
+
+def pdebench_flat(path, *, kind="burgers", samples=3, frames=4, n=6, extra_time=True, lead=(), attrs=True):
+    """``kind`` is advection, burgers, reaction, cfd1, cfd2, cfd3 or darcy."""
+    space = {"cfd2": 2, "cfd3": 3, "darcy": 2}.get(kind, 1)
+    shape = (*lead, samples, frames, *([n] * space))
+    names = ["density", "pressure", "Vx", "Vy", "Vz"][: 2 + space] if kind.startswith("cfd") else ["tensor"]
+    data = {name: rng().normal(size=shape).astype("f4") + i for i, name in enumerate(names)}
+    if kind == "darcy":
+        data = {"nu": rng().random((samples, n, n), dtype="f4"), "tensor": rng().random((samples, 1, n, n), dtype="f4")}
+    with h5py.File(path, "w") as file:
+        file.update(data)
+        for axis in "xyz"[:space]:
+            file[f"{axis}-coordinate"] = -1 + 2 * (np.arange(n) + 0.5) / n
+        file["t-coordinate"] = np.arange(frames + extra_time) * 0.1
+        constants = {"advection": {"beta": 0.4}, "burgers": {"Nu": 0.01}, "reaction": {"Nu": 0.5, "rho": 1.0}}
+        if attrs:
+            file.attrs.update(
+                constants.get(kind, {"beta": 0.1} if kind == "darcy" else {"eta": 0.01, "zeta": 0.01, "M": 0.1})
+            )
+    return data
+
+
+def pdebench_groups(path, *, kind="react", samples=3, frames=4, nx=5, ny=6):
+    """``kind`` is react (T Y X 2), water (T X Y 1) or sorption (T X 1)."""
+    shape = {"react": (frames, ny, nx, 2), "water": (frames, nx, ny, 1), "sorption": (frames, nx, 1)}[kind]
+    data = rng().normal(size=(samples, *shape)).astype("f4")
+    with h5py.File(path, "w") as file:
+        for i, values in enumerate(data):
+            group = file.create_group(f"{i:04d}")
+            group.create_dataset("data", data=values, compression="lzf")
+            group["grid/x"], group["grid/t"] = (np.arange(nx) + 0.5) / nx, np.linspace(0, 5, frames)
+            if kind != "sorption":
+                group["grid/y"] = (np.arange(ny) + 0.5) / ny
+            group.attrs["config"] = "seed: 1"
+    return data
+
+
+def pdebench_incompressible(path, *, samples=2, frames=3, n=4):
+    data = {
+        "velocity": rng().normal(size=(samples, frames, n, n, 2)).astype("f4"),
+        "particles": rng().normal(size=(samples, frames, n, n, 1)).astype("f4"),
+        "force": rng().normal(size=(samples, n, n, 2)).astype("f4"),
+        "t": np.tile(np.arange(frames) * 0.5, (samples, 1)),
+    }
+    with h5py.File(path, "w") as file:
+        file.update(data)
+    return data
+
+
+def pdearena(path, *, mode="valid", samples=2, frames=3, n=4):
+    data = {name: rng().normal(size=(samples, frames, n, n)) + i for i, name in enumerate(("u", "vx", "vy"))}
+    with h5py.File(path, "w") as file:
+        group = file.create_group(mode)
+        group.update(data)
+        group["t"] = np.tile(np.linspace(18, 102, frames), (samples, 1))
+        group["x"] = group["y"] = np.tile((np.arange(n) + 0.5) * 8, (samples, 1))
+        group["dt"], group["dx"], group["dy"] = (np.full(samples, v) for v in (6.0, 8.0, 8.0))
+        group["buo_y"] = np.linspace(0.2, 0.5, samples)
+    return data
+
+
+def kuramoto(path, *, attributes, samples=2, frames=3, n=4):
+    u = rng().normal(size=(samples, frames, n))
+    with h5py.File(path, "w") as file:
+        group = file.create_group("train")
+        group[f"pde_{frames}-{n}"] = u
+        if attributes:
+            group[f"pde_{frames}-{n}"].attrs.update({"x": np.linspace(0, 16, n), "tmin": 0.0, "tmax": 4.0})
+            group["alpha"] = np.arange(samples) * 1.0
+        else:
+            group["dt"], group["dx"], group["v"] = np.full(samples, 0.2), np.linspace(0.5, 1, samples), np.ones(samples)
+    return u
+
+
+def mat73(path, arrays):
+    """MATLAB 7.3: HDF5 behind a user block of 512 bytes, all axes reversed."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in arrays.items():
+            file[name] = np.asarray(values).T
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")

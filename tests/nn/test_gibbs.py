@@ -1,0 +1,89 @@
+"""Thermodynamics of attention weights (PHYSICS §4 test 6), and looking at them in a model."""
+
+import math
+
+import pytest
+import torch
+
+from fields.nn.attention import Attention
+from fields.nn.blocks import Block
+from fields.nn.gibbs import gibbs
+from fields.nn.observe import observe
+
+BETAS = [0.2, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_identities(beta):
+    scores, b = torch.randn(5, 8).double(), torch.tensor(beta, dtype=torch.float64).requires_grad_()
+    p = torch.softmax(beta * scores, -1)
+    stats = gibbs(scores, beta=b)
+    assert (stats.log_partition - torch.log(torch.exp(beta * scores).sum(-1))).abs().max() < 1e-12
+    assert (stats.entropy + (p * p.log()).sum(-1)).abs().max() < 1e-12
+    assert (stats.free_energy - (-stats.mean_score - stats.entropy / beta)).abs().max() < 1e-12
+    assert (stats.mean_score - (p * scores).sum(-1)).abs().max() < 1e-12
+    slope = torch.stack([torch.autograd.grad(h, b, retain_graph=True)[0] for h in stats.entropy])
+    assert (slope - stats.entropy_slope).abs().max() < 1e-12
+    variance = (p * (scores - (p * scores).sum(-1, keepdim=True)).square()).sum(-1)
+    assert (stats.entropy_slope + beta * variance).abs().max() < 1e-12
+
+
+def test_limits_of_temperature():
+    scores = torch.randn(5, 8).double()
+    assert (gibbs(scores, beta=1e-9).entropy - math.log(8)).abs().max() < 1e-8
+    cold = gibbs(scores, beta=1e9)
+    assert cold.entropy.abs().max() == 0 and (cold.free_energy + scores.amax(-1)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_huge_scores_keep_their_digits(dtype):
+    small = torch.tensor([[0.0, -1.0, -2.0, -0.5]])
+    shifted = gibbs((small + 1e4).double() if dtype == torch.float64 else small.to(dtype))
+    assert (shifted.entropy - gibbs(small.double()).entropy).abs().max() < 1e-5
+    scores = (1e4 * torch.randn(6, 9)).to(dtype).requires_grad_()
+    mask = torch.rand(6, 9) > 0.5
+    mask[2] = False
+    stats = gibbs(scores, mask=mask)
+    assert stats.entropy.isfinite().all() and stats.entropy.min() >= 0
+    assert stats.log_partition[2] == -torch.inf and stats.entropy[2] == 0 and stats.mean_score[2] == 0
+    some = mask.any(-1)
+    total = sum(s[some].sum() for s in stats) + stats.entropy.sum()
+    assert torch.autograd.grad(total, scores)[0].isfinite().all()
+    large = gibbs(torch.tensor([[1e4, 1e4 - 1, 1e4 - 2, 1e4 - 0.5]]))
+    assert (large.entropy - gibbs(small).entropy).abs().max() < 1e-5
+
+
+def test_masked_keys_do_not_count():
+    scores, mask = torch.randn(5, 8).double(), torch.arange(8) < 5
+    for a, b in zip(gibbs(scores, mask=mask), gibbs(scores[:, :5]), strict=True):
+        assert (a - b).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_statistics_of_a_layer_are_those_of_its_weights(causal):
+    layer = Attention(8, heads=2, lengths=(0.1, 0.4)).double()
+    with torch.no_grad():  # values become indicators of the keys, so that the output shows the weights
+        layer.key_value.weight[8:] = torch.eye(8)
+        layer.key_value.bias.zero_()
+        layer.out.weight.copy_(torch.eye(8))
+        layer.out.bias.zero_()
+    x, z = torch.rand(1, 4, 2).double(), torch.eye(4, 8).double()[None]
+    z = z + torch.eye(4, 8).roll(4, -1).double()
+    kwargs = {"x_q": x, "x_k": x, "periodic": torch.tensor([False, True]), "causal": causal}
+    weights, stats = layer(z, z, **kwargs).reshape(1, 4, 2, 4).transpose(1, 2), layer.stats(z, z, **kwargs)
+    assert (weights.sum(-1) - 1).abs().max() < 1e-12
+    assert (layer.weights(z, z, **kwargs) - weights).abs().max() < 1e-12
+    assert (stats.entropy - torch.special.entr(weights.clamp_min(0)).sum(-1)).abs().max() < 1e-12
+
+
+def test_observing_a_model_changes_nothing():
+    model = torch.nn.ModuleList(Block(8, Attention(8, heads=2)) for _ in range(2))
+    z = torch.randn(3, 5, 8)
+    plain = model[1](model[0](z))
+    with observe(model) as seen:
+        watched = model[1](model[0](z))
+    model[0](z)
+    assert (plain - watched).abs().max() == 0
+    assert sorted(seen) == ["0.attention", "1.attention"] and all(len(calls) == 1 for calls in seen.values())
+    entropy = seen["1.attention"][0].entropy
+    assert entropy.shape == (3, 2, 5) and entropy.min() > 0 and entropy.max() <= math.log(5) + 1e-6

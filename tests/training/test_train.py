@@ -1,0 +1,139 @@
+"""`train.py` from settings to report, resuming, and every configuration that is shipped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import waves
+
+import fields
+from fields.datamodule import FieldDataModule
+from fields.experiment import fit
+from fields.task import FieldTraining
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+import train  # noqa: E402
+
+QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+PROCESSORS = sorted((ROOT / "configs" / "processor").glob("*.yaml"))
+
+
+def data_file(folder: Path, dims: int = 1, samples: int = 24) -> Path:
+    ds = waves(samples, (16,) * dims, (dims == 1,) * dims)
+    fields.write_dataset(ds, folder / "waves.h5")
+    return folder / "waves.h5"
+
+
+def task(**options) -> FieldTraining:
+    from fields.encoders import Patches
+
+    return FieldTraining(dim=32, encoder=lambda dim, schema: Patches(dim, schema, tokens=(4,)), queries=8, **options)
+
+
+def run_overrides(folder: Path, path: Path) -> list[str]:
+    return [
+        f"--data.path={path}", "--data.test_paths=[]", "--data.stride=1", "--data.test_strides=[1]", "--data.batch_size=6",
+        "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", 
+        f"--run.folder={folder}",        "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_runs_two_steps(config, tmp_path):
+    dims = len(yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]["tokens"])
+    path = data_file(tmp_path, dims)
+    train.main(["--config", str(config), *run_overrides(tmp_path, path), "--run.name=r", "--run.baseline=false"])
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert {row["model"] for row in report["rows"]} >= {"field", "mean field"}
+    assert (tmp_path / "r" / "report.html").read_text().count("<img") >= 1
+    out = fields.load(tmp_path / "r" / "model.safetensors").predict(fields.open_dataset(path))
+    assert np.isfinite(out.u).all()
+
+
+@pytest.mark.parametrize("config", PROCESSORS, ids=lambda p: p.stem)
+def test_every_processor_config_runs_two_steps(config, tmp_path):
+    path = data_file(tmp_path)
+    base = ["--config", str(ROOT / "configs" / "burgers.yaml"), "--config", str(config), "--model.dim=32"]
+    train.main([*base, *run_overrides(tmp_path, path), "--run.name=r", "--run.baseline=false"])
+    model = fields.load(tmp_path / "r" / "model.safetensors")
+    wanted = yaml.safe_load(config.read_text())["model"]["processor"]["class_path"].split(".")[-1]
+    assert type(model.processor).__name__ == wanted
+
+
+def test_baseline_trains_beside_the_field(tmp_path, capsys):
+    path = data_file(tmp_path)
+    train.main(["--config", str(ROOT / "configs" / "burgers.yaml"), *run_overrides(tmp_path, path), "--run.name=r"])
+    assert "FNO (neuraloperator)" in {row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]}
+    assert "next: python -m fields predict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--data.batchsize=3", "data.batch_size"),
+        ("--model.querys=3", "model.queries"),
+        ("--data.batch_size=many", "batch_size"),
+    ],
+)
+def test_unknown_keys_say_what_was_meant(argument, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main([argument])
+    assert said in str(stop.value)
+
+
+def test_missing_data_says_what_to_do(tmp_path):
+    with pytest.raises(SystemExit, match="there is no file"):
+        train.main(["--make=null", f"--data.path={tmp_path / 'none.h5'}"])
+
+
+class StopAfter(L.Callback):
+    """An interruption in the middle of an epoch."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_resuming_equals_never_stopping(tmp_path):
+    path = data_file(tmp_path)
+
+    def weights(folder: str, resume: bool = False, callbacks=()) -> dict[str, torch.Tensor]:
+        L.seed_everything(0, verbose=False)
+        lightning, data = task(), FieldDataModule(str(path), batch_size=6)
+        fit(lightning, data, tmp_path / folder, resume=resume, max_epochs=4, callbacks=list(callbacks), **QUICK)
+        return lightning.state_dict()
+
+    whole = weights("whole")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        weights("broken", callbacks=[StopAfter(9)])
+    resumed = weights("broken", resume=True)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert any(torch.is_floating_point(value) and value.std() > 0 for value in whole.values())
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        weights("fresh", resume=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_learns_and_seeds_fix_it(tmp_path):
+    path = data_file(tmp_path, samples=64)
+    errors = []
+    for folder in ("a", "b"):
+        L.seed_everything(0, verbose=False)
+        lightning = task()
+        fit(lightning, FieldDataModule(str(path), batch_size=8), tmp_path / folder, max_epochs=12, **QUICK)
+        errors.append([h["val_error"] for h in lightning.history])
+    assert errors[0] == errors[1]
+    assert errors[0][-1] < 0.5 * errors[0][0]
