@@ -30,7 +30,7 @@ class AllenCahn(Evolution):
     resolution: ClassVar[int] = 64
     states: ClassVar[dict[str, str]] = {"u": "order parameter"}
     interval: ClassVar[float] = 0.2
-    points: ClassVar[int] = 128
+    points: int = 128
 
     def __init__(
         self,

@@ -29,8 +29,8 @@ class BurgersTime(Evolution):
     resolution: ClassVar[int] = 128
     states: ClassVar[dict[str, str]] = {"u": "velocity"}
     interval: ClassVar[float] = 0.02
-    points: ClassVar[int] = 512
-    lengths: ClassVar[tuple[float, ...]] = (1.0,)
+    points: int = 512
+    lengths: tuple[float, ...] = (1.0,)
 
     def __init__(self, *, viscosity: float = 0.01, part: Literal["train", "test"] = "train", frames: int | None = None):
         super().__init__(part=part, frames=frames)

@@ -28,7 +28,7 @@ class Heat(Evolution):
     resolution: ClassVar[int] = 64
     states: ClassVar[dict[str, str]] = {"u": "temperature"}
     interval: ClassVar[float] = 0.05
-    points: ClassVar[int] = 64
+    points: int = 64
 
     def __init__(
         self,

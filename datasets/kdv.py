@@ -26,8 +26,8 @@ class KortewegDeVries(Evolution):
     resolution: ClassVar[int] = 128
     states: ClassVar[dict[str, str]] = {"u": "elevation"}
     interval: ClassVar[float] = 0.1
-    points: ClassVar[int] = 256
-    lengths: ClassVar[tuple[float, ...]] = (32.0,)
+    points: int = 256
+    lengths: tuple[float, ...] = (32.0,)
 
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""

@@ -31,8 +31,8 @@ class KuramotoSivashinsky(Evolution):
     resolution: ClassVar[int] = 64
     states: ClassVar[dict[str, str]] = {"u": "front slope"}
     interval: ClassVar[float] = 1.0
-    points: ClassVar[int] = 64
-    lengths: ClassVar[tuple[float, ...]] = (22.0,)
+    points: int = 64
+    lengths: tuple[float, ...] = (22.0,)
 
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""

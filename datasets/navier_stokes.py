@@ -35,8 +35,8 @@ class NavierStokes(Evolution):
     batch: ClassVar[int] = 4
     states: ClassVar[dict[str, str]] = {"w": "vorticity"}
     interval: ClassVar[float] = 1.0
-    points: ClassVar[int] = 64
-    lengths: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    points: int = 64
+    lengths: tuple[float, ...] = (1.0, 1.0)
     published: ClassVar[dict[str, str]] = {
         "FNO, ν = 1e-3, 10 -> 20 frames, 1000/200": "rel. L2 0.0128: README of HaoZhongkai/DPOT",
         "DPOT-M, ν = 1e-3, 10 -> 20 frames, 1000/200": "rel. L2 0.00474: README of HaoZhongkai/DPOT",

@@ -29,8 +29,8 @@ class Schroedinger(Evolution):
     resolution: ClassVar[int] = 128
     states: ClassVar[dict[str, str]] = {"p": "real part", "q": "imaginary part"}
     interval: ClassVar[float] = 0.1
-    points: ClassVar[int] = 256
-    lengths: ClassVar[tuple[float, ...]] = (16.0,)
+    points: int = 256
+    lengths: tuple[float, ...] = (16.0,)
 
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""

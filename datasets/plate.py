@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray as xr
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from datasets.base import Problem, field
 from datasets.solvers.fem import plate, triangulate
@@ -69,7 +69,7 @@ class Plate(Problem):
             mesh, void = self.mesh(self.random(seed, index), spacing=1 / resolution)
             (u, v), (xx, yy, xy) = plate(mesh, young=1.0, ratio=0.3, traction=1.0)
             mises = np.sqrt(np.maximum(xx**2 - xx * yy + yy**2 + 3 * xy**2, 0))
-            rows[:, row, : mesh.p.shape[1]] = *mesh.p, cKDTree(void).query(mesh.p.T)[0], u, v, mises
+            rows[:, row, : mesh.p.shape[1]] = *mesh.p, KDTree(void).query(mesh.p.T)[0], u, v, mises
         attrs = {"units": "1", "periodic": 0, "bounds": (0.0, 1.0)}
         distance, u, v, stress = (torch.from_numpy(values) for values in rows[2:])
         return xr.Dataset(

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray as xr
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from datasets.base import Problem, field
 from datasets.solvers.fem import poisson, triangulate
@@ -95,7 +95,7 @@ class PoissonStar(Problem):
             random = self.random(seed, index)
             f = self.source(random)
             mesh, edge = self.mesh(random, spacing=2 / resolution)
-            distance = cKDTree(edge).query(mesh.p.T)[0]
+            distance = KDTree(edge).query(mesh.p.T)[0]
             rows[:, row, : mesh.p.shape[1]] = *mesh.p, f(*mesh.p), distance, poisson(mesh, f)
         attrs = {"units": "1", "periodic": 0, "bounds": (-1.0, 1.0)}
         f, distance, u = (torch.from_numpy(values) for values in rows[2:])

@@ -32,8 +32,8 @@ class ShallowWater(Evolution):
     batch: ClassVar[int] = 4
     states: ClassVar[dict[str, str]] = {"h": "depth", "u": "velocity along x", "v": "velocity along y"}
     interval: ClassVar[float] = 0.05
-    points: ClassVar[int] = 128
-    lengths: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    points: int = 128
+    lengths: tuple[float, ...] = (1.0, 1.0)
 
     def __init__(self, *, viscosity: float = 4e-3, part: Literal["train", "test"] = "train", frames: int | None = None):
         super().__init__(part=part, frames=frames)

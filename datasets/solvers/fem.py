@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 Curve = Float[np.ndarray, "n 2"]  # a closed polygon, without repeating its first corner
 Inside = Callable[[Float[np.ndarray, "n 2"]], Bool[np.ndarray, "n"]]
@@ -31,7 +31,7 @@ def triangulate(boundaries: list[Curve], inside: Inside, *, spacing: float, rand
     lattice[1::2, :, 0] += spacing / 2
     points = lattice.reshape(-1, 2) + random.uniform(-0.15, 0.15, (lattice.size // 2, 2)) * spacing
     points = points[inside(points)]
-    points = np.concatenate([edge, points[cKDTree(edge).query(points)[0] > 0.7 * spacing]])
+    points = np.concatenate([edge, points[KDTree(edge).query(points)[0] > 0.7 * spacing]])
     triangles = Delaunay(points).simplices
     triangles = triangles[inside(points[triangles].mean(axis=1))]
     corners = points[triangles]
