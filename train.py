@@ -115,6 +115,8 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     from fields.experiment import fit, score, score_mean
     from fields.task import BaselineTraining
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
     L.seed_everything(parts.model.seed, workers=True, verbose=False)
     data, task = parts.data, parts.model
     data.setup()
@@ -238,6 +240,4 @@ def pictures(model: Any, data: Any, scores: list[Any], histories: dict[str, Any]
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     main()
