@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fields.dynamics import AttentionEnergy, CanonicalHamiltonian, Context, DampedHamiltonian, Law, VectorField
+from fields.dynamics.base import LawfulField
 from fields.dynamics.graph import GraphField, Metriplectic
 from fields.nn.geometry import rotate
 from fields.processors.base import Processor
@@ -161,6 +162,14 @@ def witness(field: VectorField, state: Tensor, context: Context) -> tuple[Tensor
     """Energy, its scale and entropy of each sample. Fields without an energy: ½|z|²."""
     energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
     return energy, energy, torch.zeros_like(energy)
+
+
+@witness.register
+def _(field: LawfulField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    """A field without a witness of its own is taken at its word for the energy; the step is still judged."""
+    energy = field.energy(state, context)
+    scale = energy.abs() + torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
+    return energy, scale, torch.zeros_like(energy)
 
 
 @witness.register

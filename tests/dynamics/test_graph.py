@@ -90,7 +90,7 @@ def test_cayley_is_the_dense_cayley_transform_on_either_side(edges):
     one = torch.eye(skew.shape[-1], dtype=skew.dtype)
     x = torch.cat([q, p], dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
     expected = torch.linalg.inv(one - 0.35 * skew) @ (one + 0.35 * skew) @ x
-    actual = torch.cat(rotate(d, torch.tensor(0.7), q, p), dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
+    actual = torch.cat(rotate(d, torch.tensor(0.7, dtype=q.dtype), q, p), dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
     torch.testing.assert_close(actual, expected, atol=1e-11, rtol=1e-11)
     torch.testing.assert_close(skew, -skew.mT, atol=0, rtol=0)
 
