@@ -12,9 +12,10 @@ import xarray as xr
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
-from fields.io import DataError
+from fields.io import SPLITS, DataError
+from fields.model import FieldOperator
 from fields.operator import Operator, to_device
-from fields.sample import Sample, Schema, collate
+from fields.sample import Latent, Sample, Schema, collate
 from fields.symmetry import Symmetry
 
 
@@ -48,6 +49,19 @@ def predict(
             answers.append(averaged(model, to_device(batch, device), symmetries, memory).cpu())
     model.train(was_training)
     return wrap(answers, ds, at, schema)
+
+
+@torch.no_grad()
+def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Latent, Tensor | None]:
+    """Encoder's tokens of the first test samples (any samples, if no split is recorded), as the processor receives them."""
+    if not isinstance(model, FieldOperator):
+        raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a `FieldOperator`.")
+    ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == SPLITS.index("test"))) if "split" in ds.coords else ds
+    require(ds, _inputs_only(model.schema))
+    rows = FieldDataset(_with_outputs(ds.isel(sample=slice(0, samples)), model.schema), model.schema)
+    batch = collate([rows[i] for i in range(len(rows))])
+    cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
+    return model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond), cond
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
