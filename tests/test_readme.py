@@ -1,0 +1,175 @@
+"""Every block and every inline command of the README runs, in order, in one folder; what this file does not know fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from problems import waves
+
+import fields
+import fields.processors
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+import train  # noqa: E402
+
+README = (ROOT / "README.md").read_text()
+PIECE = re.compile(
+    r"^```(?P<language>\w*)\n(?P<block>.*?)^```$"  # a fenced block
+    r"|Saved as `(?P<saved>[\w/]+\.py)`"  # the block before it becomes a file
+    r"|`(?P<command>(?:python3?|bash|pip|source) [^`\n]+)`"  # a command in the prose
+    r"|`(?P<options>--[^`\n]+)`",  # options of train.py in the prose
+    re.MULTILINE | re.DOTALL,
+)
+QUICK = [
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+    "--data.batch_size=4", "--model.dim=32", "--run.baseline=false",
+]  # fmt: skip
+INSTALL_WORDS = {"-q", "--quiet", "-c", "-e"}
+# Sub-commands of `python -m fields` that are known to fail, and their error; once one works, its entry here fails.
+BROKEN = {"predict": "has role None"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The files that the README speaks of, small: its data, one's own file, one's own settings, the shipped configurations."""
+    ds = waves(24, (128,), (True,)).assign_coords(split=("sample", np.repeat(np.int8([0, 1, 2]), (16, 4, 4))))
+    (tmp_path / "data").mkdir()
+    fields.write_dataset(ds, tmp_path / "data" / "burgers.h5")
+    shutil.copy(tmp_path / "data" / "burgers.h5", tmp_path / "mine.h5")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    text = (ROOT / "configs" / "burgers.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(
+        text.replace("data/burgers.h5", "mine.h5").replace("name: burgers", "name: mine")
+    )
+    monkeypatch.chdir(tmp_path)
+    inside = tmp_path / "fields" / "processors"  # a processor saved there is imported as if it lay in the package
+    inside.mkdir(parents=True)
+    monkeypatch.setattr(fields.processors, "__path__", [*fields.processors.__path__, str(inside)])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith("fields.processors.") and n not in before]:
+        del sys.modules[name]
+
+
+def commands(block: str) -> list[str]:
+    """Lines of a shell block, continued lines joined, chains taken apart."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [part.strip() for line in lines if line.strip() and not line.startswith("#") for part in line.split("&&")]
+
+
+def run(command: str, folder: Path) -> None:
+    """Runs one command of the README, or checks what it consists of if it installs."""
+    words = shlex.split(command)
+    words[0] = words[0].removeprefix(".venv/bin/")
+    match words:
+        case ["python3", "-m", "venv", ".venv"] | ["source", ".venv/bin/activate"]:
+            pass
+        case ["pip", "install", *rest]:
+            check_install(rest)
+        case ["bash", script]:
+            check_script(ROOT / script)
+        case ["python", "train.py", *rest]:
+            train.main([*rest, *QUICK])
+        case ["python", "-m", "fields", *_]:
+            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run([sys.executable, *words[1:]], cwd=folder, env=env, capture_output=True, text=True)
+            error = BROKEN.get(words[3])
+            assert done.returncode == (0 if error is None else 2), f"{command}\n{done.stdout}{done.stderr}"
+            assert error is None or error in done.stderr
+        case ["python", script] if script.startswith("benchmarks/"):
+            spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            module.ROOT = folder
+            module.main()
+        case _:
+            pytest.fail(f"the README has a command that nothing here runs: {command}")
+
+
+def check_install(words: list[str]) -> set[str]:
+    """An editable install of this folder under the constraints, with extras that exist; returns them."""
+    target = re.fullmatch(r"\.\[([\w,]+)\]", words[words.index("-e") + 1])
+    extras = set(target[1].split(","))
+    assert extras <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    assert (ROOT / words[words.index("-c") + 1]).is_file()
+    assert set(words) <= INSTALL_WORDS | {target[0], words[words.index("-c") + 1]}
+    return extras
+
+
+def check_script(path: Path) -> None:
+    """The test command: can be executed, installs as the first command does and more, then runs the tests."""
+    assert os.access(path, os.X_OK)
+    lines = commands(path.read_text())
+    install = next(shlex.split(line) for line in lines if "pip install" in line)
+    first = shlex.split(next(c for c in all_commands() if "pip install" in c))
+    assert install[0] == first[0] == ".venv/bin/pip"
+    assert check_install(install[2:]) > check_install(first[2:])
+    assert lines[-1] == ".venv/bin/python -m pytest"
+
+
+def all_commands() -> list[str]:
+    return [c for piece in PIECE.finditer(README) if piece["language"] == "bash" for c in commands(piece["block"])]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_readme_runs_from_top_to_bottom(folder, capsys):
+    namespace, block, ran = {"__name__": "readme"}, "", []
+    for piece in PIECE.finditer(README):
+        line = README.count("\n", 0, piece.start()) + 1
+        if piece["saved"]:
+            (folder / piece["saved"]).write_text(block)
+        elif piece["command"]:
+            run(piece["command"], folder)
+        elif piece["options"]:
+            run(f"python train.py {piece['options']}", folder)
+        elif piece["language"] == "python":
+            block = piece["block"]
+            exec(compile("\n" * line + block, "README.md", "exec"), namespace)
+        elif piece["language"] == "bash":
+            for command in commands(piece["block"]):
+                run(command, folder)
+        else:
+            pytest.fail(f"README.md:{line}: nothing here runs a block of {piece['language'] or 'no language'}")
+        ran.append(piece["language"] or "prose")
+    assert ran.count("python") == README.count("```python") >= 3
+    assert ran.count("bash") == README.count("```bash") >= 4
+    promised = {"report.html", "report.json", "model.safetensors", "config.yaml"}
+    for name in ("burgers", "hamiltonian", "beam", "mine", "mixer"):
+        assert promised <= {path.name for path in (folder / "runs" / name).iterdir()}
+    assert "predict" in BROKEN or fields.open_dataset("prediction.nc").sizes["x"] == 1024
+    assert namespace["fine"].sizes["x"] == 2000
+    assert type(fields.load("runs/mixer/model.safetensors").processor).__name__ == "Mixer"
+    check_mixer(namespace["Mixer"])
+    assert (folder / "docs" / "burgers.png").stat().st_size > 10_000
+
+
+def check_mixer(mixer: type) -> None:
+    latent = fields.Latent(torch.randn(2, 5, 16), torch.rand(1, 5, 2) - 0.5, torch.tensor([True, False]))
+    out = mixer(16)(latent)
+    assert out.z.shape == (2, 5, 16)
+    assert torch.isfinite(out.z).all()
+    assert out.pos is latent.pos
+
+
+@pytest.mark.parametrize("command", ["make all", "python other.py", "pip install bracketfields", "bash other.sh"])
+def test_what_nobody_runs_is_no_quiet_skip(command, folder):
+    with pytest.raises((pytest.fail.Exception, AssertionError, ValueError)):
+        run(command, folder)
+
+
+def test_every_file_that_is_named_exists():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        made_by_figure = target == "docs/burgers.png"
+        assert (ROOT / target).exists() or made_by_figure, target
