@@ -29,14 +29,14 @@ class Run:
         folder: where runs are kept.
         resume: go on from the last complete epoch.
         baseline: also train neuraloperator's FNO on the same data for the same wall time.
-        bf16: bfloat16 matrix products (float32 weights); None: where the machine multiplies them faster.
+        bf16: bfloat16 matrix products (weights stay float32), taken only where the machine multiplies them faster.
     """
 
     name: str | None = None
     folder: str = "runs"
     resume: bool = False
     baseline: bool = True
-    bf16: bool | None = None
+    bf16: bool = False
 
 
 class Parser(ArgumentParser):
@@ -69,10 +69,10 @@ def parser() -> Parser:
     return out
 
 
-def precision(bf16: bool | None) -> str:
-    """bf16-mixed where bfloat16 products are faster: on GPUs that have them and on CPUs with AMX (benchmarks/precision.py)."""
+def precision(bf16: bool) -> str:
+    """bf16-mixed if wanted and fast: on GPUs that have it and on CPUs with AMX (figures: benchmarks/precision.py)."""
     fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if (fast if bf16 is None else bf16) else "32-true"
+    return "bf16-mixed" if bf16 and fast else "32-true"
 
 
 def make(path: Path, recipe: dict[str, Any] | None) -> None:
@@ -115,6 +115,8 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     from fields.experiment import fit, score, score_mean
     from fields.task import BaselineTraining
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
     L.seed_everything(parts.model.seed, workers=True, verbose=False)
     data, task = parts.data, parts.model
     data.setup()
@@ -238,6 +240,4 @@ def pictures(model: Any, data: Any, scores: list[Any], histories: dict[str, Any]
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     main()

@@ -3,7 +3,8 @@
     python -m benchmarks.attention [--repeat 7] [--device cpu] [--only geometric]
 
 Prints, per case, the median time of both in milliseconds and the median ratio of neighbouring runs, attend / SDPA (below 1
-is faster). The thresholds PLAIN and BIAS in `fields/nn/attention.py` come from this table; ``--thresholds`` forces each path.
+is faster). On CPU it is the processor time of one thread, which other work on the machine disturbs less than the wall
+clock. The thresholds PLAIN and BIAS in `fields/nn/attention.py` come from this table; ``--thresholds`` forces each path.
 """
 
 from __future__ import annotations
@@ -56,14 +57,15 @@ def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, tr
 
 def turns(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
     """Milliseconds of each, in alternating order; the first round warms up."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(repeat + 1):
         for name in list(runs)[:: 1 if i % 2 else -1]:
-            start = time.perf_counter()
+            start = clock()
             runs[name]()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (clock() - start))
     return {name: values[1:] for name, values in times.items()}
 
 

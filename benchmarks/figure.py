@@ -28,7 +28,9 @@ def main() -> None:
     errors = metric.per_sample()
     middle, worst = median_and_worst(errors)
     cases = [
-        plot.Case.from_sample(data[i], answers[i][0], model.schema, title=f"{word} of {len(data)} test samples, error {float(errors[i]):.4f}")
+        plot.Case.from_sample(
+            data[i], answers[i][0], model.schema, title=f"{word} of {len(data)} test samples, error {float(errors[i]):.4f}"
+        )
         for word, i in (("median", middle), ("worst", worst))
     ]
     (ROOT / "docs").mkdir(exist_ok=True)

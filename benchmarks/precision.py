@@ -16,11 +16,10 @@ from statistics import median
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import train  # noqa: E402
-
-from fields.losses import relative_l2  # noqa: E402
-from fields.normalizer import Normalizer  # noqa: E402
-from fields.symmetry import Symmetry  # noqa: E402
+import train
+from fields.losses import relative_l2
+from fields.normalizer import Normalizer
+from fields.symmetry import Symmetry
 
 
 def main() -> None:

@@ -68,10 +68,10 @@ def run(args: Namespace) -> None:
     print(f"{chosen.out}: {samples} samples in {time.perf_counter() - start:.1f} s")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Runs the command line; an interruption leaves no half-written file."""
-    args = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args = parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(args)
     except KeyboardInterrupt:
@@ -79,6 +79,8 @@ def main() -> None:
         sys.exit(130)
     except (ValueError, ArithmeticError) as error:
         sys.exit(f"{error}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Problem(ABC):
         """0 train, 1 validation, 2 test for each sample, in the published shares; test samples come last."""
         test = round(samples * self.shares[2])
         validation = round(samples * self.shares[1])
-        return np.repeat(np.int8([0, 1, 2]), [samples - validation - test, validation, test])
+        return np.repeat(np.array([0, 1, 2], dtype=np.int8), [samples - validation - test, validation, test])
 
     def protocol(self, **run: int) -> dict:
         """Everything needed to make the file again, for people and for programs."""
@@ -98,8 +98,7 @@ def write(problem: Problem, path: Path, *, batches: Iterable[xr.Dataset], **run:
     Fields are stored in float32 (rounding 6e-8), coordinates and parameters in float64.
     """
     parts = [batch.map(_narrow, keep_attrs=True) for batch in batches]
-    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "combine_attrs": "override"}
-    ds = xr.concat(parts, "sample", **how)
+    ds = xr.concat(parts, "sample", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
     split = xr.Variable("sample", problem.split(ds.sizes["sample"]), {"long_name": "0 train, 1 validation, 2 test"})
     protocol = json.dumps(problem.protocol(**run))
     attrs = {"problem": problem.name, "protocol": protocol, "symmetries": json.dumps(problem.symmetries())}

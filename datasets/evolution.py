@@ -33,8 +33,8 @@ class Evolution(Problem):
     states: ClassVar[dict[str, str]]
     statics: ClassVar[dict[str, str]] = {}
     interval: ClassVar[float]
-    points: ClassVar[int]
-    lengths: ClassVar[tuple[float, ...]]
+    points: int
+    lengths: tuple[float, ...]
     default_frames: ClassVar[tuple[int, int]] = (20, 200)
     test_samples: ClassVar[int] = 100
     shares: ClassVar[tuple[float, float, float]] = (10 / 11, 1 / 11, 0)
@@ -47,7 +47,7 @@ class Evolution(Problem):
 
     @abstractmethod
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
-        """The initial states on any grid, and what else differs between samples: input fields or parameters (numbers)."""
+        """The initial states on any grid, and what else differs: input fields, parameters."""
 
     @abstractmethod
     def stepper(

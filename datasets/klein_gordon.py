@@ -30,7 +30,7 @@ class KleinGordon(Evolution):
     resolution: ClassVar[int] = 64
     states: ClassVar[dict[str, str]] = {"u": "displacement", "v": "velocity u_t"}
     interval: ClassVar[float] = 0.1
-    points: ClassVar[int] = 128
+    points: int = 128
     default_frames: ClassVar[tuple[int, int]] = (20, 400)
 
     def __init__(self, *, dim: Literal[1, 2] = 1, part: Literal["train", "test"] = "train", frames: int | None = None):

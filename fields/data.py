@@ -37,7 +37,7 @@ class FieldDataset(Dataset[Sample]):
         ds: xr.Dataset,
         schema: Schema,
         *,
-        indices: Sequence[int] | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
         stride: int = 1,
         horizon: int = 1,
         memory_limit: float = 2e9,
@@ -45,7 +45,7 @@ class FieldDataset(Dataset[Sample]):
         require(ds, schema)
         ds = ds[list(dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params)))]
         ds = ds.isel({dim: slice(None, None, stride) for dim in space_dims(ds, schema)}) if stride > 1 else ds
-        indices = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
+        chosen = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
         self.schema, self.horizon = schema, horizon
         self.frames = ds.sizes.get("time", 1) if schema.dt is not None else 1
         self.windows = self.frames - schema.history - horizon + 1 if schema.dt is not None else 1
@@ -54,12 +54,12 @@ class FieldDataset(Dataset[Sample]):
                 f"A window of {schema.history} given and {horizon} wanted frames is longer than the {self.frames} frames stored. "
                 "Shorten the history or the horizon."
             )
-        self.in_memory = ds.nbytes / max(ds.sizes["sample"], 1) * len(indices) <= memory_limit
-        self.ds, self.indices = ds, indices
+        self.in_memory = ds.nbytes / max(ds.sizes["sample"], 1) * len(chosen) <= memory_limit
+        self.ds, self.indices = ds, chosen
         self.shared = None if "point" in ds.dims and "sample" in ds[schema.coords[0]].dims else points_of(ds, schema)
         self.held: dict[tuple[str, ...], Tensor] = {}
         if self.in_memory:
-            self.ds, self.indices = ds.isel(sample=indices).load(), np.arange(len(indices))
+            self.ds, self.indices = ds.isel(sample=chosen).load(), np.arange(len(chosen))
             self.held = {names: self._read(names, slice(None)) for names in (schema.inputs, schema.outputs)}
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from rich.progress import track
 from torch import Tensor
 
 from fields.datamodule import FieldDataModule
@@ -64,7 +65,7 @@ def score(
     parameters, scores = sum(p.numel() for p in model.parameters()), []
     for test, loader in zip(data.tests, data.test_dataloader(), strict=True):
         metric, start = RelativeL2(), time.perf_counter()
-        for batch in loader:
+        for batch in track(loader, f"testing {name} at {test}", transient=True):
             metric.update(averaged(model, batch, symmetries, memory), batch.v, batch.y_mask)
         scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
     return scores

@@ -14,6 +14,8 @@ from fields.operator import Operator
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema
 
+HEADS = 8  # assumed by the estimate of memory
+
 
 class FieldOperator(Operator):
     r"""An operator between functions, learned as a conditional neural field.
@@ -79,3 +81,10 @@ class FieldOperator(Operator):
                 near = self.local(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, y, latent.periodic)
         v = self.decoder(latent, y, cond, near)
         return self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v)
+
+    def decode_bytes(self, batch: Sample) -> float:
+        """Scores of every head to every token, a few vectors of width h, and the local path's weights to every input point."""
+        tokens, samples = self.encoder.num_tokens(batch.x.shape[1]), len(batch.u)
+        decoding = samples * (4 * HEADS * 3 * tokens + 4 * 16 * self.dim)
+        near = 0 if self.local is None else 4 * 3 * self.local.features * batch.x.shape[1] * max(len(batch.x), len(batch.y))
+        return float(decoding + near)

@@ -24,6 +24,15 @@ class Normalizer(nn.Module):
         statistics: per variable name, (mean, standard deviation) in physical units.
     """
 
+    centre: Tensor
+    extent: Tensor
+    inputs_mean: Tensor
+    inputs_std: Tensor
+    outputs_mean: Tensor
+    outputs_std: Tensor
+    params_mean: Tensor
+    params_std: Tensor
+
     def __init__(self, schema: Schema, statistics: Mapping[str, tuple[float, float]]):
         super().__init__()
         low, high = torch.tensor(schema.bounds, dtype=torch.float64).T

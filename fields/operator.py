@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
@@ -57,16 +56,12 @@ class Operator(Part, ABC):
 
         return predict(self, ds, at=at, batch_size=batch_size, memory=memory, symmetries=symmetries)
 
-    def decode_bytes(self) -> int:
-        """Rough memory per query point and sample while decoding; decides the chunks of ``predict``."""
-        return 4096
+    def decode_bytes(self, batch: Sample) -> float:
+        """Estimated memory that one query point of the whole batch takes while decoding; decides the chunks of ``predict``."""
+        return 4096.0 * len(batch.u)
 
 
 def to_device(batch: Sample, device: torch.device) -> Sample:
     """The same sample on another device."""
     return Sample(*(part.to(device) for part in batch))
 
-
-def numpy(values: Tensor) -> np.ndarray:
-    """float32 or float64 values on the host."""
-    return values.detach().cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -19,7 +19,7 @@ class Part(nn.Module):
 
     supplied = ("schema", "normalizer")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Part:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Notes the arguments; copying and unpickling come here with none and restore the note themselves."""
         part = super().__new__(cls)
         if args or kwargs:

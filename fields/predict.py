@@ -12,9 +12,10 @@ import xarray as xr
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
-from fields.io import DataError
+from fields.io import SPLITS, DataError
+from fields.model import FieldOperator
 from fields.operator import Operator, to_device
-from fields.sample import Sample, Schema, collate
+from fields.sample import Latent, Sample, Schema, collate
 from fields.symmetry import Symmetry
 
 
@@ -34,7 +35,7 @@ def predict(
     queries = None if at is None else target_points(at, schema)
     rows = FieldDataset(_with_outputs(ds, schema), schema)
     check_finite(ds, schema)
-    for points in ((rows.shared,) if queries is None else (rows.shared, queries)):
+    for points in (rows.shared,) if queries is None else (rows.shared, queries):
         check_inside(points, schema)
     was_training = model.training
     model.eval()
@@ -50,6 +51,19 @@ def predict(
     return wrap(answers, ds, at, schema)
 
 
+@torch.no_grad()
+def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Latent, Tensor | None]:
+    """Encoder's tokens of the first test samples (any samples, if no split is recorded), as the processor receives them."""
+    if not isinstance(model, FieldOperator):
+        raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a `FieldOperator`.")
+    ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == SPLITS.index("test"))) if "split" in ds.coords else ds
+    require(ds, _inputs_only(model.schema))
+    rows = FieldDataset(_with_outputs(ds.isel(sample=slice(0, samples)), model.schema), model.schema)
+    batch = collate([rows[i] for i in range(len(rows))])
+    cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
+    return model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond), cond
+
+
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
     """Mean of the predictions over all elements of the group, each made by moving the points."""
     symmetry = Symmetry(model.schema, [g for g in symmetries if "shift" not in g])
@@ -63,7 +77,7 @@ def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, S
 
 def chunks(model: Operator, batch: Sample, memory: float) -> Iterator[Sample]:
     """The batch with its queries cut into pieces that decode within ``memory`` bytes."""
-    size = max(1, int(memory / (len(batch.u) * model.decode_bytes())))
+    size = max(1, int(memory / model.decode_bytes(batch)))
     for start in range(0, batch.y.shape[1], size):
         yield batch._replace(y=batch.y[:, start : start + size], y_mask=batch.y_mask[:, start : start + size])
 

@@ -1,22 +1,10 @@
-"""Small problems and models that many tests share; the suite needs no download and no GPU."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-import xarray as xr
-
-from fields.decoders import CrossAttention
-from fields.encoders import Patches, Points
-from fields.model import FieldOperator
-from fields.nn.local import LocalMoments
-from fields.normalizer import Normalizer
-from fields.processors import Transformer
-from fields.sample import Schema
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -26,65 +14,3 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the data made by others are not beside the repository")
     return SHARED
-
-
-def axis(n: int, periodic: bool) -> np.ndarray:
-    return np.arange(n) / n if periodic else np.linspace(0, 1, n)
-
-
-def waves(samples: int, sizes: tuple[int, ...], periodic: tuple[bool, ...], seed: int = 0) -> xr.Dataset:
-    """Random smooth inputs a and outputs u = a²/2 + a mean, in canonical form."""
-    random = np.random.default_rng(seed)
-    names = ("x", "y", "z")[: len(sizes)]
-    axes = [axis(n, p) for n, p in zip(sizes, periodic, strict=True)]
-    mesh = np.meshgrid(*axes, indexing="ij")
-    a = np.zeros((samples, *sizes))
-    for _ in range(3):
-        phase, turns = random.uniform(0, 2 * np.pi, samples), random.integers(1, 3, size=len(sizes))
-        wave = sum(2 * np.pi * k * m for k, m in zip(turns, mesh, strict=True))
-        a += random.normal(size=(samples, *[1] * len(sizes))) * np.cos(wave + phase.reshape(-1, *[1] * len(sizes)))
-    dims = ("sample", *names)
-    coords = {
-        n: (n, ax, {"periodic": int(p), "bounds": (0.0, 1.0), "units": "m"}) for n, ax, p in zip(names, axes, periodic, strict=True)
-    }
-    shifts = [n for n, p in zip(names, periodic, strict=True) if p]
-    return xr.Dataset(
-        {
-            "a": (dims, a.astype("f4"), {"role": "input", "units": "K"}),
-            "u": (dims, (a**2 / 2 + a.mean(tuple(range(1, a.ndim)), keepdims=True)).astype("f4"), {"role": "output", "units": "J"}),
-        },
-        coords=coords,
-        attrs={"problem": "waves", "symmetries": json.dumps([{"shift": shifts}] if shifts else [])},
-    )
-
-
-def schema(periodic: tuple[bool, ...]) -> Schema:
-    d = len(periodic)
-    return Schema(
-        coords=("x", "y", "z")[:d],
-        inputs=("a",),
-        outputs=("u",),
-        units={"u": "J"},
-        periodic=periodic,
-        homogeneous=periodic,
-        bounds=((0.0, 1.0),) * d,
-        grid=(8,) * d,
-    )
-
-
-def operator(periodic: tuple[bool, ...], *, encoder: type = Points, dim: int = 32, local: bool = True, seed: int = 0) -> FieldOperator:
-    torch.manual_seed(seed)
-    s, d = schema(periodic), len(periodic)
-    near = LocalMoments(d, lengths=(0.05, 0.2)) if local else None
-    return FieldOperator(
-        schema=s,
-        normalizer=Normalizer(s, {"a": (0.1, 1.3), "u": (0.4, 2.0)}),
-        dim=dim,
-        encoder=encoder(dim, s, tokens=(4,) * d),
-        processor=Transformer(dim, depth=2),
-        decoder=CrossAttention(dim, s, near=near.features if near else 0),
-        local=near,
-    ).eval()
-
-
-__all__ = ["Patches", "operator", "schema", "waves"]

@@ -38,7 +38,7 @@ class AttentionField(VectorField):
         max_frequency: float = 8.0,
     ):
         super().__init__()
-        attention = Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency)
+        attention = Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True)
         self.block = Block(dim, attention, ratio=ratio)
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:

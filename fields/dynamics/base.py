@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -30,11 +31,20 @@ class Context(NamedTuple):
         distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)
         return cls(pos, latent.periodic, cond, distance2, latent.z)
 
+    def double(self) -> Context:
+        """Everything that is a number, in double precision."""
+        return Context(*(x.double() if x is not None and x.is_floating_point() else x for x in self))
+
     def shift(self, features: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:
         """Features with the conditioning added, so that it steers attention and energies but is no part of the state."""
         if self.cond is None:
             return features
         return features + self.cond[:, None, : features.shape[-1]].to(features.dtype)
+
+
+def full_precision(z: Tensor) -> torch.autocast:
+    """Switches autocast off: states, energies and linear solves stay in the precision of the state."""
+    return torch.autocast(device_type=z.device.type, enabled=False)
 
 
 class Law(Enum):

@@ -43,13 +43,14 @@ class AttentionEnergy(Energy):
         V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
         ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b)),    A = softmax of the exponent over m
 
-    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c) and β = 1/√d. One pass gives V and ∇V. Both sums are bounded because g
-    is, and k > 0, so V has a lower bound whatever the weights: an orbit of constant energy cannot escape.
+    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c), β = 1/√d. One pass gives V
+    and ∇V. Both sums are bounded because g is, and k > 0, so V has a lower bound whatever the weights: an orbit of constant
+    energy cannot escape.
 
     Args:
         dim: channels c of q.
         heads: number of attention terms.
-        patterns: number of patterns ξ_μ.
+        ratio: number of patterns ξ_μ over c.
         lengths: ℓ of the first and last head at the start, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
 
@@ -61,14 +62,14 @@ class AttentionEnergy(Energy):
         dim: int,
         *,
         heads: int = 4,
-        patterns: int | None = None,
+        ratio: float = 4.0,
         lengths: tuple[float, float] = (0.1, 1.0),
         max_frequency: float = 8.0,
     ):
         super().__init__()
         if dim % heads:
             raise ValueError(f"AttentionEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}.")
-        patterns = 4 * dim if patterns is None else patterns
+        patterns = int(ratio * dim)
         self.heads = heads
         self.features = BoundedFeatures()
         self.query = nn.Parameter(torch.randn(dim, dim) / math.sqrt(dim))

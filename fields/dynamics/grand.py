@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.dynamics.base import Context, Law, VectorField
+from fields.dynamics.base import Context, Law, VectorField, full_precision
 from fields.nn.geometry import Rotary, rotate
 from fields.nn.incidence import merge_heads, split_heads
 
 LENGTHS = (0.05, 1.0)  # initial attention lengths of the heads, in unit coordinates
 MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
+SHARPNESS = 2.0  # initial τ
 RATES = (-2.0, 2.0)  # initial logits of the heads' diffusivities: some heads keep detail, others smooth
 
 
@@ -92,8 +93,9 @@ class RandomWalk(LinearDiffusion):
 class SymmetricGrand(LinearDiffusion):
     r"""GRAND with tied queries and keys: diffusion that also conserves the mean and shrinks the norm.
 
-        dz/dt = −κ (diag(r) − W) z / max r,   W = exp(s + f + fᵀ),   s = q·qᵀ/√d − ‖xᵢ − xⱼ‖²/2ℓ²
+        dz/dt = −κ (diag(r) − W) z / max r,   W = exp(s + f + fᵀ),   s = τ q̂·q̂ᵀ − ‖xᵢ − xⱼ‖²/2ℓ²,   q̂ = q/|q|
 
+    Directions instead of vectors, because the diagonal of W, which moves nothing, would otherwise outweigh all the rest.
     f comes from symmetric Sinkhorn iterations f ← (f − log Σⱼ exp(sᵢⱼ + fⱼ)) / 2. Since r = W1 is the actual row sum,
     1ᵀ(diag(r) − W) = 0 however few iterations there were.
 
@@ -107,12 +109,17 @@ class SymmetricGrand(LinearDiffusion):
     def __init__(self, dim: int, *, heads: int = 4, iterations: int = 2):
         super().__init__(dim, heads=heads)
         self.iterations = iterations
+        self.log_sharpness = nn.Parameter(torch.full((heads,), math.log(SHARPNESS)))
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """W / max r."""
         query = self._turn(self.query(context.shift(self.norm(z))), context).to(z.dtype)
-        score = query.shape[-1] ** -0.5 * query @ query.mT
-        score = 0.5 * (score + score.mT) + self._geometry(context)
+        query = nn.functional.normalize(query, dim=-1) * (0.5 * self.log_sharpness).exp()[:, None, None]
+        with full_precision(z):
+            return self._balance(query @ query.mT + self._geometry(context))
+
+    def _balance(self, score: Float[Tensor, "b heads k k"]) -> Float[Tensor, "b heads k k"]:
+        score = 0.5 * (score + score.mT)  # symmetric to the last bit
         f = -0.5 * score.logsumexp(-1)
         for _ in range(self.iterations):
             f = 0.5 * (f - (score + f[..., None, :]).logsumexp(-1))

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from fields.dynamics.base import Context, Law, LawfulField
 from fields.dynamics.hamiltonian import Damping
-from fields.nn.incidence import Coboundary, SoftIncidence
+from fields.nn.geometry import rotate
+from fields.nn.incidence import Coboundary, SoftIncidence, merge_heads, split_heads
 
 
 class GraphField(LawfulField):
     """State x = (q on n tokens, p on m edges), energy ½|x|², operator L(x) = [[0, −Dᵀ], [D, 0]].
 
     The energy has no weights and L is skew for every x: this is what lets attention change at every step, and weights at
-    every layer, without touching the law.
+    every layer, without touching the law. Before D acts, values are rotated by the position of their token or edge (an
+    orthogonal change of frame, so no law notices), and D then depends on relative positions only.
 
     Args:
         dim: token width h.
@@ -42,9 +44,31 @@ class GraphField(LawfulField):
         features = context.shift(self.incidence.norm(q))
         return self.incidence(features, context.pos, context.periodic, context.distance2).to(q.dtype)
 
+    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+        """D, and q and p in the rotated frame in which it acts."""
+        q, p = self.split(state)
+        return self.operator(q, context), *self.turn(q, p, context)
+
+    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+        """q and p back in their own frame, as one state."""
+        return torch.cat(self.turn(q, p, context, back=True), dim=1)
+
+    def turn(self, q: Tensor, p: Tensor, context: Context, *, back: bool = False) -> tuple[Tensor, Tensor]:
+        """Values rotated by where they are."""
+        if context.pos is None:
+            return q, p
+        turns = self.incidence.turns(context.pos, context.periodic)
+        heads = self.incidence.heads
+        q, p = (merge_heads(rotate(split_heads(x, heads), turn, back=back)) for x, turn in zip((q, p), turns, strict=True))
+        return q, p
+
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """Edges start with the differences of the tokens: p = D q."""
-        return torch.cat([z, self.operator(z, context).up(z)], dim=1)
+        d = self.operator(z, context)
+        m = d.matrix.shape[-2]
+        q, _ = self.turn(z, z[:, :1].expand(-1, m, -1), context)
+        _, p = self.turn(z, d.up(q), context, back=True)
+        return torch.cat([z, p], dim=1)
 
     def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
         """The tokens."""
@@ -55,9 +79,8 @@ class GraphField(LawfulField):
         return 0.5 * state[..., : self.dim].square().sum((-2, -1))
 
     def skew(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
-        """D and the two halves of L x = (−Dᵀ p, D q)."""
-        q, p = self.split(state)
-        d = self.operator(q, context)
+        """D and, in its frame, the two halves of L x = (−Dᵀ p, D q)."""
+        d, q, p = self.open(state, context)
         return d, -d.down(p), d.up(q)
 
 
@@ -76,7 +99,8 @@ class GraphHamiltonian(GraphField):
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """L(x) x."""
-        return torch.cat(self.skew(z, context)[1:], dim=1)
+        _, dq, dp = self.skew(z, context)
+        return self.close(dq, dp, context)
 
 
 class DoubleBracket(GraphField):
@@ -113,7 +137,7 @@ class DoubleBracket(GraphField):
         """L x − γ LᵀL x."""
         d, dq, dp = self.skew(z, context)
         gamma = self.damping()
-        return torch.cat([dq - gamma * d.down(dp), dp + gamma * d.up(dq)], dim=1)
+        return self.close(dq - gamma * d.down(dp), dp + gamma * d.up(dq), context)
 
 
 class Friction(NamedTuple):
@@ -164,6 +188,6 @@ class Metriplectic(GraphField):
         """(L x − LᵀΓL x, Γ|L x|²)."""
         d, dq, dp = self.skew(z, context)
         gamma = self.friction(z)
-        x = torch.cat([dq - d.down(gamma.edges * dp), dp + d.up(gamma.nodes * dq)], dim=1)
+        x = self.close(dq - d.down(gamma.edges * dp), dp + d.up(gamma.nodes * dq), context)
         heat = [gamma.nodes * dq.square().sum(-1, keepdim=True), gamma.edges * dp.square().sum(-1, keepdim=True)]
         return torch.cat([x, torch.cat(heat, dim=1)], dim=-1)

@@ -62,9 +62,7 @@ class DampedHamiltonian(LawfulField):
 
     law = Law.DECAY
 
-    def __init__(
-        self, dim: int, *, energy: Callable[[int], Energy] = AttentionEnergy, gamma: float = 0.1, learned: bool = True
-    ):
+    def __init__(self, dim: int, *, energy: Callable[[int], Energy] = AttentionEnergy, gamma: float = 0.1, learned: bool = True):
         super().__init__()
         self.conservative = CanonicalHamiltonian(dim, energy=energy)
         self.damping = Damping(gamma, learned=learned)

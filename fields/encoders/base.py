@@ -23,3 +23,7 @@ class Encoder(Part, ABC):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values u at points x (unit coordinates, normalised values) -> tokens and their positions."""
+
+    @abstractmethod
+    def num_tokens(self, points: int) -> int:
+        """Number of tokens k made from so many input points."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fields.encoders.base import Encoder
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position, grid_points
+from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.sample import Latent, Schema
 
 
@@ -26,16 +26,17 @@ class Patches(Encoder):
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        tokens: anchors per axis.
+        tokens: anchors per axis; by default 32, 16² or 6³.
         moments: moments per axis; 2 n / tokens of them hold all that n training points say.
     """
 
-    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...], moments: int = 4):
+    anchors: Tensor
+    periodic: Tensor
+
+    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, moments: int = 4):
         super().__init__()
-        if len(tokens) != schema.dim:
-            raise ValueError(f"Patches got tokens {tokens} for {schema.dim} coordinates {schema.coords}. Give one count per axis.")
-        self.tokens, self.moments = tokens, moments
-        self.register_buffer("anchors", grid_points(tokens), persistent=False)
+        self.tokens, self.moments = token_counts(tokens, schema), moments
+        self.register_buffer("anchors", grid_points(self.tokens), persistent=False)
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
         self.wrap = schema.periodic
         features = schema.in_channels * moments**schema.dim
@@ -56,13 +57,17 @@ class Patches(Encoder):
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
 
+    def num_tokens(self, points: int) -> int:
+        """One per anchor, whatever the points."""
+        return len(self.anchors)
+
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def _moments(self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]) -> Float[Tensor, "b k f"]:
         axes, order = grid_axes(x)
         z = u.to(x.dtype).reshape(u.shape[0], *(len(axes[a]) for a in order), u.shape[-1])
         for a in order:  # each product takes one axis from the front and leaves (tokens, moments) at the back
-            z = torch.tensordot(z, self._weights(axes[a], self.tokens[a], self.wrap[a]), dims=([1], [2]))
+            z = torch.einsum("bn...,kpn->b...kp", z, self._weights(axes[a], self.tokens[a], self.wrap[a]))
         place = [order.index(a) for a in range(len(axes))]
         z = z.permute(0, *(2 + 2 * i for i in place), 1, *(3 + 2 * i for i in place))
         return z.reshape(len(u), math.prod(self.tokens), -1)

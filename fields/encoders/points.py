@@ -9,7 +9,7 @@ from torch import Tensor
 from fields.encoders.base import Encoder
 from fields.nn.attention import Attention
 from fields.nn.blocks import MLP, Block
-from fields.nn.embeddings import Position, grid_points
+from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.sample import Latent, Schema
 
 
@@ -25,19 +25,27 @@ class Points(Encoder):
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        tokens: anchors per axis.
+        tokens: anchors per axis; by default 32, 16² or 6³.
         heads: attention heads.
         reach: Gaussian lengths of the first and last head, in anchor spacings.
     """
 
+    anchors: Tensor
+    periodic: Tensor
+
     def __init__(
-        self, dim: int, schema: Schema, *, tokens: tuple[int, ...], heads: int = 4, reach: tuple[float, float] = (0.35, 1.0)
+        self,
+        dim: int,
+        schema: Schema,
+        *,
+        tokens: tuple[int, ...] | None = None,
+        heads: int = 4,
+        reach: tuple[float, float] = (0.35, 1.0),
     ):
         super().__init__()
-        if len(tokens) != schema.dim:
-            raise ValueError(f"Points got tokens {tokens} for {schema.dim} coordinates {schema.coords}. Give one count per axis.")
-        spacing = 1 / max(tokens)
-        self.register_buffer("anchors", grid_points(tokens), persistent=False)
+        counts = token_counts(tokens, schema)
+        spacing = 1 / max(counts)
+        self.register_buffer("anchors", grid_points(counts), persistent=False)
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
         self.position = Position(dim, schema)
         self.embed = MLP(schema.in_channels, out=dim, ratio=dim / schema.in_channels)
@@ -47,7 +55,7 @@ class Points(Encoder):
                 dim,
                 heads=heads,
                 lengths=(reach[0] * spacing, reach[1] * spacing),
-                max_frequency=max(tokens),
+                max_frequency=max(counts),
                 rotate_values=True,
             ),
             dim_source=dim,
@@ -66,3 +74,7 @@ class Points(Encoder):
         z = z if cond is None else z + cond[:, None]
         z = self.gather(z, self.embed(u), x_q=anchors, x_k=x, periodic=self.periodic, mask=x_mask)
         return Latent(z, anchors, self.periodic)
+
+    def num_tokens(self, points: int) -> int:
+        """One per anchor, whatever the points."""
+        return len(self.anchors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -16,12 +17,12 @@ from fields.dynamics.base import Context, Law, VectorField
 class Integrator(nn.Module, ABC):
     """One step of dz/dt = f(t, z), and what that step keeps exactly.
 
-    ``keeps`` maps a kind of field to the law that holds for it in discrete time, at every step size the field allows.
+    ``keeps`` pairs a kind of field with the law that holds for it in discrete time, at every step size the field allows.
     What a method must remember between steps (the energy at the start, the last force) is ``carry``: passed and returned.
     """
 
     order: ClassVar[int]
-    keeps: ClassVar[dict[type[VectorField], Law]] = {}
+    keeps: ClassVar[tuple[tuple[type[VectorField], Law], ...]] = ()
 
     @abstractmethod
     def step(
@@ -39,12 +40,12 @@ class Integrator(nn.Module, ABC):
 
     def law(self, field: VectorField) -> Law:
         """The law that this method keeps for this field; an error names methods that can, if this one cannot."""
-        for kind, law in self.keeps.items():
+        for kind, law in self.keeps:
             if isinstance(field, kind):
                 return law
         if field.law is Law.NONE and not self.keeps:
             return Law.NONE
-        able = sorted({i.__name__ for i in _finals(Integrator) if any(isinstance(field, kind) for kind in i.keeps)})
+        able = sorted({i.__name__ for i in _finals(Integrator) if any(isinstance(field, kind) for kind, _ in i.keeps)})
         able += sorted(i.__name__ for i in _finals(Integrator) if not i.keeps) if field.law is Law.NONE else []
         raise ValueError(
             f"`{type(self).__name__}` cannot step `{type(field).__name__}` and keep its law ({field.law.value}). "
@@ -62,17 +63,12 @@ class Integrator(nn.Module, ABC):
     ) -> Float[Tensor, "s b k h"]:
         """The state at each time, starting at times[0], with ``steps`` equal steps between neighbours."""
         states, carry = [z], self.init(field, z, context)
-        for start, end in zip(times[:-1], times[1:], strict=True):
+        for start, end in pairwise(times):
             dt = (end - start) / steps
             for i in range(steps):
                 z, carry = self.step(field, start + i * dt, dt, z, context, carry)
             states.append(z)
         return torch.stack(states)
-
-
-def full_precision(z: Tensor) -> torch.autocast:
-    """Switches autocast off: states, energies and linear solves stay in the precision of the state."""
-    return torch.autocast(device_type=z.device.type, enabled=False)
 
 
 def _finals(cls: type) -> Iterator[type]:

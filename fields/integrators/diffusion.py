@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law
+from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.grand import Diffusion, LinearDiffusion, SymmetricGrand
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.integrators.skew import eye, solve
 from fields.nn.incidence import merge_heads, split_heads
 
@@ -16,7 +16,7 @@ class ExplicitDiffusion(Integrator):
     """z₁ = z + min(h, 1) f(z): a convex combination, row by row. Order 1."""
 
     order = 1
-    keeps = {Diffusion: Law.MAXIMUM}
+    keeps = ((Diffusion, Law.MAXIMUM),)
 
     def step(self, field: Diffusion, t, dt, z: Tensor, context: Context, carry):
         """One step."""
@@ -27,7 +27,7 @@ class ImplicitDiffusion(Integrator):
     """(1 + hκ(diag r − W)) z₁ = z, by Cholesky: an M-matrix with unit row sums, so the range is kept for every h. Order 1."""
 
     order = 1
-    keeps = {SymmetricGrand: Law.MAXIMUM}
+    keeps = ((SymmetricGrand, Law.MAXIMUM),)
 
     def step(self, field: LinearDiffusion, t, dt, z: Tensor, context: Context, carry):
         """One step."""
@@ -47,7 +47,7 @@ class Uniformisation(Integrator):
     """
 
     order = 1
-    keeps = {LinearDiffusion: Law.MAXIMUM}
+    keeps = ((LinearDiffusion, Law.MAXIMUM),)
 
     def __init__(self, *, terms: int = 6):
         super().__init__()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law, SeparableHamiltonian
+from fields.dynamics.base import Context, Law, SeparableHamiltonian, full_precision
 from fields.dynamics.hamiltonian import DampedHamiltonian
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.integrators.symplectic import KineticProjection, Orbit
 
 
@@ -20,7 +20,7 @@ class GuardedDescent(Integrator):
     """
 
     order = 1
-    keeps = {DampedHamiltonian: Law.DECAY}
+    keeps = ((DampedHamiltonian, Law.DECAY),)
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ class Gonzalez(Integrator):
     """
 
     order = 2
-    keeps = {SeparableHamiltonian: Law.ENERGY}
+    keeps = ((SeparableHamiltonian, Law.ENERGY),)
 
     def __init__(self, *, iterations: int = 50):
         super().__init__()

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law
+from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.memory import Recall
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 
 
 class RetrievalStep(Integrator):
@@ -21,7 +21,7 @@ class RetrievalStep(Integrator):
     """
 
     order = 1
-    keeps = {Recall: Law.DECAY}
+    keeps = ((Recall, Law.DECAY),)
 
     def step(self, field: Recall, t: float | Tensor, dt: float | Tensor, z: Tensor, context: Context, carry: Any):
         """One step."""

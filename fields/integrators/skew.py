@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law
+from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.graph import DoubleBracket, GraphField, GraphHamiltonian, Metriplectic
-from fields.integrators.base import Integrator, full_precision
+from fields.integrators.base import Integrator
 from fields.nn.incidence import Coboundary, merge_heads, split_heads
 
 
@@ -25,7 +25,7 @@ class Cayley(Integrator):
     """
 
     order = 1
-    keeps = {GraphHamiltonian: Law.ENERGY}
+    keeps = ((GraphHamiltonian, Law.ENERGY),)
 
     def __init__(self, *, midpoint: bool = False):
         super().__init__()
@@ -34,12 +34,12 @@ class Cayley(Integrator):
 
     def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry):
         """One step."""
-        q, p = field.split(z)
-        d = field.operator(q, context)
+        d, q, p = field.open(z, context)
         if self.midpoint:
-            d = field.operator(q - dt / 2 * d.down(p), context)
+            ahead = field.close(q - dt / 2 * d.down(p), p, context)
+            d = field.operator(field.read(ahead), context)
         with full_precision(z):
-            return torch.cat(rotate(d, dt, q, p), dim=1), carry
+            return field.close(*rotate(d, dt, q, p), context), carry
 
 
 class RadialLeapfrog(Integrator):
@@ -51,7 +51,7 @@ class RadialLeapfrog(Integrator):
     """
 
     order = 1
-    keeps = {GraphHamiltonian: Law.ENERGY}
+    keeps = ((GraphHamiltonian, Law.ENERGY),)
 
     def init(self, field: GraphField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
         """Energy at the start."""
@@ -59,12 +59,11 @@ class RadialLeapfrog(Integrator):
 
     def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry: Tensor):
         """One step."""
-        q, p = field.split(z)
-        d = field.operator(q, context)
+        d, q, p = field.open(z, context)
         with full_precision(z):
             p = p + dt / 2 * d.up(q)
             q = q - dt * d.down(p)
-            z = torch.cat([q, p + dt / 2 * d.up(q)], dim=1)
+            z = field.close(q, p + dt / 2 * d.up(q), context)
             return z * (carry / field.energy(z, context)).sqrt()[:, None, None], carry
 
 
@@ -75,16 +74,15 @@ class SplitBracket(Integrator):
     """
 
     order = 1
-    keeps = {DoubleBracket: Law.DECAY}
+    keeps = ((DoubleBracket, Law.DECAY),)
 
     def step(self, field: DoubleBracket, t, dt, z: Tensor, context: Context, carry):
         """One step."""
-        q, p = field.split(z)
-        d = field.operator(q, context)
+        d, q, p = field.open(z, context)
         with full_precision(z):
             q, p = rotate(d, dt, q, p)
             c = (dt * field.damping()).clamp(max=1)
-            return torch.cat([q - c * d.down(d.up(q)), p - c * d.up(d.down(p))], dim=1), carry
+            return field.close(q - c * d.down(d.up(q)), p - c * d.up(d.down(p)), context), carry
 
 
 class CoupledBracket(Integrator):
@@ -97,12 +95,11 @@ class CoupledBracket(Integrator):
     """
 
     order = 1
-    keeps = {DoubleBracket: Law.DECAY}
+    keeps = ((DoubleBracket, Law.DECAY),)
 
     def step(self, field: DoubleBracket, t, dt, z: Tensor, context: Context, carry):
         """One step."""
-        q, p = field.split(z)
-        d = field.operator(q, context)
+        d, q, p = field.open(z, context)
         with full_precision(z):
             gamma = field.damping()
             c, gram, one = dt * gamma / 2, d.matrix @ d.matrix.mT, eye(d.matrix.shape[-2], z)
@@ -112,7 +109,7 @@ class CoupledBracket(Integrator):
             qm = qm - c * d.down(solve(inner, d.up(qm)))  # Woodbury for (1 + c DᵀD)⁻¹
             dq, dp = -d.down(pm), d.up(qm)
             q = q + dt * (dq - gamma * d.down(dp))
-            return torch.cat([q, p + dt * (dp + gamma * d.up(dq))], dim=1), carry
+            return field.close(q, p + dt * (dp + gamma * d.up(dq)), context), carry
 
 
 class MetriplecticStep(Integrator):
@@ -124,12 +121,11 @@ class MetriplecticStep(Integrator):
     """
 
     order = 1
-    keeps = {Metriplectic: Law.METRIPLECTIC}
+    keeps = ((Metriplectic, Law.METRIPLECTIC),)
 
     def step(self, field: Metriplectic, t, dt, z: Tensor, context: Context, carry):
         """One step."""
-        q, p = field.split(z)
-        d = field.operator(q, context)
+        d, q, p = field.open(z, context)
         with full_precision(z):
             gamma, s = field.friction(z), z[..., field.dim :]
             q, p = rotate(d, dt, q, p)
@@ -137,7 +133,7 @@ class MetriplecticStep(Integrator):
             along = d.down(_relax(d.matrix.mT, gamma.nodes, dt, p))  # and, up to sign, on the nodes
             q, p = q - dt * d.down(gamma.edges * across), p - dt * d.up(gamma.nodes * along)
             heat = [gamma.nodes * along.square().sum(-1, keepdim=True), gamma.edges * across.square().sum(-1, keepdim=True)]
-            x = torch.cat([q, p], dim=1)
+            x = field.close(q, p, context)
             return torch.cat([x, s + dt * torch.cat(heat, dim=1)], dim=-1), carry
 
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law, SeparableHamiltonian, VectorField
-from fields.integrators.base import Integrator, full_precision
+from fields.dynamics.base import Context, Law, SeparableHamiltonian, VectorField, full_precision
+from fields.integrators.base import Integrator
 
 SCALE = (1e-2, 1e2)  # kinetic energy may be rescaled by this much; beyond, the step is refused and the event counted
 
@@ -22,7 +22,7 @@ class Verlet(Integrator):
     """
 
     order = 2
-    keeps = {SeparableHamiltonian: Law.SYMPLECTIC}
+    keeps = ((SeparableHamiltonian, Law.SYMPLECTIC),)
 
     def init(self, field: SeparableHamiltonian, z: Tensor, context: Context) -> Tensor:
         """The force at the start."""
@@ -55,7 +55,7 @@ class KineticProjection(Integrator):
     """
 
     order = 2
-    keeps = {SeparableHamiltonian: Law.ENERGY}
+    keeps = ((SeparableHamiltonian, Law.ENERGY),)
 
     def init(self, field: SeparableHamiltonian, z: Tensor, context: Context) -> Orbit:
         """Force and energy at the start."""
@@ -101,7 +101,7 @@ class ImplicitMidpoint(Integrator):
     """
 
     order = 2
-    keeps = {SeparableHamiltonian: Law.SYMPLECTIC}
+    keeps = ((SeparableHamiltonian, Law.SYMPLECTIC),)
 
     def __init__(self, *, iterations: int = 30):
         super().__init__()

@@ -68,21 +68,25 @@ class StoredArray(LazyArray):
             for i, axis in enumerate(self.order)
         )
         self.dtype = np.dtype(dtype or stored.dtype)
+        self.as_stored = self.order == tuple(range(self.ndim_stored))
 
     def read(self, key: Key) -> np.ndarray:
         """The values at ``key``; a damaged place raises a :class:`DataError` that names it."""
         key = tuple(within(k, size) for k, size in zip(key, self.shape, strict=True))
-        stored_key = [self.fixed.get(axis) for axis in range(self.ndim_stored)]
-        for k, axis in zip(key, self.order, strict=True):
-            if axis is not None:
-                stored_key[axis] = k
         try:
-            values = np.asarray(self.handle.array(self.name)[tuple(stored_key)])
+            values = np.asarray(self.handle.array(self.name)[key if self.as_stored else self._stored_key(key)])
         except DataError:
             raise
         except Exception as error:  # HDF5 does not say what it raises on damaged files: OSError, RuntimeError …
             raise DataError(_explain(self, key, error)) from error
-        return self._canonical(values, key).astype(self.dtype, copy=False)
+        return (values if self.as_stored else self._canonical(values, key)).astype(self.dtype, copy=False)
+
+    def _stored_key(self, key: Key) -> Key:
+        stored = [self.fixed.get(axis) for axis in range(self.ndim_stored)]
+        for k, axis in zip(key, self.order, strict=True):
+            if axis is not None:
+                stored[axis] = k
+        return tuple(stored)
 
     def _canonical(self, values: np.ndarray, key: Key) -> np.ndarray:
         """Axes of ``values`` (in stored order, those with an int index gone) brought into the order of this array."""

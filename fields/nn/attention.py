@@ -14,7 +14,7 @@ from fields.nn.masks import causal as causal_mask
 from fields.nn.metric import Metric
 
 # Choices among equal results, measured in benchmarks/attention.py, in queries × keys, on CPU.
-PLAIN = 2**17  # up to here matmul–softmax–matmul trains faster in bfloat16 than the fused kernel
+PLAIN = 2**17  # up to here (twice this with columns) matmul–softmax–matmul trains faster in bfloat16 than the fused kernel
 BIAS = 2**18  # up to here, without gradients, adding the product of columns is faster than appending them
 
 
@@ -48,7 +48,7 @@ def attend(
     if causal and (mask is not None or bias is not None):
         lower = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
         mask, causal = lower if mask is None else mask & lower, False
-    if on_cpu and learns and q.dtype == torch.bfloat16 and size <= PLAIN:
+    if on_cpu and learns and q.dtype == torch.bfloat16 and size <= PLAIN * (1 if columns is None else 2):
         return _attend_plain(q, k, v, bias, mask, causal, scale)
     extra = None if bias is None else bias.to(q.dtype)
     if mask is not None:

@@ -23,6 +23,8 @@ class Fourier(nn.Module):
     Shape: x (b n d) -> (b n 2·d·bands).
     """
 
+    f: Tensor
+
     def __init__(self, periodic: tuple[bool, ...], *, bands: int = 8):
         super().__init__()
         whole = torch.arange(1, bands + 1).float()
@@ -40,6 +42,17 @@ def grid_points(counts: tuple[int, ...]) -> Float[Tensor, "k d"]:
     """Centres of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
     axes = [(torch.arange(n) + 0.5) / n - 0.5 for n in counts]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
+
+
+def token_counts(tokens: tuple[int, ...] | None, schema: Schema) -> tuple[int, ...]:
+    """Anchors per axis: as given, or 32, 16², 6³; ValueError if there is not one count per axis."""
+    if tokens is None:
+        return (min(32, round(256 ** (1 / schema.dim))),) * schema.dim
+    if len(tokens) != schema.dim:
+        raise ValueError(
+            f"An encoder got tokens {tuple(tokens)} for {schema.dim} coordinates {schema.coords}. Give one count per axis."
+        )
+    return tuple(tokens)
 
 
 class Position(nn.Module):

@@ -117,8 +117,8 @@ class SoftIncidence(nn.Module):
             weight = self.weight.expand(len(key), -1, -1)
             distance2 = None if pos is None else self._distance2(pos, periodic)
         if pos is not None:
-            key = rotate(key, self.rotary(pos, periodic))
-            query = rotate(query, self.rotary(pos if self.edges is None else self._position(pos), periodic))
+            nodes, edges = self.turns(pos, periodic)
+            key, query = rotate(key, nodes), rotate(query, edges)
         score = key.shape[-1] ** -0.5 * query @ key.mT
         if distance2 is not None:
             spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
@@ -126,6 +126,11 @@ class SoftIncidence(nn.Module):
             score = score - precision[:, None, :, None, None] * distance2[:, None]
         head, tail = score.softmax(-1)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
+
+    def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Rotations at the places of the nodes and of the edges."""
+        nodes = self.rotary(pos, periodic)
+        return nodes, nodes if self.edges is None else self.rotary(self._position(pos), periodic)
 
     def _position(self, pos: Float[Tensor, "b n d"]) -> Float[Tensor, "1 m d"]:
         axes = pos.shape[-1]

@@ -37,9 +37,10 @@ class Rotation(nn.Module):
             return torch.cholesky_solve((one + half) @ (one + half), factor)
 
     def forward(self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0) -> Float[Tensor, "b k h"]:
-        """R x, token by token."""
-        rotated = (x @ self.matrix(tau).to(x.dtype).mT).to(x.dtype)
-        return rotated * keep_norm(x, rotated)
+        """R x, token by token, in the precision of x whatever autocast says."""
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            rotated = x @ self.matrix(tau).to(x.dtype).mT
+            return rotated * keep_norm(x, rotated)
 
 
 class SphereMLP(nn.Module):
@@ -58,9 +59,13 @@ class SphereMLP(nn.Module):
         self.mlp = zero_start(MLP(dim, ratio=ratio))
 
     def forward(
-        self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0, shift: Float[Tensor, "b 1 h"] | float = 0.0
+        self,
+        x: Float[Tensor, "b k h"],
+        origin: Float[Tensor, "b k h"] | None = None,
+        tau: float | Tensor = 1.0,
+        shift: Float[Tensor, "b 1 h"] | float = 0.0,
     ) -> Float[Tensor, "b k h"]:
-        """One step on the spheres; ``shift`` is added to the features."""
+        """One step on the spheres; ``shift`` is added to the features, ``origin`` is for reactions that need it."""
         return self.along(x, self.mlp(self.norm(x) + shift).to(x.dtype), tau)
 
     def along(self, x: Float[Tensor, "b k h"], f: Float[Tensor, "b k h"], tau: float | Tensor) -> Float[Tensor, "b k h"]:

@@ -5,6 +5,7 @@ from fields.processors.attention_ode import AttentionODE as AttentionODE
 from fields.processors.base import Processor as Processor
 from fields.processors.double_bracket import DoubleBracket as DoubleBracket
 from fields.processors.flow import Flow as Flow
+from fields.processors.gat import GAT as GAT
 from fields.processors.grand import Grand as Grand
 from fields.processors.graph_hamiltonian import GraphHamiltonian as GraphHamiltonian
 from fields.processors.hamiltonian import Hamiltonian as Hamiltonian

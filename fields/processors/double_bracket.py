@@ -31,7 +31,7 @@ class DoubleBracket(Stack):
         heads: int = 4,
         edges: int | None = None,
         frozen: bool = False,
-        ratio: float = 4.0,
+        ratio: float = 2.0,
         h: float = 1.0,
         gamma: float = 0.1,
         learned: bool = True,
@@ -40,9 +40,7 @@ class DoubleBracket(Stack):
     ):
         blocks = [
             Block(
-                field=dynamics.DoubleBracket(
-                    dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned
-                ),
+                field=dynamics.DoubleBracket(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned),
                 integrator=SplitBracket(),
                 h=h,
                 h_max=4.0,

@@ -41,7 +41,7 @@ class Grand(Stack):
         field: Callable[[int], Diffusion] = SymmetricGrand,
         integrator: Callable[[], Integrator] = ExplicitDiffusion,
         react: bool = True,
-        ratio: float = 4.0,
+        ratio: float = 3.5,
         h: float = 0.5,
         dt: float = 1.0,
         recompute: bool = False,

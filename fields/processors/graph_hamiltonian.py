@@ -35,7 +35,7 @@ class GraphHamiltonian(Stack):
         heads: int = 4,
         edges: int | None = None,
         frozen: bool = False,
-        ratio: float = 4.0,
+        ratio: float = 2.0,
         h: float = 1.0,
         dt: float = 1.0,
         recompute: bool = False,

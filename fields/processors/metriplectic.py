@@ -29,7 +29,7 @@ class Metriplectic(Stack):
         heads: int = 4,
         edges: int | None = None,
         frozen: bool = False,
-        ratio: float = 4.0,
+        ratio: float = 2.0,
         h: float = 1.0,
         gamma: float = 0.1,
         dt: float = 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fields.dynamics.base import Context, Law, SeparableHamiltonian, VectorField
+from fields.dynamics.base import Context, Law, LawfulField, SeparableHamiltonian, VectorField
+from fields.dynamics.graph import Metriplectic
 from fields.dynamics.hamiltonian import DampedHamiltonian
 from fields.integrators.base import Integrator
 from fields.nn.rotation import Reaction, Rotation, SphereMLP
@@ -29,6 +31,16 @@ class Moment(NamedTuple):
     context: Context
     h: Tensor
     clamps: Float[Tensor, "b"]
+
+
+class Trace(NamedTuple):
+    """What can be watched, at every step of the flow, in double precision."""
+
+    stage: list[int]
+    h: Float[Tensor, "s"]
+    energy: Float[Tensor, "s b"]  # of the field; ½|z|² for fields without one
+    entropy: Float[Tensor, "s b"] | None
+    clamps: Float[Tensor, "s b"]  # steps refused so far in the stage
 
 
 class Block(nn.Module):
@@ -90,10 +102,7 @@ class Block(nn.Module):
         q = self.field.read(state)
         n, dim = q.shape[1:]
         shift = 0.0 if context.cond is None else context.cond[:, None].to(q.dtype)
-        if isinstance(self.react, Reaction):
-            moved = self.react(q, context.origin, tau, shift)
-        else:
-            moved = self.react(q, tau, shift)
+        moved = self.react(q, context.origin, tau, shift)
         moved = torch.cat([moved, state[:, :n, dim:]], dim=-1)
         return torch.cat([moved, state[:, n:]], dim=1)
 
@@ -137,9 +146,7 @@ class Stack(Processor):
         """Whether each block has an energy of its own."""
         return isinstance(self.blocks[-1].field, SeparableHamiltonian | DampedHamiltonian)
 
-    def forward(
-        self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None
-    ) -> Latent:
+    def forward(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None) -> Latent:
         """Tokens through all blocks, or at each time."""
         context, state = self._start(latent, cond)
         if t is None:
@@ -151,9 +158,7 @@ class Stack(Processor):
         pos = latent.pos if len(latent.pos) == 1 else latent.pos.repeat_interleave(s, dim=0)
         return latent._replace(z=rearrange(z, "b s k h -> (b s) k h"), pos=pos)
 
-    def moments(
-        self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None
-    ) -> Iterator[Moment]:
+    def moments(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None) -> Iterator[Moment]:
         """Every step of the flow: through the depth, or for ``passes`` passes in time."""
         context, state = self._start(latent, cond)
         if passes is None or self.owns_energy:
@@ -171,6 +176,24 @@ class Stack(Processor):
                     yield moment
                     state = moment.state
                 state = block.finish(state, context)
+
+    @torch.no_grad()
+    def trace(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None) -> Trace:
+        """Energy, entropy, refused steps and step sizes along the way; the states keep the precision they have."""
+        exact = copy.deepcopy(self).double()
+        stages, h, energy, entropy, clamps = [], [], [], [], []
+        for moment in self.moments(latent, cond, passes=passes):
+            field = exact.blocks[moment.stage % len(self.blocks)].field
+            state, context = moment.state.double(), moment.context.double()
+            stages.append(moment.stage)
+            h.append(moment.h.double())
+            clamps.append(moment.clamps.double())
+            lawful = isinstance(field, LawfulField)
+            energy.append(field.energy(state, context) if lawful else 0.5 * state.square().sum((-2, -1)))
+            if isinstance(field, Metriplectic):
+                entropy.append(field.entropy(state))
+        columns = [torch.stack(x) if x else None for x in (h, energy, entropy, clamps)]
+        return Trace(stages, *columns)
 
     def _watch(self, stage: int, block: Block, state: Tensor, context: Context, steps: int) -> Iterator[Moment]:
         state = block.prepare(state)

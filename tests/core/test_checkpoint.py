@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import operator, waves
+from problems import operator, waves
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -85,7 +85,9 @@ def test_predict_answers_where_it_is_asked():
     assert own.x.attrs["units"] == "m"
     grid = model.predict(ds, at={"x": ds.x.values[::2], "y": ds.y.values[1::3]})
     np.testing.assert_allclose(grid.u, own.u[:, ::2, 1::3], atol=1e-5)
-    points = model.predict(ds, at={"x": xr.DataArray(ds.x.values[[1, 4]], dims="p"), "y": xr.DataArray(ds.y.values[[2, 7]], dims="p")})
+    points = model.predict(
+        ds, at={"x": xr.DataArray(ds.x.values[[1, 4]], dims="p"), "y": xr.DataArray(ds.y.values[[2, 7]], dims="p")}
+    )
     assert points.u.dims == ("sample", "point")
     np.testing.assert_allclose(points.u, own.u.values[:, [1, 4], [2, 7]], atol=1e-5)
     small = model.predict(ds, memory=1e5, batch_size=2)

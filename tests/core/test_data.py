@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import schema, waves
+from problems import schema, waves
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
 from fields.io import DataError
@@ -17,7 +17,10 @@ from fields.symmetry import Symmetry
 def trajectories(samples=3, frames=7, n=4) -> xr.Dataset:
     values = np.arange(samples * frames * n, dtype=float).reshape(samples, frames, n)
     return xr.Dataset(
-        {"u": (("sample", "time", "x"), values, {"role": "state"}), "nu": ("sample", np.arange(samples) + 0.5, {"role": "parameter"})},
+        {
+            "u": (("sample", "time", "x"), values, {"role": "state"}),
+            "nu": ("sample", np.arange(samples) + 0.5, {"role": "parameter"}),
+        },
         coords={"time": 0.1 * np.arange(frames), "x": ("x", np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)})},
     )
 

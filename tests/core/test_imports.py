@@ -94,7 +94,16 @@ def test_layers_import_downwards_only():
     assert wrong == []
 
 
-@pytest.mark.parametrize(("room", "others"), [("encoders", {"processors", "decoders"}), ("processors", {"encoders", "decoders"}), ("decoders", {"encoders", "processors"})])
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [("encoders", {"processors", "decoders"}), ("processors", {"encoders", "decoders"}), ("decoders", {"encoders", "processors"})],
+)
 def test_encoders_processors_decoders_do_not_know_each_other(room, others):
-    wrong = [(n, i) for n, t in modules() if n.split(".")[0] == room for i in imported(t) if i.split(".")[1:2] and i.split(".")[1] in others]
+    wrong = [
+        (n, i)
+        for n, t in modules()
+        if n.split(".")[0] == room
+        for i in imported(t)
+        if i.split(".")[1:2] and i.split(".")[1] in others
+    ]
     assert wrong == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import Patches, operator, waves
+from problems import Patches, operator, waves
 
 from fields.data import FieldDataset, points_of, schema_of
 from fields.encoders import Points
@@ -27,7 +27,13 @@ def test_decoding_in_chunks_is_decoding_at_once(periodic, sizes, encoder):
     batch = batch_of(model, sizes, periodic)
     with torch.no_grad():
         whole = model(batch)
-        parts = torch.cat([model(batch._replace(y=batch.y[:, i : i + 5], y_mask=batch.y_mask[:, i : i + 5])) for i in range(0, batch.y.shape[1], 5)], 2)
+        parts = torch.cat(
+            [
+                model(batch._replace(y=batch.y[:, i : i + 5], y_mask=batch.y_mask[:, i : i + 5]))
+                for i in range(0, batch.y.shape[1], 5)
+            ],
+            2,
+        )
     torch.testing.assert_close(parts, whole, atol=1e-6 * float(whole.abs().max()), rtol=0)
     assert whole.std() > 1e-3
 
@@ -117,7 +123,9 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_coordinates_are_kept_as_stored():
-    ds = waves(2, (5, 4), (False, True)).assign_coords(x=("x", np.array([0.0, 0.1, 0.35, 0.5, 1.0]), {"bounds": (0.0, 1.0), "periodic": 0}))
+    ds = waves(2, (5, 4), (False, True)).assign_coords(
+        x=("x", np.array([0.0, 0.1, 0.35, 0.5, 1.0]), {"bounds": (0.0, 1.0), "periodic": 0})
+    )
     points = points_of(ds, schema_of(ds))
     assert sorted({float(v) for v in points[:, 0]}) == [float(np.float32(v)) for v in ds.x.values]
     assert sorted({float(v) for v in points[:, 1]}) == [0.0, 0.25, 0.5, 0.75]

@@ -1,7 +1,6 @@
 """Promises every problem keeps: same samples whatever the workers, batches and resolution; complete files or none."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -41,14 +40,13 @@ def test_seeds_and_samples_differ():
     assert all(np.abs(a[0] - other).max() > 0.1 for other in (*a[1:], *b))
 
 
-def run(monkeypatch, *args):
-    monkeypatch.setattr(sys, "argv", ["datasets", *map(str, args)])
-    main()
+def run(*args):
+    main([str(arg) for arg in args])
 
 
-def test_command_writes_a_file_that_describes_itself(tmp_path, monkeypatch):
+def test_command_writes_a_file_that_describes_itself(tmp_path):
     out = tmp_path / "new" / "b.h5"
-    run(monkeypatch, "burgers", "--samples", 12, "--resolution", 32, "--seed", 7, "--out", out, "--viscosity", 0.2)
+    run("burgers", "--samples", 12, "--resolution", 32, "--seed", 7, "--out", out, "--viscosity", 0.2)
     with xr.open_dataset(out, engine="h5netcdf") as ds:
         assert dict(ds.sizes) == {"sample": 12, "x": 32}
         assert ds["split"].dtype == np.int8 and np.bincount(ds["split"]).tolist() == [10, 1, 1]
@@ -73,7 +71,7 @@ def test_interruption_leaves_the_old_file_and_no_part(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(Burgers, "solve", interrupted)
     with pytest.raises(SystemExit):
-        run(monkeypatch, "burgers", "--samples", 100, "--resolution", 8, "--out", out)
+        run("burgers", "--samples", 100, "--resolution", 8, "--out", out)
     assert [p.name for p in tmp_path.iterdir()] == ["b.h5"] and out.read_text() == "old"
     assert "not written" in capsys.readouterr().err
 

@@ -28,11 +28,14 @@ def shaken(module: torch.nn.Module, *, by: float = 0.3, dtype=torch.float64, see
 
 
 def march(field, integrator, state: Tensor, where: Context, h: float, steps: int):
-    """States after every step, with the integrator's carry."""
-    carry = integrator.init(field, state, where)
+    """States after every step, with the integrator's carry; gradients only where the state asks for them."""
     h = torch.tensor(h, dtype=state.dtype)
+    grad = state.requires_grad
+    with torch.set_grad_enabled(grad):
+        carry = integrator.init(field, state, where)
     for _ in range(steps):
-        state, carry = integrator.step(field, 0.0, h, state, where, carry)
+        with torch.set_grad_enabled(grad):
+            state, carry = integrator.step(field, 0.0, h, state, where, carry)
         yield state, carry
 
 
@@ -43,6 +46,11 @@ def half_square(x: Tensor) -> Tensor:
 
 def attention_energy(field, z: Tensor, where: Context) -> Tensor:
     """E of the canonical Hamiltonian with AttentionEnergy, token by token and head by head."""
+    with torch.no_grad():
+        return _attention_energy(field, z, where)
+
+
+def _attention_energy(field, z: Tensor, where: Context) -> Tensor:
     v, out = field.v, []
     heads, c = v.heads, z.shape[-1] // 2
     d = c // heads
@@ -63,8 +71,9 @@ def attention_energy(field, z: Tensor, where: Context) -> Tensor:
             score = queries @ keys.T / d**0.5
             if where.distance2 is not None:
                 score = score - where.distance2[0] / (2 * v.log_length[h].exp() ** 2)
-            total = total - v.amplitude[h] * d**0.5 * torch.log(torch.exp(score).sum(-1)).sum()
+            total = total - v.amplitude[h] * d**0.5 * score.logsumexp(-1).sum()
         for n in range(len(q)):
-            total = total + (v.weight * torch.log(torch.cosh(v.patterns @ g[n] + v.bias))).sum()
+            inner = v.patterns @ g[n] + v.bias
+            total = total + (v.weight * (torch.logaddexp(inner, -inner) - torch.tensor(2.0).double().log())).sum()
         out.append(total)
     return torch.stack(out)

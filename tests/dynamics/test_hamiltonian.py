@@ -67,13 +67,14 @@ def test_kinetic_projection_keeps_the_energy_for_a_thousand_steps(h, dtype, boun
     exact, (_, where64) = field(), context()
     start = attention_energy(exact, z.double(), where64)
     assert start.std() > 1e-2 * start.abs().mean(), "all samples have the same energy: the test could not fail"
-    worst = 0.0
+    worst, refused = 0.0, None
     for i, (x, carry) in enumerate(march(f, KineticProjection(), z, where, h, 1000)):
+        refused = carry.clamps.sum()
         if i % 50 == 49:
             drift = (attention_energy(exact, x.double(), where64) - start).abs() / kinetic(exact, z.double())
             worst = max(worst, float(drift.max()))
     assert (x - z).norm() / z.norm() > 0.1
-    assert worst < bound and carry.clamps.sum() == 0
+    assert worst < bound and refused == 0
 
 
 def test_other_methods_do_not_keep_it():
@@ -86,21 +87,21 @@ def test_other_methods_do_not_keep_it():
 
 
 def test_converged_discrete_gradient_keeps_it_and_a_truncated_one_does_not():
-    f, (z, where) = field(), context(6)
+    f, (z, where) = field(), context(4, batch=2)
     start, scale = attention_energy(f, z, where), kinetic(f, z)
 
     def drift(iterations):
-        *_, (x, _) = march(f, Gonzalez(iterations=iterations), z, where, 0.1, 50)
+        *_, (x, _) = march(f, Gonzalez(iterations=iterations), z, where, 0.1, 10)
         return ((attention_energy(f, x, where) - start).abs() / scale).max()
 
     assert drift(40) < 1e-12 and drift(2) > 1e-7
 
 
-@pytest.mark.parametrize("method", [Verlet(), KineticProjection(), Gonzalez(iterations=30)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("method", [Verlet(), KineticProjection(), Gonzalez(iterations=25)], ids=lambda m: type(m).__name__)
 def test_order_two(method):
-    f, (z, where) = field(by=0.1), context(6)
+    f, (z, where) = field(by=0.1), context(4, batch=1)
     ends = []
-    for steps in (20, 40, 80):
+    for steps in (10, 20, 40):
         *_, (x, _) = march(f, method, z, where, 1 / steps, steps)
         ends.append(x)
     order = torch.log2((ends[0] - ends[1]).norm() / (ends[1] - ends[2]).norm())
@@ -140,7 +141,7 @@ def test_guarded_descent_never_climbs(by):
     f, (z, where) = shaken(DampedHamiltonian(DIM), by=by), context(6)
     energy, slack = attention_energy(f.conservative, z, where), 1e-12
     first = energy
-    for x, _ in march(f, GuardedDescent(), z, where, 1.0, 300):
+    for x, _ in march(f, GuardedDescent(), z, where, 1.0, 150):
         new = attention_energy(f.conservative, x, where)
         assert (new <= energy + slack * energy.abs().clamp(min=1)).all()
         energy = new

@@ -1,7 +1,7 @@
 """Damaged files: hundreds of truncations, flipped bytes and deleted parts end in a DataError or in the right values.
 
-Bytes are flipped where the format has checksums: everywhere in our own layout; in HDF5's headers (of its 1.10
-format) and compressed chunks of others. Values stored without a checksum cannot be told from other values by any reader.
+Bytes are flipped where the format has checksums: everywhere in our own layout; in HDF5's headers (of its 1.10 format)
+and compressed chunks of others. Values stored without a checksum cannot be told from other values by any reader.
 """
 
 import h5py

@@ -61,7 +61,7 @@ def test_short_lengths_survive_bfloat16(limits, monkeypatch):
     q = torch.zeros(2, 3, 50, 8, dtype=torch.bfloat16)
     k, v = torch.zeros(2, 3, 400, 8, dtype=torch.bfloat16), torch.rand(2, 3, 400, 5).bfloat16()
     error = (attend(q, k, v, columns=columns) - dense(q, k, v, columns=columns)).abs()
-    assert error.max() < 0.02
+    assert error.max() < 0.05
 
 
 def test_columns_pass_gradients_on_every_path(monkeypatch):

@@ -95,6 +95,17 @@ def test_dtype_and_inference_mode(cls, dtype):
     assert processor(latent).pos is latent.pos
 
 
+@pytest.mark.parametrize("cls", [c for c in all_processors() if issubclass(c, Stack)], ids=lambda c: c.__name__)
+def test_recomputing_instead_of_saving_gives_the_same_gradients(cls):
+    latent, grads = tokens(), []
+    for recompute in (False, True):
+        processor = build(cls)
+        processor.recompute = recompute
+        processor(latent).z.square().sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in processor.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-12)
+
+
 @PROCESSORS
 def test_half_precision_training_keeps_the_state_in_single(cls):
     processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
@@ -114,6 +125,7 @@ def test_answers_at_several_times_are_stacked(cls):
     assert (z[1] - z[2]).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 @PROCESSORS
 def test_compiles_without_graph_breaks(cls):
     processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)

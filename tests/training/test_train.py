@@ -6,12 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-import lightning.pytorch as L  # noqa: N812
+import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import waves
+from problems import waves
 
 import fields
 from fields.datamodule import FieldDataModule
@@ -42,8 +42,8 @@ def task(**options) -> FieldTraining:
 def run_overrides(folder: Path, path: Path) -> list[str]:
     return [
         f"--data.path={path}", "--data.test_paths=[]", "--data.stride=1", "--data.test_strides=[1]", "--data.batch_size=6",
-        "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", f"--run.folder={folder}",
-        "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", 
+        f"--run.folder={folder}",        "--trainer.accelerator=cpu",
     ]  # fmt: skip
 
 

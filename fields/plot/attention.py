@@ -1,0 +1,142 @@
+"""What a model's attention does: its basis functions, how many tokens count, the free energy of each layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fields.nn.attention import Attention
+from fields.nn.gibbs import Gibbs
+from fields.nn.observe import observe
+from fields.operator import Operator
+from fields.predict import target_points
+
+from .field import image, line
+from .style import colour_bar, legend, new_figure, styled
+
+WIDEST = 200  # points per axis of the pictures
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Basis(NamedTuple):
+    """One decoder layer on one sample, at the points y."""
+
+    y: Float[np.ndarray, "m d"]  # physical coordinates
+    weights: Float[np.ndarray, "heads m k"]  # αᵢ(y), the learned basis functions
+    hats: Float[np.ndarray, "m k"]  # piecewise linear (multilinear) basis functions on the same nodes
+    tokens: Float[np.ndarray, "m"]  # exp(H), the effective number of tokens, mean over heads
+    free_energy: dict[str, float]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
+
+
+def hat(
+    x: Float[Tensor, "m d"], nodes: Float[Tensor, "k d"], periodic: tuple[bool, ...]
+) -> Float[Tensor, "m k"]:
+    """Products of hat functions on a regular grid of nodes, in unit coordinates; beyond the outermost nodes they stay 1."""
+    axes = [nodes[:, a].unique() for a in range(nodes.shape[1])]
+    if np.prod([len(axis) for axis in axes]) != len(nodes):
+        raise ValueError(f"The {len(nodes)} tokens are on no grid, and hat functions need one. Take a model with grid tokens.")
+    out = torch.ones(len(x), len(nodes), dtype=x.dtype)
+    for a, axis in enumerate(axes):
+        spacing = 1 / len(axis)
+        place = x[:, a] if periodic[a] else x[:, a].clamp(axis[0], axis[-1])
+        offset = place[:, None] - nodes[:, a]
+        offset = offset - offset.round() if periodic[a] else offset
+        out = out * (1 - offset.abs() / spacing).clamp_min(0)
+    return out
+
+
+@torch.no_grad()
+def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64) -> Basis:
+    """The last cross-attention of the decoder, asked on a fine grid for one sample of ``ds``."""
+    schema = model.schema
+    points = min(points, WIDEST)
+    axes = {
+        name: np.linspace(low, high, points, endpoint=not closed)
+        for name, (low, high), closed in zip(schema.coords, schema.bounds, schema.periodic, strict=True)
+    }
+
+    def look(layer: Attention, *args: Tensor, **kwargs: Tensor) -> tuple[Tensor | None, Gibbs, Tensor, Tensor]:
+        weights = layer.weights(*args, **kwargs) if layer in decoder else None
+        return weights, layer.stats(*args, **kwargs), kwargs["x_q"], kwargs["x_k"]
+
+    decoder = [m for m in model.get_submodule("decoder").modules() if isinstance(m, Attention)]
+    if not decoder:
+        raise ValueError("This model's decoder has no attention, so no basis functions. Take `decoders.CrossAttention`.")
+    with observe(model, look) as seen:
+        model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
+    name = [n for n in seen if n.startswith("decoder")][-1]
+    weights, stats, x_q, x_k = seen[name][0]
+    return Basis(
+        y=target_points(axes, schema).numpy(),
+        weights=weights[0].numpy(),
+        hats=hat(x_q[0], x_k[0], schema.periodic).numpy(),
+        tokens=stats.entropy[0].exp().mean(0).numpy(),
+        free_energy={n: float(calls[0][1].free_energy.mean()) for n, calls in seen.items()},
+    )
+
+
+@styled
+def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64) -> Figure:
+    """The decoder's learned basis functions beside hat functions on the same nodes, and how many tokens each point uses.
+
+    Args:
+        model: one with a cross-attention decoder in one or two dimensions.
+        ds: data the model understands; ``sample`` of it is looked at.
+        shown: number of tokens whose basis function is drawn.
+        points: points per axis of the picture.
+    """
+    basis, d = basis_of(model, ds, sample=sample, points=points), model.schema.dim
+    if d > 2:
+        raise ValueError(f"`attention_basis` draws one or two dimensions, this model has {d}.")
+    which = np.linspace(0, basis.hats.shape[1] - 1, shown + 2).round().astype(int)[1:-1]
+    return _lines(basis, which, model.schema.coords) if d == 1 else _images(basis, which, model.schema.coords)
+
+
+def _lines(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+    figure = new_figure(11.0, 5.2)
+    (hats, first, last), (mean, count, energy) = figure.subplots(2, 3)
+    panels = ((hats, "hat functions", basis.hats), (first, "learned, first head", basis.weights[0]))
+    panels += ((last, "learned, last head", basis.weights[-1]), (mean, "learned, mean of heads", basis.weights.mean(0)))
+    for axes, title, values in panels:
+        for i in which:
+            line(axes, basis.y, values[:, i], label=f"token {i}")
+        axes.set(title=title, xlabel=coords[0])
+    legend(hats)
+    line(count, basis.y, basis.tokens)
+    count.set(title="effective number of tokens", xlabel=coords[0], ylim=(0, None))
+    _energies(energy, basis)
+    return figure
+
+
+def _images(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+    figure = new_figure(3.0 * (len(which) + 1), 8.0)
+    grid = figure.subplots(3, len(which) + 1)
+    heads = rearrange(basis.weights, "heads m k -> k m heads").mean(-1)
+    for row, (title, values) in enumerate(
+        (("hat", basis.hats.T), ("learned, first head", basis.weights[0].T), ("learned, mean of heads", heads))
+    ):
+        for column, i in enumerate(which):
+            colour_bar(grid[row, column], image(grid[row, column], basis.y, values[i], limits=None, colours="viridis"))
+            grid[row, column].set(title=f"{title}, token {i}", xlabel=coords[0], ylabel=coords[1])
+    drawn = image(grid[0, -1], basis.y, basis.tokens, limits=None, colours="viridis")
+    colour_bar(grid[0, -1], drawn)
+    grid[0, -1].set(title="effective number of tokens", xlabel=coords[0], ylabel=coords[1])
+    _energies(grid[1, -1], basis)
+    grid[2, -1].axis("off")
+    return figure
+
+
+def _energies(axes, basis: Basis) -> None:
+    names = [name.replace(".attention", "").replace("blocks.", "") for name in basis.free_energy]
+    axes.barh(range(len(names)), list(basis.free_energy.values()))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(title="mean free energy −log Z of each layer")

@@ -1,0 +1,195 @@
+"""Graph flows: energy constant, falling or turned into heat, at every step, with attention recomputed at every step."""
+
+import pytest
+import torch
+from physics import DIM, context, half_square, march, shaken
+
+from fields.dynamics import DoubleBracket, GraphHamiltonian, Metriplectic
+from fields.integrators import Cayley, CoupledBracket, MetriplecticStep, RadialLeapfrog, SplitBracket
+from fields.integrators.skew import rotate
+from fields.nn.incidence import Coboundary, coboundary
+
+EDGES = pytest.mark.parametrize("edges", [None, 5])
+
+
+def field(cls=GraphHamiltonian, dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    return shaken(cls(DIM, **options), dtype=dtype)
+
+
+def start(f, n: int = 12, batch: int = 3, dtype=torch.float64):
+    z, where = context(n, batch, dtype)
+    with torch.no_grad():
+        return f.lift(z, where), where
+
+
+def dense(d: Coboundary) -> torch.Tensor:
+    """L as one matrix per head, from its definition."""
+    n = d.matrix.shape[-1]
+    rows = torch.cat([torch.zeros_like(d.matrix[..., :1, :]).expand(*d.matrix.shape[:2], n, n), -d.matrix.mT], dim=-1)
+    return torch.cat([rows, torch.cat([d.matrix, torch.zeros_like(d.matrix @ d.matrix.mT)], dim=-1)], dim=-2)
+
+
+@EDGES
+@pytest.mark.parametrize("sharpness", [0.3, 30.0])
+def test_incidence_kills_constants_and_is_bounded(edges, sharpness):
+    torch.manual_seed(0)
+    f, (z, where) = shaken(GraphHamiltonian(DIM, edges=edges), by=sharpness), context()
+    d = f.operator(z, where).matrix
+    assert torch.linalg.matrix_norm(d, 2).square().max() <= 2 + 1e-12
+    head, tail = torch.rand(2, 3, 2, 9, 7, dtype=z.dtype).softmax(-1)
+    weight = torch.rand(3, 2, 9, dtype=z.dtype)
+    mass = (weight[..., None] * (head + tail)).sum(-2)
+    assert (coboundary(head, tail, weight).matrix @ mass.sqrt()[..., None]).abs().max() < 1e-13
+    one_hot = torch.eye(4, dtype=z.dtype)[None, None]
+    laplacian = coboundary(one_hot[..., [1, 2, 3], :], one_hot[..., [0, 1, 2], :], torch.ones(1, 1, 3)).matrix
+    degree = torch.tensor([1.0, 2, 2, 1]).double()
+    path = torch.diag(torch.ones(3).double(), 1) + torch.diag(torch.ones(3).double(), -1)
+    expected = torch.eye(4).double() - path / (degree[:, None] * degree).sqrt()
+    torch.testing.assert_close((laplacian.mT @ laplacian)[0, 0], expected, atol=1e-12, rtol=0)
+
+
+@EDGES
+@pytest.mark.parametrize("h", [0.1, 0.5, 5.0])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_cayley_keeps_the_energy_for_a_thousand_steps(edges, h, dtype, bound):
+    f = field(dtype=dtype, edges=edges)
+    x0, where = start(f, dtype=dtype)
+    energy = half_square(x0)
+    assert energy.std() > 0.1 * energy.mean()
+    worst = max(float(((half_square(x) - energy).abs() / energy).max()) for x, _ in march(f, Cayley(), x0, where, h, 1000))
+    *_, (x, _) = march(f, Cayley(), x0, where, h, 20)
+    assert worst < bound and (x - x0).norm() > 0.1 * x0.norm()
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("h", [0.1, 0.4, 1.0])
+def test_radial_leapfrog_keeps_it_without_a_solve(h, dtype, bound):
+    f = field(dtype=dtype)
+    x0, where = start(f, dtype=dtype)
+    energy = half_square(x0)
+    *_, (x, _) = march(f, RadialLeapfrog(), x0, where, h, 1000)
+    assert ((half_square(x) - energy).abs() / energy).max() < bound
+
+
+@pytest.mark.parametrize("method", [Cayley(), SplitBracket(), CoupledBracket()], ids=lambda m: type(m).__name__)
+def test_a_flipped_sign_breaks_the_law(method, monkeypatch):
+    f = field(GraphHamiltonian if isinstance(method, Cayley) else DoubleBracket)
+    x0, where = start(f)
+    monkeypatch.setattr(Coboundary, "down", lambda self, p: -self._apply(self.matrix.mT, p))
+    *_, (x, _) = march(f, method, x0, where, 0.5, 5)
+    assert (half_square(x) > 1.001 * half_square(x0)).any()
+
+
+@EDGES
+def test_cayley_is_the_dense_cayley_transform_on_either_side(edges):
+    f = field(edges=edges)
+    x0, where = start(f)
+    d, q, p = f.open(x0, where)
+    skew, heads = dense(d), d.matrix.shape[1]
+    one = torch.eye(skew.shape[-1], dtype=skew.dtype)
+    x = torch.cat([q, p], dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
+    expected = torch.linalg.inv(one - 0.35 * skew) @ (one + 0.35 * skew) @ x
+    actual = torch.cat(rotate(d, torch.tensor(0.7, dtype=q.dtype), q, p), dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
+    torch.testing.assert_close(actual, expected, atol=1e-11, rtol=1e-11)
+    torch.testing.assert_close(skew, -skew.mT, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("method", "order"), [(Cayley(), 1), (Cayley(midpoint=True), 2)])
+def test_orders(method, order):
+    f = field()
+    x0, where = start(f)
+    ends = [list(march(f, method, x0, where, 1 / steps, steps))[-1][0] for steps in (16, 32, 64)]
+    assert abs(torch.log2((ends[0] - ends[1]).norm() / (ends[1] - ends[2]).norm()) - order) < 0.2
+
+
+def test_gradients_pass_a_frozen_operator_unchanged():
+    f = field(frozen=True)
+    x0, where = start(f)
+    where = where._replace(origin=where.origin.detach())
+    x0 = x0.clone().requires_grad_()
+    *_, (x, _) = march(f, Cayley(), x0, where, 0.5, 50)
+    seed = torch.randn_like(x)
+    (grad,) = torch.autograd.grad(x, x0, seed)
+    assert abs(grad.norm() / seed.norm() - 1) < 1e-9
+
+
+def test_flipping_every_edge_changes_nothing_on_the_nodes():
+    torch.manual_seed(0)
+    head, tail = torch.randn(2, 3, 2, 5, 9, dtype=torch.float64).softmax(-1)
+    weight = torch.rand(3, 2, 5, dtype=torch.float64)
+    q, p = torch.randn(3, 9, 8, dtype=torch.float64), torch.randn(3, 5, 8, dtype=torch.float64)
+    a = rotate(coboundary(head, tail, weight), torch.tensor(0.5), q, p)
+    b = rotate(coboundary(tail, head, weight), torch.tensor(0.5), q, -p)
+    torch.testing.assert_close(a[0], b[0], atol=1e-12, rtol=0)
+    torch.testing.assert_close(a[1], -b[1], atol=1e-12, rtol=0)
+
+
+@EDGES
+@pytest.mark.parametrize(
+    ("method", "h"), [(SplitBracket(), 50.0), (SplitBracket(), 0.5), (CoupledBracket(), 0.1), (CoupledBracket(), 5.0)]
+)
+def test_double_bracket_never_gains_energy(edges, method, h):
+    f = field(DoubleBracket, edges=edges)
+    x0, where = start(f)
+    energy = first = half_square(x0)
+    for x, _ in march(f, method, x0, where, h, 1000):
+        new = half_square(x)
+        assert (new - energy <= 1e-13 * first).all()
+        energy = new
+    assert (energy < 0.99 * first).all()
+
+
+def test_coupled_bracket_loses_exactly_what_it_should():
+    f = field(DoubleBracket)
+    x0, where = start(f)
+    h, gamma = 0.7, f.damping().item()
+    x1, _ = next(march(f, CoupledBracket(), x0, where, h, 1))
+    d, q, p = f.open(x0, where)
+    q1, p1 = f.turn(*f.split(x1), where)
+    loss = h * gamma * (half_square(2 * d.up((q + q1) / 2)) + half_square(2 * d.down((p + p1) / 2))) / 2
+    torch.testing.assert_close(half_square(x0) - half_square(x1), loss.double(), atol=1e-12, rtol=1e-12)
+
+
+def test_no_damping_is_the_hamiltonian_bit_by_bit():
+    bracket, wave = DoubleBracket(DIM, gamma=0.0, learned=False).double(), GraphHamiltonian(DIM).double()
+    wave.incidence.load_state_dict(bracket.incidence.state_dict())
+    x0, where = start(wave)
+    a, b = next(march(bracket, SplitBracket(), x0, where, 0.5, 1))[0], next(march(wave, Cayley(), x0, where, 0.5, 1))[0]
+    assert torch.equal(a, b)
+
+
+@EDGES
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_metriplectic_keeps_energy_and_makes_entropy(edges, dtype, bound):
+    f = field(Metriplectic, dtype=dtype, edges=edges)
+    x0, where = start(f, dtype=dtype)
+    total = lambda x: half_square(x[..., :DIM]) + x[..., DIM].double().sum(-1)  # noqa: E731
+    entropy = lambda x: x[..., DIM].double().log().sum(-1)  # noqa: E731
+    before = x0
+    for x, _ in march(f, MetriplecticStep(), x0, where, 0.5, 1000):
+        assert (x[..., DIM] > 0).all() and (entropy(x) - entropy(before) >= -1e-14).all()
+        before = x
+    assert ((total(x) - total(x0)).abs() / total(x0)).max() < bound
+    assert (half_square(x[..., :DIM]) < 0.9 * half_square(x0[..., :DIM])).all()
+
+
+def test_metriplectic_is_generic_and_its_velocity_is_the_limit_of_its_step():
+    f = field(Metriplectic)
+    x0, where = start(f)
+    v = f(0.0, x0, where)
+    energy_rate = (v[..., :DIM] * x0[..., :DIM]).sum((-2, -1)) + v[..., DIM].sum(-1)
+    assert energy_rate.abs().max() < 1e-12 and (v[..., DIM] >= 0).all()
+    h = 1e-6
+    x1, _ = next(march(f, MetriplecticStep(), x0, where, h, 1))
+    torch.testing.assert_close((x1 - x0) / h, v, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"), [(GraphHamiltonian, Cayley()), (DoubleBracket, SplitBracket()), (DoubleBracket, CoupledBracket())]
+)
+def test_velocity_is_the_limit_of_the_step(cls, method):
+    f = field(cls)
+    x0, where = start(f)
+    x1, _ = next(march(f, method, x0, where, 1e-6, 1))
+    torch.testing.assert_close((x1 - x0) / 1e-6, f(0.0, x0, where), atol=1e-4, rtol=1e-4)

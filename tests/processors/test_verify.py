@@ -1,0 +1,66 @@
+"""The certificate: structural laws survive any weights, and a broken operator is found out."""
+
+import json
+
+import pytest
+import torch
+from test_conformance import DIM, build, tokens
+
+from fields.dynamics import CanonicalHamiltonian, DampedHamiltonian, GraphHamiltonian
+from fields.integrators import RK4, Cayley, GuardedDescent, KineticProjection, RadialLeapfrog, Verlet
+from fields.nn.incidence import Coboundary
+from fields.processors import AttentionODE, DoubleBracket, Flow, Grand, Hamiltonian, Metriplectic
+from fields.processors import GraphHamiltonian as GraphStack
+from fields.verify import verify
+
+LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand]
+
+
+@pytest.mark.parametrize("cls", LAWFUL, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("shake", [0.0, 0.5])
+def test_laws_hold_for_any_weights(cls, shake):
+    certificate = verify(build(cls, torch.float32, shake), tokens(dtype=torch.float32), torch.randn(3, DIM), steps=24)
+    assert certificate.passed, str(certificate)
+    assert json.loads(json.dumps(certificate.to_dict()))["verdict"] == "holds"
+    assert "float64" in str(certificate)
+
+
+@pytest.mark.parametrize("cls", [GraphStack, DoubleBracket, Metriplectic], ids=lambda c: c.__name__)
+def test_a_flipped_sign_is_found_out(cls, monkeypatch):
+    monkeypatch.setattr(Coboundary, "down", lambda self, p: -self._apply(self.matrix.mT, p))
+    assert verify(build(cls), tokens(), steps=20).verdict == "BROKEN"
+
+
+def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energy_is_not(monkeypatch):
+    processor = build(Hamiltonian)
+    original = type(processor.blocks[-1].field).potential
+    monkeypatch.setattr(CanonicalHamiltonian, "potential", lambda f, q, c: (original(f, q, c)[0], 0.9 * original(f, q, c)[1]))
+    assert verify(processor, tokens(), steps=20).passed  # the projection keeps E whatever the force
+    monkeypatch.setattr(CanonicalHamiltonian, "potential", lambda f, q, c: (1.01 * original(f, q, c)[0], original(f, q, c)[1]))
+    assert verify(processor, tokens(), steps=20).verdict == "BROKEN"
+
+
+def test_what_claims_no_law_gets_no_certificate():
+    assert "no exact law" in verify(AttentionODE(DIM), tokens()).verdict
+    assert "no exact law" in verify(Flow(DIM, integrator=Verlet).double(), tokens()).verdict
+
+
+def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"`RK4` cannot step `CanonicalHamiltonian`.*`KineticProjection`"):
+        Flow(DIM, integrator=RK4)
+    with pytest.raises(ValueError, match=r"Use `Cayley` or `RadialLeapfrog`"):
+        Flow(DIM, field=GraphHamiltonian, integrator=KineticProjection)
+    with pytest.raises(ValueError, match=r"Use `GuardedDescent`"):
+        Flow(DIM, field=DampedHamiltonian, integrator=Cayley)
+    for field, integrator in ((GraphHamiltonian, RadialLeapfrog), (DampedHamiltonian, GuardedDescent)):
+        flow = Flow(DIM, field=field, integrator=integrator, depth=2)
+        assert verify(flow, tokens(dtype=torch.float32), steps=20).passed
+
+
+def test_trace_shows_energy_entropy_and_steps():
+    processor, latent = build(Metriplectic, torch.float32), tokens(dtype=torch.float32)
+    trace = processor.trace(latent, passes=3)
+    assert trace.energy.shape == trace.entropy.shape == trace.clamps.shape == (24, 3) and trace.energy.dtype == torch.float64
+    assert (trace.entropy.diff(dim=0) >= -1e-4).all() and trace.entropy[-1].min() > trace.entropy[0].min()
+    assert ((trace.energy - trace.energy[0]).abs() / trace.energy[0]).max() < 1e-5
+    assert (trace.h > 0).all() and trace.stage[:4] == [0, 0, 1, 1]
