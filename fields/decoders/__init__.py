@@ -1,6 +1,12 @@
 """Tokens become a field that can be asked anywhere."""
 
 from fields.decoders.base import Decoder
+from fields.decoders.concat import Concat
+from fields.decoders.cpwl import CPWL
 from fields.decoders.cross_attention import CrossAttention
+from fields.decoders.deeponet import DeepONet
+from fields.decoders.film import FiLM
+from fields.decoders.hyper import Hyper
+from fields.decoders.local import LocalCrossAttention
 
-__all__ = ["CrossAttention", "Decoder"]
+__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Hyper", "LocalCrossAttention"]

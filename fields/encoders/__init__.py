@@ -3,5 +3,7 @@
 from fields.encoders.base import Encoder
 from fields.encoders.patches import Patches
 from fields.encoders.points import Points
+from fields.encoders.sensors import Sensors
+from fields.encoders.tokens import Tokens
 
-__all__ = ["Encoder", "Patches", "Points"]
+__all__ = ["Encoder", "Patches", "Points", "Sensors", "Tokens"]

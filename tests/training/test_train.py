@@ -24,7 +24,7 @@ import train  # noqa: E402
 
 QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-PROCESSORS = sorted((ROOT / "configs" / "processor").glob("*.yaml"))
+PARTS = sorted((ROOT / "configs" / "processor").glob("*.yaml")) + sorted((ROOT / "configs" / "decoder").glob("*.yaml"))
 
 
 def data_file(folder: Path, dims: int = 1, samples: int = 24) -> Path:
@@ -59,14 +59,15 @@ def test_every_config_runs_two_steps(config, tmp_path):
     assert np.isfinite(out.u).all()
 
 
-@pytest.mark.parametrize("config", PROCESSORS, ids=lambda p: p.stem)
-def test_every_processor_config_runs_two_steps(config, tmp_path):
+@pytest.mark.parametrize("config", PARTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_part_config_runs_two_steps(config, tmp_path):
     path = data_file(tmp_path)
     base = ["--config", str(ROOT / "configs" / "burgers.yaml"), "--config", str(config), "--model.dim=32"]
     train.main([*base, *run_overrides(tmp_path, path), "--run.name=r", "--run.baseline=false"])
     model = fields.load(tmp_path / "r" / "model.safetensors")
-    wanted = yaml.safe_load(config.read_text())["model"]["processor"]["class_path"].split(".")[-1]
-    assert type(model.processor).__name__ == wanted
+    part = config.parent.name
+    wanted = yaml.safe_load(config.read_text())["model"][part]["class_path"].split(".")[-1]
+    assert type(getattr(model, part)).__name__ == wanted
 
 
 def test_baseline_trains_beside_the_field(tmp_path, capsys):

@@ -1,0 +1,75 @@
+"""Principal components of the input to principal components of the output, by an MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.baselines.base import AtSensors
+from fields.baselines.deeponet import mlp
+from fields.normalizer import Normalizer
+from fields.sample import Sample, Schema, collate
+
+NOISE = 1e-4  # of the largest singular value; directions with less are rounding
+
+
+class PCANet(AtSensors):
+    r"""v = v̄ + V S_v MLP( S_u⁻¹ Uᵀ (u − ū) )
+
+    Both ends are linear in a basis learned from the training data, whitened by the spread S of its coefficients. The bases
+    come from :meth:`fit` and stay; the MLP between them is then trained by gradient.
+
+    Reference: Bhattacharya, Hosseini, Kovachki & Stuart, SMAI J. Comput. Math. 7, 2021.
+
+    Args:
+        schema, normalizer: the problem.
+        count: number of training points.
+        components: size of both bases.
+        width, depth: of the MLP.
+    """
+
+    def __init__(
+        self, *, schema: Schema, normalizer: Normalizer, count: int, components: int = 32, width: int = 256, depth: int = 3
+    ):
+        super().__init__(schema=schema, normalizer=normalizer, count=count)
+        given, asked = count * schema.in_channels + len(schema.params), count * schema.out_channels
+        for name, size in (("given", given), ("asked", asked)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_basis", torch.zeros(components, size))
+            self.register_buffer(f"{name}_spread", torch.ones(components))
+        self.net = mlp(components, width, components, depth)
+
+    @classmethod
+    def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer, components: int = 32, **options: int) -> PCANet:
+        """The model with the bases of its training data; there are no more components than samples."""
+        every, components = gather(data, "PCANet"), min(components, len(data) - 1)
+        model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], components=components, **options)
+        order = model.sensors.expect(normalizer.points(every.x), "PCANet")
+        targets = (every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std
+        for name, rows in (("given", model.read(every)), ("asked", targets.flatten(1))):
+            mean = rows.double().mean(0)
+            _, spread, basis = torch.linalg.svd(rows.double() - mean, full_matrices=False)
+            held = int((spread[:components] > NOISE * spread[0]).sum())  # the rank may end before the components do
+            getattr(model, f"{name}_mean").copy_(mean)
+            getattr(model, f"{name}_basis")[:held] = basis[:held].float()
+            getattr(model, f"{name}_spread")[:held] = spread[:held].float() / len(rows) ** 0.5
+        return model
+
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """Predictions at the batch's queries, in physical units."""
+        given = (self.read(batch) - self.given_mean) @ self.given_basis.mT / self.given_spread
+        v = self.asked_mean + (self.net(given) * self.asked_spread) @ self.asked_basis
+        return self.answer(v.reshape(len(v), self.sensors.count, -1), batch)
+
+
+def gather(data: Sequence[Sample], name: str) -> Sample:
+    """All samples of a data set as one batch, on shared points."""
+    every = collate([data[i] for i in range(len(data))])
+    if len(every.x) != 1:
+        raise ValueError(
+            f"{name} is fitted on points that all samples share, got a set of points per sample. Use a `FieldOperator`."
+        )
+    return every

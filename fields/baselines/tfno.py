@@ -1,0 +1,42 @@
+"""The tensorised Fourier neural operator of the neuraloperator library, behind our interface."""
+
+from __future__ import annotations
+
+from fields.baselines.grid import Spectral, embedding
+from fields.normalizer import Normalizer
+from fields.sample import Schema
+
+
+class TFNO(Spectral):
+    r"""An FNO whose Fourier coefficients are Tucker tensors: a core times one matrix per axis, in a share ``rank`` of the numbers.
+
+    Reference: Kossaifi et al., TMLR 2024; implementation: neuraloperator 2.0.
+
+    Args:
+        schema, normalizer: the problem.
+        modes: Fourier modes kept per axis.
+        width: channels.
+        layers: Fourier layers.
+        rank: share of the parameters of a full tensor.
+    """
+
+    divisor = 2
+
+    def __init__(
+        self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4, rank: float = 0.1
+    ):
+        super().__init__(schema=schema, normalizer=normalizer)
+        from neuralop.models import TFNO as NeuralopTFNO  # noqa: N811  imports wandb and takes seconds
+
+        self.adopt(
+            NeuralopTFNO(
+                n_modes=(modes,) * schema.dim,
+                hidden_channels=width,
+                n_layers=layers,
+                in_channels=self.channels,
+                out_channels=schema.out_channels,
+                positional_embedding=embedding(schema),
+                factorization="Tucker",
+                rank=rank,
+            )
+        )

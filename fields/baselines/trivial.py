@@ -1,0 +1,61 @@
+"""Predictors that know nothing of the operator; whatever is published has to beat them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.baselines.base import AtInput, AtSensors
+from fields.baselines.pca_net import gather
+from fields.normalizer import Normalizer
+from fields.sample import Sample, Schema
+
+
+class MeanField(AtSensors):
+    """The mean of the training outputs, whatever the input.
+
+    Args:
+        schema, normalizer: the problem.
+        count: number of training points.
+    """
+
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int):
+        super().__init__(schema=schema, normalizer=normalizer, count=count)
+        self.register_buffer("mean", torch.zeros(count, schema.out_channels))
+
+    @classmethod
+    def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer) -> MeanField:
+        """The model of its training data."""
+        every = gather(data, "MeanField")
+        model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1])
+        order = model.sensors.expect(normalizer.points(every.x), "MeanField")
+        targets = (every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std
+        model.mean.copy_(targets.double().mean(0))
+        return model
+
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """Predictions at the batch's queries, in physical units."""
+        return self.answer(self.mean.expand(len(batch.u), -1, -1), batch)
+
+
+class Persistence(AtInput):
+    """Nothing changes: the last frame of the input is the answer.
+
+    Raises:
+        ValueError: an output is not among the inputs.
+    """
+
+    def __init__(self, *, schema: Schema, normalizer: Normalizer):
+        super().__init__(schema=schema, normalizer=normalizer)
+        missing = [name for name in schema.outputs if name not in schema.inputs]
+        if missing:
+            raise ValueError(f"Persistence needs the outputs among the inputs {schema.inputs}, got {missing}. Use `MeanField`.")
+        last = len(schema.inputs) * (schema.history - 1)
+        self.columns = [last + schema.inputs.index(name) for name in schema.outputs]
+
+    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+        """See `AtInput`."""
+        return (batch.u[..., self.columns] - self.normalizer.outputs_mean) / self.normalizer.outputs_std

@@ -1,0 +1,141 @@
+"""What every baseline must do, found by walking ``fields.baselines``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import schema, waves
+from safetensors.torch import save
+
+import fields.baselines
+from fields.baselines.deeponet import DeepONet
+from fields.baselines.grid import GridOperator, Spectral
+from fields.baselines.trivial import Persistence
+from fields.data import FieldDataset, statistics
+from fields.normalizer import Normalizer
+from fields.operator import Operator
+from fields.part import build
+from fields.sample import collate
+
+SMALL = {"width": 8, "modes": 4, "components": 6, "slices": 5}
+
+
+def all_baselines() -> list[type[Operator]]:
+    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(fields.baselines.__path__, "fields.baselines.")]
+    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, Operator)}
+    return sorted((c for c in found if not inspect.isabstract(c)), key=lambda c: c.__name__)
+
+
+def dataset(periodic: tuple[bool, ...], size: int = 8, samples: int = 6) -> FieldDataset:
+    return FieldDataset(waves(samples, (size,) * len(periodic), periodic), schema(periodic))
+
+
+def make(cls, periodic) -> Operator:
+    torch.manual_seed(0)
+    data, s = dataset(periodic), schema(periodic)
+    given = {"schema": s, "normalizer": Normalizer(s, statistics(data))}
+    names = inspect.signature(cls.__init__).parameters
+    options = {name: value for name, value in SMALL.items() if name in names}
+    return cls.fit(data, **given, **options) if hasattr(cls, "fit") else cls(**given, **options)
+
+
+BASELINES = pytest.mark.parametrize("cls", [c for c in all_baselines() if c is not Persistence], ids=lambda c: c.__name__)
+GRIDS = pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, GridOperator)], ids=lambda c: c.__name__)
+PERIODIC = (False, True)
+
+
+def batch(periodic=PERIODIC, size: int = 8, samples: int = 6):
+    data = dataset(periodic, size, samples)
+    return collate([data[i] for i in range(len(data))])
+
+
+@BASELINES
+@pytest.mark.parametrize("periodic", [(True,), (False, True)], ids=["1D", "2D"])
+def test_answers_on_its_grid_sample_by_sample(cls, periodic):
+    model, given = make(cls, periodic).eval(), batch(periodic)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        whole = model(given)
+        alone = model(given._replace(u=given.u[1:2], v=given.v[1:2], params=given.params[1:2], t=given.t[1:2]))
+    assert whole.shape == given.v.shape and whole.std() > 1e-4
+    torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=0)
+
+
+@BASELINES
+def test_order_of_the_grids_points_does_not_matter(cls):
+    model, given = make(cls, PERIODIC).eval(), batch()
+    order = torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)  # first axis backwards, second axis slowest
+    moved = given._replace(x=given.x[:, order], u=given.u[:, order], y=given.y[:, order])
+    with torch.no_grad():
+        torch.testing.assert_close(model(moved), model(given)[:, :, order], atol=1e-5, rtol=0)
+
+
+@BASELINES
+def test_other_queries_are_answered_and_interpolation_is_said(cls):
+    model, given = make(cls, PERIODIC).eval(), batch()
+    queries = torch.cat([given.x[:, ::5], torch.rand(1, 20, 2)], dim=1)
+    asked = given._replace(y=queries, y_mask=torch.ones(1, queries.shape[1], dtype=torch.bool))
+    with torch.no_grad(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        out = model(asked)
+    assert bool(said) == (cls is not DeepONet)  # a DeepONet has a trunk
+    with torch.no_grad():
+        torch.testing.assert_close(out[:, :, :13], model(given)[:, :, ::5], atol=1e-5, rtol=0)
+    assert torch.isfinite(out).all()
+
+
+@BASELINES
+def test_other_resolutions_are_answered(cls):
+    model, fine, coarse = make(cls, PERIODIC).eval(), batch(size=16), batch()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole, out = model(coarse), model(fine)
+    assert out.shape == fine.v.shape and torch.isfinite(out).all()
+    assert out.std() > 0.3 * whole.std()
+
+
+@GRIDS
+def test_scattered_points_are_refused_in_one_sentence(cls):
+    model, given = make(cls, PERIODIC), batch()
+    with pytest.raises(ValueError, match=f"{cls.__name__} needs one regular grid for all samples, got 64 points"):
+        model(given._replace(x=given.x + 0.1 * torch.rand_like(given.x)))
+
+
+@pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, Spectral)], ids=lambda c: c.__name__)
+def test_odd_grids_are_refused_where_neuraloperator_is_wrong(cls):
+    with pytest.raises(ValueError, match=r"wrong on .* got \(9, 9\). Use multiples of"):
+        make(cls, PERIODIC)(batch(size=9))
+
+
+@BASELINES
+def test_a_checkpoint_holds_all_of_it(cls):
+    model, given = make(cls, PERIODIC).eval(), batch()
+    with torch.no_grad():
+        expected = model(given)
+        state = model.state_dict()
+        assert save({name: value.contiguous() for name, value in state.items()})
+        again = build(model.describe(), schema=model.schema, normalizer=Normalizer(model.schema, {"a": (0, 1), "u": (0, 1)}))
+        again.load_state_dict(state)
+        torch.testing.assert_close(again.eval()(given), expected, atol=1e-6, rtol=0)
+
+
+@BASELINES
+def test_gradients_reach_every_trainable_parameter(cls):
+    model, given = make(cls, PERIODIC), batch()
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if trainable:
+        (model(given) - given.v).square().sum().backward()
+    dead = [name for name, p in trainable if p.grad is None or not p.grad.abs().max() > 0]
+    assert not dead, f"no gradient reaches {dead}"
+
+
+def test_predict_wraps_a_baseline():
+    ds, model = waves(2, (8, 8), PERIODIC), make(DeepONet, PERIODIC)
+    out = model.predict(ds, at={"x": np.linspace(0, 1, 5), "y": np.arange(7) / 7})
+    assert out.u.dims == ("sample", "x", "y") and out.u.shape == (2, 5, 7) and out.u.units == "J"

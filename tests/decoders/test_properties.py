@@ -1,0 +1,166 @@
+"""What single decoders promise beyond the interface (PHYSICS §4, tests 1–3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import schema
+from einops import einsum
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fields.decoders import CPWL, CrossAttention, DeepONet, LocalCrossAttention
+from fields.decoders.cpwl import interpolate
+from fields.decoders.local import neighbours
+from fields.nn.attention import Attention, attend
+from fields.nn.mesh import hats
+from fields.sample import Latent
+
+LINE, PLANE, SPACE = ((False,) * d for d in (1, 2, 3))
+
+
+def cloud(d: int, k: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(k, d, generator=torch.Generator().manual_seed(seed)).double() - 0.5
+
+
+def latent_at(nodes: torch.Tensor, z: torch.Tensor, periodic: tuple[bool, ...]) -> Latent:
+    return Latent(z, nodes[None], torch.tensor(periodic))
+
+
+def inside(nodes: torch.Tensor, m: int, seed: int = 1) -> torch.Tensor:
+    """Random convex combinations of random nodes."""
+    g = torch.Generator().manual_seed(seed)
+    picked = nodes[torch.randint(len(nodes), (m, nodes.shape[1] + 1), generator=g)]
+    weight = torch.rand(m, nodes.shape[1] + 1, 1, generator=g).double()
+    return (picked * weight).sum(1) / weight.sum(1)
+
+
+@pytest.mark.parametrize("periodic", [LINE, PLANE, SPACE, (True,), (True, False), (True, True)])
+def test_hats_are_a_partition_of_unity(periodic):
+    nodes, y = cloud(len(periodic), 40), cloud(len(periodic), 500, seed=1)
+    _, weight = hats(y, nodes, torch.tensor(periodic))
+    assert weight.min() >= 0 and (weight.sum(-1) - 1).abs().max() < 1e-13
+    own, at_nodes = hats(nodes, nodes, torch.tensor(periodic))
+    assert ((own == torch.arange(40)[:, None]) * at_nodes).sum(-1).min() > 1 - 1e-9  # φᵢ(xⱼ) = δᵢⱼ
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(d):
+    nodes = cloud(d, 40)
+    y = inside(nodes, 300)
+    slope = torch.arange(1.0, d + 1).double()
+    values = (nodes @ slope + 0.5)[None, :, None]
+    out = interpolate(values, latent_at(nodes, values, (False,) * d), y[None])[0, :, 0]
+    assert (out - (y @ slope + 0.5)).abs().max() < 1e-13
+    attention = Attention(16, heads=1, lengths=(0.1, 0.1)).double()
+    for p in (attention.query, attention.key_value):
+        torch.nn.init.zeros_(p.weight), torch.nn.init.zeros_(p.bias)
+    weights = attention.weights(
+        torch.zeros(1, len(y), 16).double(), torch.zeros(1, 40, 16).double(), x_q=y[None], x_k=nodes[None],
+        periodic=torch.tensor((False,) * d),
+    )[0, 0]  # fmt: skip
+    assert (weights.sum(-1) - 1).abs().max() < 1e-12
+    assert (weights @ values[0, :, 0] - (y @ slope + 0.5)).abs().max() > 1e-3
+
+
+def test_cpwl_is_numpys_interp_on_a_line():
+    nodes = cloud(1, 17)
+    y = torch.linspace(-0.6, 0.6, 999).double()  # beyond the last nodes too
+    values = torch.randn(1, 17, 1).double()
+    order = nodes[:, 0].argsort()
+    for periodic, period in ((False, None), (True, 1.0)):
+        out = interpolate(values, latent_at(nodes, values, (periodic,)), y[None, :, None])[0, :, 0]
+        expected = np.interp(y, nodes[order, 0], values[0, order, 0], period=period)
+        assert np.abs(out.numpy() - expected).max() < 1e-12
+
+
+def test_cpwl_is_attention_with_the_score_log_phi():
+    torch.manual_seed(0)
+    decoder, nodes = CPWL(16, schema(PLANE)).double(), cloud(2, 30)
+    z, y = torch.randn(2, 30, 16).double(), cloud(2, 100, seed=1)
+    index, weight = hats(y, nodes, torch.tensor(PLANE))
+    phi = torch.zeros(100, 30).double().scatter_add(1, index, weight)
+    empty = torch.zeros(2, 1, 100, 4).double(), torch.zeros(2, 1, 30, 4).double()
+    by_attention = attend(*empty, decoder.value(z)[:, None], bias=phi.log()[None, None])[:, 0]
+    torch.testing.assert_close(decoder(latent_at(nodes, z, PLANE), y[None]), by_attention, atol=1e-12, rtol=0)
+
+
+def test_hats_have_the_gradients_of_finite_elements():
+    nodes, y = cloud(2, 30).requires_grad_(), inside(cloud(2, 30), 20).requires_grad_()
+    values = torch.randn(1, 30, 1).double()
+
+    def field(nodes, y):
+        return interpolate(values, latent_at(nodes, values, PLANE), y[None])
+
+    assert torch.autograd.gradcheck(field, (nodes, y), eps=1e-7, atol=1e-5)
+
+
+def test_too_few_nodes_say_so():
+    with pytest.raises(ValueError, match=r"at least 3 nodes, got 2\. Use more tokens"):
+        hats(cloud(2, 5), cloud(2, 2), torch.tensor(PLANE))
+
+
+def test_deeponet_is_bilinear():
+    torch.manual_seed(0)
+    decoder = DeepONet(16, schema(PLANE), near=2).double()
+    nodes, y, near = cloud(2, 12), cloud(2, 30, seed=1)[None], torch.randn(2, 30, 2).double()
+    latent = latent_at(nodes, torch.randn(2, 12, 16).double(), PLANE)
+    branch, trunk = decoder.branch(latent), decoder.trunk(y, near)
+    product = einsum(branch, trunk, "b o r, b m r -> b m o") / 4
+    torch.testing.assert_close(decoder(latent, y, None, near), product, atol=1e-14, rtol=0)
+    decoder.branch = lambda *_: 3 * branch + 1  # other coefficients, the same basis: linear in them
+    moved = decoder(latent, y, None, near)
+    torch.testing.assert_close(moved, 3 * product + trunk.sum(-1, keepdim=True) / 4, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("cls", [CrossAttention, LocalCrossAttention])
+def test_equal_tokens_make_a_constant_field(cls):
+    """On homogeneous axes, without rotation: weights that sum to one leave nothing to see of the positions."""
+    torch.manual_seed(0)
+    decoder = cls(16, schema((True, True)), max_frequency=1e-9).double()
+    latent = latent_at(cloud(2, 20), torch.randn(1, 1, 16).double().expand(2, 20, 16), (True, True))
+    out = decoder(latent, cloud(2, 50, seed=1)[None])
+    assert (out - out[:, :1]).abs().max() < 1e-10
+    other = decoder(latent._replace(z=torch.randn(2, 20, 16).double()), cloud(2, 50, seed=1)[None])
+    assert (other - other[:, :1]).abs().max() > 1e-4
+
+
+def test_neighbours_are_the_nearest_round_periodic_axes():
+    nodes, y = cloud(2, 50), cloud(2, 30, seed=1)
+    index, _, window = neighbours(y[None], nodes[None], torch.tensor((True, False)), 7)
+    gap = y[:, None] - nodes
+    gap[..., 0] -= gap[..., 0].round()
+    gap[..., 0] = torch.sin(torch.pi * gap[..., 0]) / torch.pi  # chords
+    nearest = gap.square().sum(-1).argsort(-1)[:, :7]
+    assert torch.equal(index[0].sort(-1).values, nearest.sort(-1).values)
+    assert window.min() > 0 and window.max() < 1
+
+
+def test_local_attention_with_all_tokens_sees_all_of_them():
+    torch.manual_seed(0)
+    few, all_of_them = (LocalCrossAttention(16, schema(PLANE), nearest=s).double() for s in (5, 99))
+    all_of_them.load_state_dict(few.state_dict())
+    nodes, z, y = cloud(2, 20), torch.randn(1, 20, 16).double(), cloud(2, 1, seed=1)[None]
+    z.requires_grad_()
+    slopes = [torch.autograd.grad(d(latent_at(nodes, z, PLANE), y).sum(), z)[0] for d in (few, all_of_them)]
+    seen = [int((slope.abs().sum(-1) > 0).sum()) for slope in slopes]
+    assert seen == [5, 20]
+
+
+def test_local_attention_answers_many_queries_in_bounded_memory():
+    """Queries in chunks: the largest tensor is that of one chunk."""
+    decoder = LocalCrossAttention(16, schema(PLANE), chunk=200)
+    latent = latent_at(cloud(2, 64).float(), torch.randn(1, 64, 16), PLANE)
+    largest = [0]
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                largest[0] = max(largest[0], out.untyped_storage().nbytes())
+            return out
+
+    y = cloud(2, 10_000, seed=1).float()[None]
+    with torch.no_grad(), Largest():
+        decoder(latent, y)
+    assert largest[0] < 2 * 200 * 64 * 4 * 4  # distances of one chunk, not 50 of them
