@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text()
 PIECE = re.compile(
     r"^```(?P<language>\w*)\n(?P<block>.*?)^```$"  # a fenced block
     r"|Saved as `(?P<saved>[\w/]+\.py)`"  # the block before it becomes a file
-    r"|`(?P<command>(?:python3?|bash|pip|source) [^`\n]+)`"  # a command in the prose
+    r"|`(?P<command>(?:python3?|bash|pip|source|mkdocs) [^`\n]+)`"  # a command in the prose
     r"|`(?P<options>--[^`\n]+)`",  # options of train.py in the prose
     re.MULTILINE | re.DOTALL,
 )
@@ -78,6 +78,8 @@ def run(command: str, folder: Path) -> None:
             pass
         case ["pip", "install", *rest]:
             check_install(rest)
+        case ["mkdocs", "serve"]:
+            assert (ROOT / "mkdocs.yml").is_file()
         case ["bash", script]:
             check_script(ROOT / script)
         case ["python", "train.py", *rest]:

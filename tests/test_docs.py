@@ -1,0 +1,119 @@
+"""The documentation says what the code does: its tables, messages, settings and examples; and the site builds without a warning."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from problems import operator, waves
+
+import fields
+from fields import cli
+from fields.integrators import Integrator, base
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+sys.path.insert(0, str(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@cache
+def literals() -> str:
+    """Every string of the program, one a line, with … where a value is put in."""
+    out = []
+    for path in [ROOT / "train.py", *(ROOT / "fields").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                out.append("".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in parts))
+    return "\n".join(out)
+
+
+def test_every_message_that_is_explained_is_one_of_the_program():
+    quoted = blocks(ROOT / "docs" / "troubleshooting.md", "text")
+    assert len(quoted) > 20
+    assert [message for message in quoted if message.strip() not in literals()] == []
+
+
+def test_the_table_of_laws_is_the_one_in_the_code():
+    words = {
+        "constant": "energy",
+        "increases": "decay",
+        "entropy": "metriplectic",
+        "range": "maximum",
+        "symplectic": "symplectic",
+    }
+    stated = set(
+        re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\w+) \|$", (ROOT / "docs" / "guarantees.md").read_text(), re.MULTILINE)
+    )
+    kept = {
+        (method.__name__, field.__name__, next(word for key, word in reversed(words.items()) if key in law.value))
+        for method in base._finals(Integrator)
+        if method.__module__.startswith("fields.")
+        for field, law in method.keeps
+    }
+    assert stated == kept
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.stem)
+def test_commands_have_the_settings_they_name(page):
+    import train
+
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        match words:
+            case ["python", "train.py", *rest] if "mine.yaml" not in rest:
+                settings = [str(ROOT / word) if word.startswith("configs/") else word for word in rest]
+                train.parser().parse_args(["--config", str(train.DEFAULT), *settings])
+            case ["python", "-m", "fields", name, *rest]:
+                known = inspect.signature(getattr(cli, name)).parameters
+                assert {w.removeprefix("--") for w in rest if w.startswith("--")} <= set(known)
+                assert sum(p.default is p.empty and p.name != "out" for p in known.values()) <= len(rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_examples_run(page, tmp_path, monkeypatch):
+    """In order, in one namespace per page, beside the files that they name."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "runs/burgers"):
+        (tmp_path / folder).mkdir(parents=True)
+    fields.write_dataset(waves(4, (16,), (True,)), tmp_path / "data" / "burgers.h5")
+    fields.write_dataset(waves(4, (16,), (True,)), tmp_path / "mine.h5")
+    model = operator((True,))
+    fields.save(model, tmp_path / "runs" / "burgers" / "model.safetensors")
+    namespace = {"__name__": "example", "fields": fields, "model": model}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_or_a_foreign_script(tmp_path):
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed: pip install -c constraints.txt -e '.[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.html")}
+    assert len(pages) > 14
+    for path, page in pages.items():
+        fetched = re.findall(
+            r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)', page
+        )
+        assert fetched == [], path
+        assert "arithmatex" not in page, f"{path} has an equation that is not rendered"
+        assert not re.search(r":(class|meth|func|mod):", page), f"{path} shows a role"
+    assert "<math" in pages[Path("guarantees/index.html")]
+    assert "Störmer" in pages[Path("guarantees/index.html")]
+    assert "KineticProjection" in pages[Path("reference/integrators/index.html")]
