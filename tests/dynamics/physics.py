@@ -1,5 +1,6 @@
 """Independent witnesses: energies written out by hand, and states to try them on."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -7,6 +8,7 @@ from fields.dynamics import Context
 from fields.sample import Latent
 
 DIM = 16
+STEPS = pytest.mark.parametrize("steps", [50, pytest.param(1000, marks=pytest.mark.slow)])
 
 
 def context(n: int = 12, batch: int = 3, dtype=torch.float64, seed: int = 0, dim: int = DIM) -> tuple[Tensor, Context]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, context, march, shaken
+from physics import DIM, STEPS, context, march, shaken
 
 from fields.dynamics import RandomWalk, SaturatedGrand, SymmetricGrand
 from fields.integrators import ExplicitDiffusion, ImplicitDiffusion, Uniformisation
@@ -46,15 +46,16 @@ def test_no_value_leaves_the_range_it_starts_in(cls, method, h):
 def test_symmetric_diffusion_keeps_the_mean_and_shrinks_the_norm(cls, method, h, iterations):
     f, (z, where) = field(cls, iterations=iterations), context()
     before = z
-    for x, _ in march(f, method, z, where, h, 100):
+    for x, _ in march(f, method, z, where, h, 50):
         assert (x.norm(dim=(1, 2)) <= before.norm(dim=(1, 2)) * (1 + 1e-13)).all()
         before = x
     assert (before.mean(1) - z.mean(1)).abs().max() < 1e-12
 
 
-def test_mean_after_a_thousand_steps():
+@STEPS
+def test_mean_far_ahead(steps):
     f, (z, where) = field(SymmetricGrand), context()
-    *_, (x, _) = march(f, ExplicitDiffusion(), z, where, 0.5, 1000)
+    *_, (x, _) = march(f, ExplicitDiffusion(), z, where, 0.5, steps)
     assert (x.mean(1) - z.mean(1)).abs().max() < 1e-12
 
 
@@ -84,10 +85,12 @@ def test_graph_attention_smooths_everything_away_and_a_source_does_not_let_diffu
         return float(x.var(1).mean() / x.square().mean())
 
     layer, x = GraphAttention(DIM).double(), z
-    for _ in range(20):
-        x = layer(x, near)
+    with torch.no_grad():
+        for _ in range(20):
+            x = layer(x, near)
     assert spread(x) < 1e-3 * spread(z)
     f = SymmetricGrand(DIM).double()
+    torch.nn.init.zeros_(f.log_length)  # every head reaches all tokens: a head of length 0.05 has no neighbours among twelve
     *_, (still, _) = march(f, ExplicitDiffusion(), z, where, 1.0, 200)
     fed = z
     for _ in range(200):
