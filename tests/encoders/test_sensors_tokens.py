@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import schema
+from problems import schema
 
 from fields.encoders import Sensors, Tokens
 

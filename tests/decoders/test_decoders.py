@@ -8,7 +8,7 @@ import pkgutil
 
 import pytest
 import torch
-from conftest import schema
+from problems import schema
 
 import fields.decoders
 from fields.decoders import Decoder

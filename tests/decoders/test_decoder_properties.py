@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import schema
 from einops import einsum
+from problems import schema
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fields.decoders import CPWL, CrossAttention, DeepONet, LocalCrossAttention

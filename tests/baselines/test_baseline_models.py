@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import schema, waves
+from problems import schema, waves
 from scipy.interpolate import RegularGridInterpolator
 
 from fields.baselines.base import carry

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import schema, waves
+from problems import schema, waves
 from safetensors.torch import save
 
 import fields.baselines
