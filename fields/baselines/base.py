@@ -35,6 +35,10 @@ class AtInput(Operator, ABC):
             v = carry(v, x, y, self.schema.periodic, batch.x_mask)
         return v[:, None]
 
+    def decode_bytes(self, batch: Sample) -> float:
+        """Interpolation alone: all points of the input are answered at once, however few are asked."""
+        return interpolation_bytes(batch)
+
 
 class AtSensors(Operator, ABC):
     """Reads its input at fixed sensors, the training points; input from elsewhere is interpolated, and a warning says so."""
@@ -65,6 +69,15 @@ class AtSensors(Operator, ABC):
             return self.normalizer.physical(v[:, order.argsort()])[:, None]
         warnings.warn(f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.", stacklevel=3)
         return self.normalizer.physical(carry(v, self.sensors.places[None], y, self.schema.periodic))[:, None]
+
+    def decode_bytes(self, batch: Sample) -> float:
+        """Interpolation alone: all sensors are answered at once."""
+        return interpolation_bytes(batch)
+
+
+def interpolation_bytes(batch: Sample) -> float:
+    """A few numbers per query, sample and channel."""
+    return 32.0 * len(batch.u) * batch.v.shape[-1]
 
 
 def carry(

@@ -46,6 +46,10 @@ class DeepONet(AtSensors):
         v = einsum(b, t, "b o r, b m r -> b m o") / math.sqrt(t.shape[-1]) + self.bias
         return self.normalizer.physical(v)[:, None]
 
+    def decode_bytes(self, batch: Sample) -> float:
+        """Activations of the trunk."""
+        return 16.0 * self.trunk[-2].out_features
+
 
 def grid_count(schema: Schema, name: str) -> int:
     """Points of the training grid."""

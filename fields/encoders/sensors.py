@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fields.encoders.base import Encoder
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position, grid_points
+from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.nn.sensors import SensorArray
 from fields.sample import Latent, Schema
 
@@ -27,14 +27,13 @@ class Sensors(Encoder):
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        tokens: anchors per axis.
+        tokens: anchors per axis, by default 32, 16² or 6³.
         count: number of sensors; by default the points of the training grid.
     """
 
-    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...], count: int | None = None):
+    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, count: int | None = None):
         super().__init__()
-        if len(tokens) != schema.dim:
-            raise ValueError(f"Sensors got tokens {tokens} for {schema.dim} coordinates {schema.coords}. Give one count per axis.")
+        tokens = token_counts(tokens, schema)
         if count is None and schema.grid is None:
             raise ValueError("The points of this problem are scattered: give the `count` of sensors, or use the `Points` encoder.")
         self.sensors = SensorArray(count or math.prod(schema.grid or ()), schema.dim)
@@ -55,3 +54,7 @@ class Sensors(Encoder):
         order, anchors = self.sensors.expect(x, "Sensors"), self.anchors[None].to(x.dtype)
         z = rearrange(self.mlp(u[:, order].flatten(1)), "b (k h) -> b k h", k=anchors.shape[1]) + self.position(anchors)
         return Latent(z if cond is None else z + cond[:, None], anchors, self.periodic)
+
+    def num_tokens(self, points: int) -> int:
+        """One per anchor."""
+        return len(self.anchors)

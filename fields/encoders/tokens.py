@@ -46,3 +46,7 @@ class Tokens(Encoder):
             )
         z = self.embed(u) + self.position(x)
         return Latent(z if cond is None else z + cond[:, None], x, self.periodic)
+
+    def num_tokens(self, points: int) -> int:
+        """One per point."""
+        return points

@@ -24,7 +24,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    Without ``source`` it is self-attention, and the keys share the norm of the queries.
+    Without ``source`` it is self-attention, and the keys share the norm of the queries; the source has a norm of its own if
+    ``dim_source`` is given and stays as it is otherwise.
     """
 
     def __init__(self, dim: int, attention: Attention, *, dim_source: int | None = None, ratio: float = 2.0):
@@ -47,6 +48,6 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b m h"]:
         """Self-attention without ``source``, cross-attention with it."""
         query = self.norm(z)
-        keys = query if source is None or self.norm_source is None else self.norm_source(source)
+        keys = query if source is None else source if self.norm_source is None else self.norm_source(source)
         z = z + self.attention(query, keys, x_q=x_q, x_k=x_q if x_k is None else x_k, periodic=periodic, mask=mask)
         return z + self.mlp(self.norm_mlp(z))

@@ -1,0 +1,65 @@
+"""The leaderboard: equal parameters, one cached run per cell, a table that says where each number comes from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from problems import waves
+
+import fields
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks import leaderboard
+
+
+def test_widths_meet_the_number_of_parameters():
+    def count(width: int) -> int:
+        return 3 * width**2 + 5 * width
+
+    width = leaderboard.width_for(10_000, count, 2)
+    assert width % 2 == 0
+    assert abs(count(width) - 10_000) <= min(abs(count(width + d) - 10_000) for d in (-2, 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--models", "FNOO"], "no model 'FNOO'"), (["--budget", "ten"], "seconds such as 600s")],
+)
+def test_bad_words_say_what_to_do(words, said, capsys):
+    with pytest.raises(SystemExit):
+        leaderboard.arguments(words)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tiny_leaderboard_is_written_and_goes_on_where_it_was(tmp_path):
+    ds = waves(24, (32,), (True,))
+    ds.attrs["protocol"] = json.dumps({"published": {"somebody": "rel. L2 0.5: a paper"}})
+    fields.write_dataset(ds, tmp_path / "waves.h5")
+    ran = []
+
+    def how(cell, folder):
+        ran.append((cell["model"], cell["seed"]))
+        return leaderboard.run(cell, folder)
+
+    command = [
+        "--problem", "burgers", "--budget", "1e", "--params", "3e4", "--seeds", "2", "--folder", str(tmp_path / "cells"),
+        "--out", str(tmp_path / "out"), f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=2", "--data.test_strides=[2,1]",
+        "--data.batch_size=8", "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+    leaderboard.main([*command, "--models", "UNet"], how)
+    assert ran == [("UNet", 0), ("UNet", 1)]
+    leaderboard.main([*command, "--seeds", "1", "--models", "field+decoder/cpwl", "PCANet", "KernelRidge"], how)
+    leaderboard.main([*command, "--models", "UNet", "KernelRidge"], how)
+    assert ran[2:] == [("field+decoder/cpwl", 0), ("PCANet", 0), ("KernelRidge", 0)]
+    told = json.loads((tmp_path / "out" / "burgers.json").read_text())
+    unet = told["results"]["UNet"]
+    assert abs(unet[0]["parameters"] / 3e4 - 1) < 0.2 and unet[0]["steps"] == 3
+    assert unet[0]["scores"][0]["mean"] != unet[1]["scores"][0]["mean"]  # seeds differ
+    words = (tmp_path / "out" / "burgers.md").read_text()
+    assert words.count("| UNet | 16 |") == 1 and words.count("| UNet | 32 |") == 1 and "±" in words
+    assert "| somebody |" in words and "a paper |" in words
+    assert (tmp_path / "out" / "burgers_resolution.png").stat().st_size > 1000
