@@ -142,6 +142,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
             seed=task.seed,
         )
         fit(peer, data, folder / "checkpoints" / "fno", **{**options, "max_epochs": 100_000, "precision": "32-true"})
+        assert peer.model is not None  # composed when it was fitted
         scores += score("FNO (neuraloperator)", peer.model, data)
         histories["FNO (neuraloperator)"] = peer.history
     times = {name: seconds for name in dict.fromkeys(s.model for s in scores if s.parameters)}

@@ -56,7 +56,7 @@ class AllenCahn(Evolution):
     ) -> Step:
         """See `Evolution`."""
         dims = tuple(range(-self.dim, 0))
-        k2 = sum(k**2 for k in wavenumbers(points, self.lengths, device=device))
+        k2 = sum((k**2 for k in wavenumbers(points, self.lengths, device=device)), torch.zeros(()))
         keep = two_thirds(points, device=device)
         steps = STEPS * refine
 

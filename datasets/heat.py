@@ -53,7 +53,7 @@ class Heat(Evolution):
     ) -> Step:
         """See `Evolution`."""
         dims = tuple(range(-self.dim, 0))
-        k2 = sum(k**2 for k in wavenumbers(points, self.lengths, device=device))
+        k2 = sum((k**2 for k in wavenumbers(points, self.lengths, device=device)), torch.zeros(()))
         decay = torch.exp(-self.diffusivity * self.interval * k2)
         return lambda u: torch.fft.irfftn(decay * torch.fft.rfftn(u, dim=dims), s=points, dim=dims)
 

@@ -59,7 +59,7 @@ class Wave(Evolution):
 
         def force(u: Tensor) -> Tensor:
             fluxes = (square * g for g in gradient(u, self.lengths))
-            return sum(gradient(flux, self.lengths)[axis] for axis, flux in enumerate(fluxes))
+            return sum((gradient(flux, self.lengths)[axis] for axis, flux in enumerate(fluxes)), torch.zeros(()))
 
         def drift(h: float) -> Step:
             return lambda z: torch.stack([z[:, 0] + h * z[:, 1], z[:, 1]], dim=1)

@@ -109,8 +109,8 @@ def predict(
     symmetries = card.get("symmetries", ()) if symmetrise else ()
     answer = model.predict(open_dataset(source), at=None if at is None else regular_grid(at, model.schema), symmetries=symmetries)
     write_dataset(answer, out)
-    sizes = dict(answer.sizes)
-    print(json_.dumps({"out": str(out), "sizes": sizes}) if json else f"wrote {out}: {', '.join(answer.data_vars)} over {sizes}")
+    names, sizes = ", ".join(map(str, answer.data_vars)), dict(answer.sizes)
+    print(json_.dumps({"out": str(out), "sizes": sizes}) if json else f"wrote {out}: {names} over {sizes}")
     return 0
 
 
@@ -128,11 +128,13 @@ def verify(checkpoint: str, source: Path, *, samples: int = 8, steps: int = 1000
 
     from fields.checkpoint import load
     from fields.io import open_dataset
+    from fields.model import FieldOperator
     from fields.predict import encoded
     from fields.verify import verify as certify
 
     model = load(checkpoint)
     latent, cond = encoded(model, open_dataset(source), samples=samples)
+    assert isinstance(model, FieldOperator)  # `encoded` refuses others
     certificate = certify(model.processor, latent, cond, steps=steps)
     if json:
         print(json_.dumps(asdict(certificate), indent=2))
@@ -156,7 +158,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     args = list(sys.argv[1:] if args is None else args)
     try:
-        commands = {command.__name__: command for command in COMMANDS}
+        commands: dict[str, Any] = {command.__name__: command for command in COMMANDS}
         return int(auto_cli(commands, args=_with_values(args), prog="fields"))
     except (ValueError, FileNotFoundError) as error:  # DataError is a ValueError
         print(f"error: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fields.io import SPLITS, DataError
+from fields.io import SPLITS, DataError, stored_array
 from fields.sample import Sample, Schema
 
 
@@ -91,11 +91,20 @@ class FieldDataset(Dataset[Sample]):
         """(b s n c) values, points flattened with the last axis fastest; variables without time get s = 1."""
         space, columns = space_dims(self.ds, self.schema), []
         for name in names:
-            rows = self.ds[name].isel(sample=samples) if "sample" in self.ds[name].dims else self.ds[name].expand_dims("sample")
-            rows = rows.isel(time=frames) if "time" in rows.dims else rows.expand_dims("time")
+            rows = self._rows(name, {"sample": samples, "time": frames})
+            rows = rows.set_dims({"sample": 1, **rows.sizes}) if "sample" not in rows.dims else rows
+            rows = rows.set_dims({"time": 1, **rows.sizes}) if "time" not in rows.dims else rows
             values = rows.transpose("sample", "time", *space).values.astype(np.float32)
             columns.append(values.reshape(*values.shape[:2], -1))
         return torch.from_numpy(np.stack(columns, axis=-1))
+
+    def _rows(self, name: str, window: dict[str, slice]) -> xr.Variable:
+        """A window of one variable; from the file itself where that is possible, which is several times as fast as xarray."""
+        variable = self.ds.variables[name]
+        stored = stored_array(variable)
+        if stored is None:
+            return variable.isel(window, missing_dims="ignore")
+        return xr.Variable(variable.dims, stored.read(tuple(window.get(str(dim), slice(None)) for dim in variable.dims)))
 
     def _one(self, name: str, index: int) -> float:
         variable = self.ds[name]

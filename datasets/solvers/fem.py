@@ -6,10 +6,15 @@ scikit-fem is needed by two problems only and imported when they solve: `pip ins
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import Delaunay, KDTree
+
+if TYPE_CHECKING:
+    from skfem import Basis
+    from skfem.element import DiscreteField
 
 Curve = Float[np.ndarray, "n 2"]  # a closed polygon, without repeating its first corner
 Inside = Callable[[Float[np.ndarray, "n 2"]], Bool[np.ndarray, "n"]]
@@ -56,8 +61,8 @@ def poisson(mesh, source: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Flo
 
     basis = Basis(mesh, ElementTriP2())
     load = LinearForm(lambda v, w: source(w.x[0], w.x[1]) * v).assemble(basis)
-    u = solve(*condense(laplace.assemble(basis), load, D=basis.get_dofs()))
-    return u[basis.nodal_dofs[0]]
+    u = cast(np.ndarray, solve(*condense(laplace.assemble(basis), load, D=basis.get_dofs())))
+    return u[_nodal(basis)[0]]
 
 
 def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +83,16 @@ def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndar
         FacetBasis(mesh, ElementVector(ElementTriP2()), facets=top)
     )
     stiffness = linear_elasticity(first, shear).assemble(basis)
-    u = solve(*condense(stiffness, pull, D=basis.get_dofs(bottom)))
-    slope = basis.interpolate(u).grad
+    u = cast(np.ndarray, solve(*condense(stiffness, pull, D=basis.get_dofs(bottom))))
+    slope = np.asarray(cast("DiscreteField", basis.interpolate(u)).grad)
     strain = (slope + np.swapaxes(slope, 0, 1)) / 2
     pressure = first * (strain[0, 0] + strain[1, 1])
     stress = (2 * shear * strain[0, 0] + pressure, 2 * shear * strain[1, 1] + pressure, 2 * shear * strain[0, 1])
     linear = basis.with_element(ElementTriP1())
-    return u[basis.nodal_dofs], np.stack([linear.project(s) for s in stress])
+    return u[_nodal(basis)], np.stack([linear.project(s) for s in stress])
+
+
+def _nodal(basis: Basis) -> Int[np.ndarray, "c n"]:
+    """Number of each component's unknown at each of the mesh's points."""
+    assert basis.nodal_dofs is not None
+    return basis.nodal_dofs

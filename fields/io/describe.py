@@ -46,7 +46,7 @@ def _variable(array: xr.DataArray) -> dict[str, Any]:
     about |= {key: str(array.attrs.get(key, "")) for key in ("role", "units", "long_name")}
     if array.attrs.get("role") == "parameter":
         about["range"] = [float(array.min()), float(array.max())]
-    return about | _storage(stored_array(array))
+    return about | _storage(stored_array(array, packed=True))
 
 
 def _storage(array: LazyArray | None) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _coordinate(array: xr.DataArray) -> dict[str, Any]:
 def _speed(ds: xr.Dataset) -> dict[str, float]:
     """Windows of five frames (or one sample) of the largest variable, read at random places."""
     array = max(ds.data_vars.values(), key=lambda v: v.nbytes)
-    reader = stored_array(array)
+    reader = stored_array(array, packed=True)
     if reader is None or array.ndim < 2:
         return {}
     rng, frames = np.random.default_rng(0), min(5, array.sizes.get("time", 1))

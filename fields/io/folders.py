@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from fields.io.base import SPLITS, DataError, check
-from fields.io.lazy import JoinedArray, lazy, stored_array
+from fields.io.lazy import JoinedArray, LazyArray, lazy, stored_array
 
 FOLDERS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -31,28 +31,37 @@ def join_samples(parts: Sequence[tuple[xr.Dataset, str]], path: Path) -> xr.Data
     longest = max(datasets, key=lambda ds: ds.sizes.get("time", 0))
     for ds in datasets:
         if set(ds.data_vars) != set(longest.data_vars):
-            odd = sorted(set(ds.data_vars) ^ set(longest.data_vars))
-            raise DataError(
-                f"{path}: the files do not hold the same variables; {', '.join(map(str, odd))} is not in all."
-            )
-        for name in ds.indexes:
-            if name != "time" and not ds.indexes[name].equals(longest.indexes[name]):
+            odd = sorted(map(str, set(ds.data_vars) ^ set(longest.data_vars)))
+            raise DataError(f"{path}: the files do not hold the same variables; {', '.join(odd)} is not in all.")
+        for name, index in ds.indexes.items():
+            if name != "time" and not index.equals(longest.indexes[name]):
                 raise DataError(f"{path}: the files have different coordinates `{name}`. Open them one by one.")
     counts = [ds.sizes["sample"] for ds in datasets]
     variables = {}
     for name, variable in longest.data_vars.items():
         if variable.ndim > 1:
-            arrays = [stored_array(ds[name]) for ds in datasets]
-            variables[name] = lazy(variable.dims, JoinedArray(arrays), variable.attrs)
+            arrays = JoinedArray([_untouched(ds[name]) for ds in datasets])
+            variables[name] = lazy(variable.dims, arrays, variable.attrs)
         else:
             values = [np.broadcast_to(ds[name].values, (n,)) for ds, n in zip(datasets, counts, strict=True)]
             variables[name] = xr.Variable(("sample",), np.concatenate(values), variable.attrs)
     split = np.repeat([SPLITS.index(split) for _, split in parts], counts).astype(np.int8)
-    coords = {name: longest.variables[name] for name in longest.indexes} | {"split": ("sample", split)}
+    coords = {name: longest.variables[name] for name, _ in longest.indexes.items()} | {"split": ("sample", split)}
     coords |= _per_sample(datasets, longest, counts)
     joined = xr.Dataset(variables, coords, longest.attrs)
-    joined.set_close(lambda: [ds.close() for ds in datasets])
+
+    def close() -> None:
+        for ds in datasets:
+            ds.close()
+
+    joined.set_close(close)
     return check(joined, path)
+
+
+def _untouched(variable: xr.DataArray) -> LazyArray:
+    array = stored_array(variable)
+    assert array is not None, f"`{variable.name}` comes from a reader and was neither sliced nor loaded"
+    return array
 
 
 def _per_sample(datasets: list[xr.Dataset], longest: xr.Dataset, counts: list[int]) -> dict[str, xr.Variable]:

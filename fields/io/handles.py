@@ -91,9 +91,8 @@ class HDF5Handle(Handle):
         return open_hdf5(self.path)
 
     def _find(self, file: h5py.File, name: str) -> h5py.Dataset:
-        if name not in file or not isinstance(file[name], h5py.Dataset):
+        if name not in file or not isinstance(dataset := file[name], h5py.Dataset):
             raise DataError(f"{self.path} has no array `{name}`; it has {', '.join(sorted(file))}.")
-        dataset = file[name]
         if dataset.shape is None or dataset.dtype.kind not in "biufc":
             raise DataError(f"{self.path}: `{name}` holds {dataset.dtype or 'nothing'}, not numbers.")
         _require_filters(dataset, self.path)
@@ -161,6 +160,14 @@ def open_hdf5(path: Path) -> h5py.File:
         ) from error
 
 
+def subgroup(file: h5py.Group, name: str) -> h5py.Group | None:
+    """The group called ``name``; None if there is nothing of that name."""
+    found = file.get(name)
+    if found is None or isinstance(found, h5py.Group):
+        return found
+    raise DataError(f"{file.file.filename}: `{name}` is no group. The file is of another layout or damaged.")
+
+
 def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
     properties = dataset.id.get_create_plist()
     for i in range(properties.get_nfilters()):
@@ -168,7 +175,7 @@ def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
         if h5py.h5z.filter_avail(code):
             continue
         with contextlib.suppress(ImportError):
-            import hdf5plugin  # noqa: F401  registers its filters with HDF5
+            import hdf5plugin  # noqa: F401  # pyright: ignore[reportMissingImports]  registers its filters with HDF5
         if not h5py.h5z.filter_avail(code):
             raise DataError(
                 f"{path}: `{dataset.name}` is compressed with {PLUGINS.get(code, 'an unknown method')} "

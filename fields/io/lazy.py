@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ Key = tuple[Any, ...]
 
 
 class LazyArray(BackendArray):
-    """An array that is read when it is indexed. Has ``shape`` and ``dtype``."""
+    """An array that is read when it is indexed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
     @abstractmethod
     def read(self, key: Key) -> np.ndarray:
@@ -161,20 +164,24 @@ class Groups(Sequence):
         return StoredArray(self.handle, self.names[index], **self.view)
 
 
-def lazy(dims: Sequence[str], array: BackendArray, attrs: dict[str, Any] | None = None) -> xr.Variable:
+def lazy(dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None) -> xr.Variable:
     """A variable that reads ``array`` only when its values are asked for."""
     return xr.Variable(tuple(dims), indexing.LazilyIndexedArray(array), attrs)
 
 
-def stored_array(variable: xr.Variable | xr.DataArray) -> LazyArray | None:
+def stored_array(variable: xr.Variable | xr.DataArray, *, packed: bool = False) -> LazyArray | None:
     """The array behind an untouched lazy variable, for readers of many small windows; None if it was sliced or loaded.
+
+    Also None if its numbers are unpacked when xarray reads them (netCDF's ``scale_factor``), unless ``packed`` asks for
+    them as they are stored.
 
     ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's bookkeeping, which for a
     window of a few frames is several times that of reading it.
     """
-    data = variable.variable._data if isinstance(variable, xr.DataArray) else variable._data
+    data: Any = getattr(variable, "variable", variable)._data
     while not isinstance(data, indexing.LazilyIndexedArray):
-        if not hasattr(data, "array"):
+        same = isinstance(data, indexing.CopyOnWriteArray | indexing.MemoryCachedArray)
+        if not hasattr(data, "array") or not (same or packed):
             return None
         data = data.array
     whole = all(isinstance(k, slice) and k == slice(None) for k in data.key.tuple)

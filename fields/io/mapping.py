@@ -97,8 +97,8 @@ def _handle(path: Path) -> Handle:
 
 
 def _field(handle: Handle, field: Any, common: Any, name: str) -> xr.Variable:
-    spec = {"path": field} if isinstance(field, str) else dict(field)
-    axes = list(spec.pop("dims", common) or [])
+    spec: dict[str, Any] = {"path": field} if isinstance(field, str) else dict(field)
+    axes: list[Any] = list(spec.pop("dims", common) or [])
     place = str(spec.pop("path", name))
     fixed = {i: dim for i, dim in enumerate(axes) if isinstance(dim, int)}
     dims = [str(dim) for dim in axes if not isinstance(dim, int)]

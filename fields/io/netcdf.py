@@ -9,6 +9,7 @@ Reference: CF conventions 1.11, chapters 4 (coordinates), 5.2 (curvilinear grids
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,12 @@ def _dim_names(name: str, dataset: h5py.Dataset) -> tuple[str, ...]:
     names = []
     for i in range(dataset.ndim):
         scales = dataset.dims[i]
-        if not len(scales):
+        name_of_scale = scales[0].name if len(scales) else None
+        if name_of_scale is None:
             raise DataError(
                 f"{dataset.file.filename}: axis {i} of `{name}` has no dimension name, so it is no netCDF-4."
             )
-        names.append(scales[0].name.rsplit("/", 1)[-1])
+        names.append(name_of_scale.rsplit("/", 1)[-1])
     return tuple(names)
 
 
@@ -130,19 +132,19 @@ def _auxiliary(raw: dict[str, xr.Variable]) -> set[str]:
 def _roles_of_dims(raw: dict[str, xr.Variable]) -> dict[str, str]:
     """Which dims are ``time`` and ``sample``."""
     rename = {}
-    for dim in {dim for variable in raw.values() for dim in variable.dims}:
+    for dim in {str(dim) for variable in raw.values() for dim in variable.dims}:
         attrs = raw[dim].attrs if dim in raw else {}
         units = str(attrs.get("units", ""))
-        if " since " in units or attrs.get("axis") == "T" or str(dim).lower() in ("time", "t"):
+        if " since " in units or attrs.get("axis") == "T" or dim.lower() in ("time", "t"):
             rename[dim] = "time"
-        elif str(dim).lower() in SAMPLES:
+        elif dim.lower() in SAMPLES:
             rename[dim] = "sample"
     return rename
 
 
 def _canonical(handle: Handle, name: str, variable: xr.Variable, rename: dict[str, str]) -> xr.Variable:
     """The variable with axes sample, time, space; axes of length 1 dropped."""
-    dims = {rename.get(d, d): i for i, d in enumerate(variable.dims)}
+    dims = {rename.get(d, d): i for i, d in enumerate(map(str, variable.dims))}
     fixed = {i: 0 for d, i in dims.items() if variable.shape[i] == 1 and d not in ("sample", "time")}
     space = [d for d, i in dims.items() if d not in ("sample", "time") and i not in fixed]
     order = [dims.get("sample"), *([dims["time"]] if "time" in dims else []), *(dims[d] for d in space)]
@@ -150,8 +152,8 @@ def _canonical(handle: Handle, name: str, variable: xr.Variable, rename: dict[st
     return lazy(("sample", *(["time"] if "time" in dims else []), *space), array, variable.attrs)
 
 
-def _coordinates(raw: dict[str, xr.Variable], ds: xr.Dataset, rename: dict[str, str]) -> dict[str, Any]:
-    coords: dict[str, Any] = {}
+def _coordinates(raw: dict[str, xr.Variable], ds: xr.Dataset, rename: dict[str, str]) -> dict[Hashable, Any]:
+    coords: dict[Hashable, Any] = {}
     back = {new: old for old, new in rename.items()}
     for dim, size in ds.sizes.items():
         stored = raw.get(back.get(str(dim), str(dim)))

@@ -21,7 +21,7 @@ from fields.io.base import SPLITS, DataError, Reader, check
 from fields.io.diagnose import is_hdf5
 from fields.io.folders import FOLDERS
 from fields.io.grid import axis, shared
-from fields.io.handles import HDF5Handle, open_hdf5
+from fields.io.handles import HDF5Handle, open_hdf5, subgroup
 from fields.io.lazy import StoredArray, lazy
 
 SMOKE = {"u": "smoke density", "vx": "velocity along x", "vy": "velocity along y"}
@@ -54,9 +54,10 @@ class PDEArena(Reader):
         ds = _smoke(handle, group) if "vx" in group else _line(handle, group, resolution)
         samples = ds.sizes["sample"]
         for name in CONSTANTS:
-            if name in group and group[name].shape[:1] == (samples,) and group[name].ndim == 1:
-                ds[name] = ("sample", np.asarray(group[name]), {"role": "parameter"})
-        split = SPLITS.index(FOLDERS[group.name.strip("/")])
+            stored = group.get(name)
+            if isinstance(stored, h5py.Dataset) and stored.shape == (samples,):
+                ds[name] = ("sample", np.asarray(stored), {"role": "parameter"})
+        split = SPLITS.index(FOLDERS[str(group.name).strip("/")])
         ds = ds.assign_coords(split=("sample", np.full(samples, split, np.int8)))
         ds.attrs["layout"] = self.layout
         ds.set_close(handle.close)
@@ -65,12 +66,12 @@ class PDEArena(Reader):
 
 def _group(file: h5py.File) -> h5py.Group | None:
     modes = [name for name in FOLDERS if isinstance(file.get(name), h5py.Group)]
-    return file[modes[0]] if len(modes) == 1 else None
+    return subgroup(file, modes[0]) if len(modes) == 1 else None
 
 
 def _resolutions(group: h5py.Group) -> list[str]:
     """Stored resolutions ``times-points``, finest first."""
-    sizes = [tuple(map(int, m.groups())) for m in (re.fullmatch(r"pde_(\d+)-(\d+)", name) for name in group) if m]
+    sizes = [tuple(map(int, m.groups())) for m in (re.fullmatch(r"pde_(\d+)-(\d+)", name) for name in map(str, group)) if m]
     return [f"{t}-{x}" for t, x in sorted(sizes, key=lambda s: (s[1], s[0]), reverse=True)]
 
 

@@ -37,7 +37,7 @@ class PointCloud(Reader):
             return False
         with open_hdf5(path) as file:
             geometry = _geometry(file)
-            return geometry is not None and any(geometry.dims(file, name) for name in file)
+            return geometry is not None and any(geometry.dims(file, name) for name in map(str, file))
 
     def open(self, path: Path) -> xr.Dataset:
         """Opens the file."""
@@ -89,7 +89,7 @@ class Geometry(NamedTuple):
 
 
 def _geometry(file: h5py.File) -> Geometry | None:
-    shapes = {name: tuple(d.shape or ()) for name, d in file.items() if isinstance(d, h5py.Dataset)}
+    shapes: dict[str, tuple[int, ...]] = {name: tuple(d.shape or ()) for name, d in file.items() if isinstance(d, h5py.Dataset)}
     time = next((name for name in TIMES if len(shapes.get(name, ())) == 1), None)
     frames = shapes[time][0] if time else 0
     for name in JOINT:
@@ -141,7 +141,7 @@ def _field(handle: HDF5Handle, name: str, dims: tuple[str, ...], axes: tuple[str
 
 
 def _is_parameter(dataset: Any, geometry: Geometry) -> bool:
-    shape = getattr(dataset, "shape", None) or ()
+    shape = list(getattr(dataset, "shape", None) or ())
     return 1 <= len(shape) <= 2 and shape[0] == geometry.samples and (len(shape) == 1 or shape[1] <= MAX_COMPONENTS)
 
 

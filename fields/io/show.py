@@ -104,7 +104,7 @@ def _coordinates(coords: dict[str, Any]) -> Table:
     return table
 
 
-def _bytes(size: int) -> str:
+def _bytes(size: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.4g} {unit}"

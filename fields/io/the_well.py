@@ -23,7 +23,7 @@ from fields.io.base import DataError, Reader, check
 from fields.io.diagnose import is_hdf5
 from fields.io.folders import join_samples, split_files
 from fields.io.grid import axis, shared
-from fields.io.handles import HDF5Handle, open_hdf5
+from fields.io.handles import HDF5Handle, open_hdf5, subgroup
 from fields.io.lazy import StoredArray, lazy
 
 
@@ -54,11 +54,11 @@ def _open(path: Path) -> xr.Dataset:
     file = handle.file
     axes = tuple(_words(file["dimensions"], "spatial_dims", path))
     samples = int(plain(file.attrs.get("n_trajectories", 0))) or _count_samples(file)
-    coords = _coordinates(file, axes, path)
+    coords = _coordinates(file["dimensions"], _boundaries(file, axes), path)
     sizes = {"sample": samples, **{name: coords[name].size for name in ("time", *axes)}}
     variables: dict[str, xr.Variable] = {}
     for rank in range(3):
-        group = file.get(f"t{rank}_fields", {})
+        group = subgroup(file, f"t{rank}_fields")
         for name in _words(group, "field_names", path) if group else ():
             variables |= _field(handle, f"t{rank}_fields/{name}", rank, axes, sizes)
     scalars, forcing = _scalars(file, path)
@@ -74,22 +74,21 @@ def _words(group: h5py.Group, key: str, path: Path) -> list[str]:
     """A list of names; an empty one is stored as an empty array of floats."""
     if key not in group.attrs:
         raise DataError(f"{path}: group `{group.name}` has no attribute `{key}`. The file is incomplete: get it again.")
-    value = np.ravel(group.attrs[key])
+    value = np.ravel(np.asarray(group.attrs[key]))
     return [] if value.dtype.kind == "f" else [str(plain(word)) for word in value]
 
 
 def _count_samples(file: h5py.File) -> int:
     for rank in range(3):
-        for dataset in file.get(f"t{rank}_fields", {}).values():
+        for dataset in (subgroup(file, f"t{rank}_fields") or {}).values():
             if dataset.attrs.get("sample_varying", True):
                 return dataset.shape[0]
     return 1
 
 
-def _coordinates(file: h5py.File, axes: tuple[str, ...], path: Path) -> dict[str, xr.Variable]:
-    group, coords = file["dimensions"], {}
-    sides = _boundaries(file, axes)
-    for name in ("time", *axes):
+def _coordinates(group: h5py.Group, sides: dict[str, list[str]], path: Path) -> dict[str, xr.Variable]:
+    coords: dict[str, xr.Variable] = {}
+    for name in ("time", *sides):
         if name not in group:
             raise DataError(f"{path}: `dimensions` has no `{name}`. The file is incomplete: get it again.")
         values = np.asarray(group[name])
@@ -108,7 +107,7 @@ def _coordinates(file: h5py.File, axes: tuple[str, ...], path: Path) -> dict[str
 def _boundaries(file: h5py.File, axes: tuple[str, ...]) -> dict[str, list[str]]:
     """Condition at the low and high end of each axis; ``open`` where none is given, several joined by ``/``."""
     found: dict[str, list[set[str]]] = {name: [set(), set()] for name in axes}
-    for group in file.get("boundary_conditions", {}).values():
+    for group in (subgroup(file, "boundary_conditions") or {}).values():
         kind = str(plain(group.attrs.get("bc_type", "open"))).lower()
         dims = [str(plain(name)) for name in np.ravel(group.attrs.get("associated_dims", []))]
         mask = np.asarray(group["mask"]) if "mask" in group else np.ones([2] * len(dims), bool)
@@ -149,8 +148,10 @@ def _field(handle: HDF5Handle, name: str, rank: int, axes: tuple[str, ...], size
 def _scalars(file: h5py.File, path: Path) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:
     """Constants (parameters) and scalars that vary in time (kept as coordinates)."""
     constants, varying = {}, {}
-    group = file.get("scalars", {})
-    for name in _words(group, "field_names", path) if group else ():
+    group = subgroup(file, "scalars")
+    if group is None:
+        return {}, {}
+    for name in _words(group, "field_names", path):
         attrs = group[name].attrs
         dims = tuple(d for d in ("sample", "time") if plain(attrs.get(f"{d}_varying", False)))
         variable = xr.Variable(dims, np.asarray(group[name]), {"role": "parameter"})

@@ -38,7 +38,7 @@ def attend(
     Shape: q (b heads m e), k (b heads k e), v (b heads k w) -> (b heads m w).
     """
     size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
     if columns is not None and on_cpu and not learns and size <= BIAS:
         product = torch.matmul(columns[0], columns[1].mT)
@@ -72,8 +72,11 @@ def _append(q: Tensor, k: Tensor, columns: tuple[Tensor, Tensor], scale: float) 
         rest_q, rest_k = (cols_q - lead_q).to(q.dtype), (cols_k - lead_k).to(q.dtype)
         cols_q, cols_k = torch.cat([lead_q, lead_q, rest_q], -1), torch.cat([lead_k, rest_k, lead_k], -1)
     pad = -(q.shape[-1] + cols_q.shape[-1]) % 16
-    cols_q, cols_k = (F.pad(c.to(q.dtype), (0, pad)) for c in (cols_q, cols_k))
-    return tuple(torch.cat([x, c.expand(*x.shape[:-1], -1)], -1) for x, c in ((q, cols_q), (k, cols_k)))
+
+    def beside(x: Tensor, c: Tensor) -> Tensor:
+        return torch.cat([x, F.pad(c.to(q.dtype), (0, pad)).expand(*x.shape[:-1], -1)], -1)
+
+    return beside(q, cols_q), beside(k, cols_k)
 
 
 def _attend_plain(

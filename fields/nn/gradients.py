@@ -86,4 +86,5 @@ class AttentionReference(torch.autograd.Function):
         weights = torch.softmax(ctx.beta * bilinear(q, k, g), -1)
         d_scores = softmax_grad(weights, d_out @ v.mT, ctx.beta)
         d_q, d_k, d_g = bilinear_grad(q, k, d_scores, g)
+        assert d_g is not None  # as g is not
         return d_q, d_k, weights.mT @ d_out, d_g.sum_to_size(g.shape), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import nn
 
@@ -36,7 +36,7 @@ def observe(
         if isinstance(layer, Attention):
 
             def note(layer: nn.Module, args: tuple, kwargs: dict, output: object, name: str = name) -> None:
-                seen.setdefault(name, []).append(look(layer, *args, **kwargs))
+                seen.setdefault(name, []).append(cast(T, look(layer, *args, **kwargs)))
 
             hooks.append(layer.register_forward_hook(note, with_kwargs=True))
     try:

@@ -74,6 +74,7 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
         model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
     name = [n for n in seen if n.startswith("decoder")][-1]
     weights, stats, x_q, x_k = seen[name][0]
+    assert weights is not None  # the layer is one of the decoder's
     return Basis(
         y=target_points(axes, schema).numpy(),
         weights=weights[0].numpy(),

@@ -9,7 +9,7 @@ import xarray as xr
 from problems import schema, waves
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
-from fields.io import DataError
+from fields.io import DataError, open_dataset, write_dataset
 from fields.sample import Sample, Schema, collate
 from fields.symmetry import Symmetry
 
@@ -43,6 +43,22 @@ def test_reading_lazily_gives_the_same_samples():
     for ds in (trajectories(), waves(4, (5, 6), (False, True))):
         held, lazy = FieldDataset(ds, schema_of(ds)), FieldDataset(ds, schema_of(ds), memory_limit=0)
         assert held.in_memory and not lazy.in_memory
+        for i in range(len(held)):
+            for a, b in zip(held[i], lazy[i], strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path, monkeypatch):
+    for number, ds in enumerate((trajectories(), waves(4, (5, 6), (False, True)))):
+        write_dataset(ds, tmp_path / f"{number}.nc")
+        opened = open_dataset(tmp_path / f"{number}.nc")
+        held, lazy = FieldDataset(ds, schema_of(ds)), FieldDataset(opened, schema_of(opened), memory_limit=0)
+        assert len(lazy) == len(held) > 0 and not lazy.in_memory
+        with monkeypatch.context() as patch:
+            names = schema_of(ds).inputs
+            patch.setattr(xr.Variable, "isel", None)
+            window = lazy._read(names, slice(1, 2), slice(0, 1))
+        torch.testing.assert_close(window, held.held[names][1:2, 0:1], rtol=0, atol=0)
         for i in range(len(held)):
             for a, b in zip(held[i], lazy[i], strict=True):
                 torch.testing.assert_close(a, b, rtol=0, atol=0)

@@ -99,6 +99,15 @@ def test_stored_array_is_the_fast_way_to_the_same_values(tmp_path):
     assert stored_array(opened["u"].isel(time=slice(1, None))) is None
 
 
+def test_packed_numbers_are_no_stored_array(tmp_path):
+    ds = xr.Dataset({"u": (("time", "lat"), np.arange(12.0).reshape(3, 4))}, {"time": np.arange(3.0), "lat": np.arange(4.0)})
+    ds.to_netcdf(tmp_path / "a.nc", encoding={"u": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}}, engine="h5netcdf")
+    opened = open_dataset(tmp_path / "a.nc")
+    assert stored_array(opened["u"]) is None
+    assert stored_array(opened["u"], packed=True).read((0, 2, slice(0, 4))).tolist() == [16, 18, 20, 22]
+    np.testing.assert_array_equal(opened["u"][0], ds["u"])
+
+
 @pytest.mark.parametrize("lead", [(), (1,)])
 def test_pdebench_burgers(tmp_path, lead):
     x = (np.arange(8) + 0.5) / 8
