@@ -138,8 +138,8 @@ def wrap(answers: list[Tensor], ds: xr.Dataset, at: Mapping[str, Any] | None, sc
     values = np.concatenate(parts)
     for o, name in enumerate(schema.outputs):
         field = values[:, 0, :, o].reshape(len(values), *(target.sizes[d] for d in dims))
-        units = {"units": schema.units[name]} if name in schema.units else {}
-        out[name] = (("sample", *dims), field, units)
+        attributes = {"role": "output"} | ({"units": schema.units[name]} if name in schema.units else {})
+        out[name] = (("sample", *dims), field, attributes)
     return out
 
 
