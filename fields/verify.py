@@ -19,7 +19,7 @@ from fields.processors.base import Processor
 from fields.processors.stack import Moment, Stack
 from fields.sample import Latent
 
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4}  # of the scale, over the whole run
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the scale, over the whole run
 MOVED = 1e-3  # a state that hardly moves proves nothing
 
 
