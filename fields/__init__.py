@@ -3,12 +3,20 @@
     model = fields.load("runs/burgers/model.safetensors")
     ds = fields.open_dataset("mine.h5")
     out = model.predict(ds, at={"x": xs})
+
+Names are imported when first used, so that ``python -m fields --help`` does not wait for torch.
 """
 
-from fields.checkpoint import load, save
-from fields.io import DataError, open_dataset, write_dataset
-from fields.model import FieldOperator
-from fields.sample import Latent, Sample, Schema, collate
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fields.checkpoint import load, save
+    from fields.io import DataError, open_dataset, write_dataset
+    from fields.model import FieldOperator
+    from fields.sample import Latent, Sample, Schema, collate
 
 __all__ = [
     "DataError",
@@ -22,3 +30,18 @@ __all__ = [
     "save",
     "write_dataset",
 ]
+
+HOMES = {
+    "checkpoint": ("load", "save"),
+    "io": ("DataError", "open_dataset", "write_dataset"),
+    "model": ("FieldOperator",),
+    "sample": ("Latent", "Sample", "Schema", "collate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, from the modules they live in (PEP 562)."""
+    for home, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(f"fields.{home}"), name)
+    raise AttributeError(f"module 'fields' has no attribute {name!r}; public are {', '.join(__all__)}.")

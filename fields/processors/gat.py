@@ -40,4 +40,4 @@ class GAT(Processor):
         z = latent.z
         for layer in self.layers:
             z = layer(z if cond is None else z + cond[:, None], neighbours)
-        return latent._replace(z=z)
+        return latent._replace(z=z.to(latent.z.dtype))
