@@ -91,6 +91,7 @@ def make(path: Path, recipe: dict[str, Any] | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Data, training, test, baseline, report, checkpoint; every file under ``runs/NAME``."""
     argv = sys.argv[1:] if argv is None else argv
+    command = " ".join(["python train.py", *argv])
     if not any(word.startswith("--config") for word in argv):
         argv = ["--config", str(DEFAULT), *argv]
     settings = parser()
@@ -102,9 +103,9 @@ def main(argv: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(config, folder / "config.yaml", overwrite=True)
     try:
-        execute(run, parts, folder, f"python train.py {' '.join(argv)}")
+        execute(run, parts, folder, command)
     except KeyboardInterrupt:
-        sys.exit(f"\nInterrupted. The last complete epoch is kept; go on with: python train.py {' '.join(argv)} --resume")
+        sys.exit(f"\nInterrupted. The last complete epoch is kept; go on with: {command} --resume")
 
 
 def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
@@ -202,7 +203,7 @@ def report(
 
 def headline(scores: list[Any]) -> str:
     """Ours against the baseline at the training resolution."""
-    ours = min(s.mean for s in scores if s.model.startswith(FIELD) and s.test == scores[0].test)
+    ours = scores[0].mean
     peers = [s for s in scores if s.model.startswith("FNO") and s.test == scores[0].test]
     if not peers:
         return f"Mean relative L2 {ours:.4f} at {scores[0].test} points."
