@@ -1,4 +1,4 @@
-"""Notebooks keep their outputs, and the first two run from start to end."""
+"""Notebooks keep their outputs, and the first runs from start to end."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PENDING = {"01_first_prediction", "02_your_own_hdf5"}  # not executed yet; an entry whose notebook has outputs fails
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_outputs_are_kept(path):
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    if path.stem in PENDING:
-        assert not any(cell["outputs"] for cell in cells)
-        return
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
@@ -27,7 +23,7 @@ def test_outputs_are_kept(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["01_first_prediction", "02_your_own_hdf5"])
+@pytest.mark.parametrize("name", ["01_first_prediction"])
 def test_it_runs_and_its_claims_hold(name):
     command = [
         sys.executable,
