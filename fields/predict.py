@@ -61,7 +61,8 @@ def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Latent, T
     rows = FieldDataset(_with_outputs(ds.isel(sample=slice(0, samples)), model.schema), model.schema)
     batch = collate([rows[i] for i in range(len(rows))])
     cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
-    return model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond), cond
+    u = model.normalizer.inputs(batch.u, batch.params)
+    return model.encoder(model.normalizer.points(batch.x), u, batch.x_mask, cond), cond
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
