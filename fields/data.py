@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,22 +13,12 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fields.io import SPLITS, DataError, stored_array
-from fields.io.lazy import JoinedArray, LazyArray
+from fields.columns import Column, Storage, places
+from fields.io import SPLITS, DataError
 from fields.memory import available
 from fields.moments import measure
 from fields.sample import Sample, Schema
 from fields.scaling import Scaling, Standard, Statistics
-
-
-class Storage(NamedTuple):
-    """How arrays lie in a file: samples and frames that share a chunk, bytes of a frame, arrays, whether they are in many parts."""
-
-    samples: int
-    frames: int
-    frame_bytes: int
-    arrays: int
-    joined: bool
 
 
 class FieldDataset(Dataset[Sample]):
@@ -78,8 +67,9 @@ class FieldDataset(Dataset[Sample]):
         self.shared = None if moving else points_of(geometry, schema)
         constants = [np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices] for n in schema.params]
         self.params = torch.from_numpy(np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]).float()
-        self.columns = {name: self._column(name) for name in dict.fromkeys((*schema.inputs, *schema.outputs))}
-        self.given, self.wanted = (_places(list(self.columns), names) for names in (schema.inputs, schema.outputs))
+        names, space = list(dict.fromkeys((*schema.inputs, *schema.outputs))), space_dims(ds, schema)
+        self.columns = {name: Column.of(self.ds.variables[name], space, self.thin) for name in names}
+        self.given, self.wanted = places(names, schema.inputs), places(names, schema.outputs)
         self.real = None if moving else torch.ones(self._points(), dtype=torch.bool)
         self.nbytes = 4 * len(self.indices) * self.frames * self._points() * len(self.columns)
         self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
@@ -107,15 +97,6 @@ class FieldDataset(Dataset[Sample]):
                 "frames stored. Shorten the history or the horizon."
             )
         self.starts = np.concatenate([[0], np.cumsum(counts)])
-
-    def _column(self, name: str) -> Column:
-        """How to read a variable, worked out once: a window then costs little more than its reading."""
-        variable = self.ds.variables[name]
-        dims = list(map(str, variable.dims))
-        wanted = [dim for dim in ("sample", "time", *space_dims(self.ds, self.schema)) if dim in dims]
-        order = tuple(dims.index(dim) for dim in wanted)
-        sample, time = (dims.index(dim) if dim in dims else None for dim in ("sample", "time"))
-        return Column(variable, stored_array(variable), order, sample, time, tuple(self.thin.get(dim, slice(None)) for dim in dims))
 
     def _points(self) -> int:
         if self.shared is not None:
@@ -157,21 +138,8 @@ class FieldDataset(Dataset[Sample]):
         return np.arange(self.starts[sample], self.starts[sample + 1])
 
     def storage(self) -> Storage:
-        """How the arrays lie in the file; the largest chunks count."""
-        arrays, frame_bytes = [], 1
-        for column in self.columns.values():
-            variable, stored = column.variable, column.stored
-            if stored is not None and variable.dims[:1] == ("sample",):
-                arrays.append((stored, stored.chunks[1] if variable.dims[1:2] == ("time",) else 1))
-                frames = variable.sizes.get("time", 1)
-                frame_bytes = max(frame_bytes, math.prod(variable.shape[1:]) * variable.dtype.itemsize // frames)
-        return Storage(
-            samples=max([1, *(stored.chunks[0] for stored, _ in arrays)]),
-            frames=max([1, *(frames for _, frames in arrays)]),
-            frame_bytes=frame_bytes,
-            arrays=max(1, len(arrays)),
-            joined=any(isinstance(stored, JoinedArray) for stored, _ in arrays),
-        )
+        """How the arrays lie in the file."""
+        return Storage.of(self.columns.values())
 
     def _where(self, sample: int) -> Tensor:
         if self.shared is not None:
@@ -214,7 +182,7 @@ class FieldDataset(Dataset[Sample]):
 
     def _read(self, samples: slice, frames: slice) -> Tensor:
         """(b s n c) values, points flattened with the last axis fastest; what has no time is the same at all times."""
-        values = [_rows(column, samples, frames) for column in self.columns.values()]
+        values = [column.read(samples, frames) for column in self.columns.values()]
         if len(values) == 1:
             return torch.from_numpy(values[0][..., None])
         sizes = np.broadcast_shapes(*(column.shape for column in values))
@@ -222,36 +190,6 @@ class FieldDataset(Dataset[Sample]):
         for c, column in enumerate(values):
             out[..., c] = torch.from_numpy(column)
         return out
-
-
-class Column(NamedTuple):
-    """One variable and how its axes lie: ``order`` brings them to sample, time, space; ``thin`` takes every stride-th point."""
-
-    variable: xr.Variable
-    stored: LazyArray | None
-    order: tuple[int, ...]
-    sample: int | None
-    time: int | None
-    thin: tuple[slice, ...]
-
-
-def _rows(column: Column, samples: slice, frames: slice) -> np.ndarray:
-    """(b s n) values; from the file itself where that is possible, which is several times as fast as xarray."""
-    key = [slice(None)] * len(column.order)
-    if column.sample is not None:
-        key[column.sample] = samples
-    if column.time is not None:
-        key[column.time] = frames
-    values = column.variable[tuple(key)].values if column.stored is None else column.stored.read(tuple(key))
-    values = values[column.thin].transpose(column.order).astype(np.float32, order="C", copy=False)
-    lead = [1 if axis is None else values.shape[column.order.index(axis)] for axis in (column.sample, column.time)]
-    return values.reshape(*lead, -1)
-
-
-def _places(columns: list[str], names: tuple[str, ...]) -> slice | list[int]:
-    """Where names are among the columns: a slice, which copies nothing, if they are neighbours."""
-    places = [columns.index(name) for name in names]
-    return slice(places[0], places[-1] + 1) if places == list(range(places[0], places[-1] + 1)) else places
 
 
 def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride: int = 1) -> Schema:
