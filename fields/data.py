@@ -28,7 +28,7 @@ class FieldDataset(Dataset[Sample]):
         schema: what to take from it; :func:`schema_of` derives one.
         indices: which samples; all by default.
         stride: take every stride-th point along each grid axis (and of scattered points).
-        horizon: wanted frames per window (evolution problems).
+        horizon: wanted frames per window (evolution problems); None for all that follow the first given ones.
         memory_limit: bytes up to which the arrays are held in memory.
     """
 
@@ -39,15 +39,16 @@ class FieldDataset(Dataset[Sample]):
         *,
         indices: Sequence[int] | np.ndarray | None = None,
         stride: int = 1,
-        horizon: int = 1,
+        horizon: int | None = 1,
         memory_limit: float = 2e9,
     ):
         require(ds, schema)
         ds = ds[list(dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params)))]
         ds = ds.isel({dim: slice(None, None, stride) for dim in space_dims(ds, schema)}) if stride > 1 else ds
         chosen = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
-        self.schema, self.horizon = schema, horizon
         self.frames = ds.sizes.get("time", 1) if schema.dt is not None else 1
+        horizon = max(self.frames - schema.history, 1) if horizon is None else horizon
+        self.schema, self.horizon = schema, horizon
         self.windows = self.frames - schema.history - horizon + 1 if schema.dt is not None else 1
         if self.windows < 1:
             raise DataError(
@@ -72,8 +73,8 @@ class FieldDataset(Dataset[Sample]):
         if self.schema.dt is None:
             u, v, t = self._frames(self.schema.inputs, index)[0], self._frames(self.schema.outputs, index), torch.zeros(1)
         else:
-            states = self._frames(self.schema.outputs, index, slice(first, first + h + self.horizon))
-            u, v = torch.cat(list(states[:h]), dim=-1), states[h:]
+            u = torch.cat(list(self._frames(self.schema.inputs, index, slice(first, first + h))), dim=-1)
+            v = self._frames(self.schema.outputs, index, slice(first + h, first + h + self.horizon))
             times = np.asarray(self.ds["time"], dtype=np.float64)[first : first + h + self.horizon]
             t = torch.from_numpy(times[h:] - times[h - 1]).float()
         if self.shared is None:  # ragged samples are padded with NaN coordinates in the file
@@ -96,7 +97,7 @@ class FieldDataset(Dataset[Sample]):
             rows = rows.set_dims({"time": 1, **rows.sizes}) if "time" not in rows.dims else rows
             values = rows.transpose("sample", "time", *space).values.astype(np.float32)
             columns.append(values.reshape(*values.shape[:2], -1))
-        return torch.from_numpy(np.stack(columns, axis=-1))
+        return torch.from_numpy(np.stack(np.broadcast_arrays(*columns), axis=-1))  # what has no time is the same at all times
 
     def _rows(self, name: str, window: dict[str, slice]) -> xr.Variable:
         """A window of one variable; from the file itself where that is possible, which is several times as fast as xarray."""
@@ -118,7 +119,7 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1) -> Schema:
         return tuple(str(n) for n, v in ds.data_vars.items() if v.attrs.get("role") == role)
 
     states = named("state")
-    inputs, outputs = (states, states) if states else (named("input"), named("output"))
+    inputs, outputs = ((*states, *named("input")), states) if states else (named("input"), named("output"))
     if not inputs or not outputs:
         roles = {name: variable.attrs.get("role") for name, variable in ds.data_vars.items()}
         raise DataError(f"The data name no input and output (or state): roles are {roles}. Set `attrs['role']` of each variable.")

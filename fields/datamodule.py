@@ -29,7 +29,8 @@ class FieldDataModule(L.LightningDataModule):
         batch_size: samples per step.
         validation, test: shares taken at random (``seed``) if the file records no split.
         samples: use only so many training samples.
-        history, horizon: given and wanted frames of evolution problems.
+        history, horizon: given and wanted frames of evolution problems, in training; validation and tests roll out the whole
+            trajectory from its first frames.
         workers: loader processes; 0 reads in the training process, best for data held in memory.
         seed: of the random split and of the order of samples.
     """
@@ -64,7 +65,7 @@ class FieldDataModule(L.LightningDataModule):
         self.source, self.symmetries = ds, json.loads(ds.attrs.get("symmetries", "[]"))
         self.schema = schema_of(ds, stride=self.stride, history=self.history)
         split = split_indices(ds, validation=self.shares[0], test=self.shares[1], seed=self.seed)
-        self.train = self._data(ds, split["train"][: self.samples], self.stride)
+        self.train = self._data(ds, split["train"][: self.samples], self.stride, self.horizon)
         self.val = self._data(ds, split["validation"], self.stride)
         tests = {path: open_dataset(path) for path in self.test_paths} or {self.path: ds}
         chosen = None if self.test_paths else split["test"]
@@ -88,9 +89,9 @@ class FieldDataModule(L.LightningDataModule):
         """One loader per test resolution, in the order of ``tests``."""
         return [self._loader(data) for data in self.tests.values()]
 
-    def _data(self, ds: xr.Dataset, indices: np.ndarray | None, stride: int) -> FieldDataset:
+    def _data(self, ds: xr.Dataset, indices: np.ndarray | None, stride: int, horizon: int | None = None) -> FieldDataset:
         assert self.schema is not None
-        return FieldDataset(ds, self.schema, indices=indices, stride=stride, horizon=self.horizon)
+        return FieldDataset(ds, self.schema, indices=indices, stride=stride, horizon=horizon)
 
     def _loader(self, data: FieldDataset, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
         return DataLoader(
