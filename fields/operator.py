@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.normalizer import Normalizer
@@ -32,6 +32,7 @@ class Operator(Part, ABC):
         ds: xr.Dataset,
         *,
         at: Mapping[str, Any] | None = None,
+        times: Sequence[float] | None = None,
         batch_size: int = 16,
         memory: float = 1e9,
         symmetries: Sequence[Mapping[str, Sequence[str]]] = (),
@@ -42,19 +43,30 @@ class Operator(Part, ABC):
             ds: the schema's inputs and coordinates, in physical units.
             at: other points: ``{"x": xs, "y": ys}`` with 1-D arrays for a grid, or with DataArrays over one common dim for
                 scattered points.
+            times: of evolution problems, in physical units from the last given frame, ascending; by default those of the
+                frames that ``ds`` stores after its first ones, which are what is given, or else one frame later.
             batch_size: samples at a time.
             memory: bytes that one pass may take; queries are decoded in chunks that fit.
             symmetries: average over the group that these generators span (see ``fields.symmetry``).
 
         Returns:
-            A dataset with the schema's outputs, coordinates and units.
+            A dataset with the schema's outputs, coordinates and units; with a time axis for evolution problems.
 
         Raises:
             DataError: a variable or coordinate is missing, a value is not finite, or a point lies outside the trained domain.
         """
         from fields.predict import predict  # xarray wrapping lives beside the readers, not in the model
 
-        return predict(self, ds, at=at, batch_size=batch_size, memory=memory, symmetries=symmetries)
+        return predict(self, ds, at=at, times=times, batch_size=batch_size, memory=memory, symmetries=symmetries)
+
+    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
+        """``forward``, with the queries in pieces that decode within ``memory`` bytes."""
+        return torch.cat([self(batch._replace(y=y, y_mask=mask)) for y, mask in self.pieces(batch, memory)], dim=2)
+
+    def pieces(self, batch: Sample, memory: float) -> Iterator[tuple[Float[Tensor, "#b m d"], Bool[Tensor, "#b m"]]]:
+        """The queries and their mask, cut so that each piece decodes within ``memory`` bytes."""
+        size = max(1, int(memory / self.decode_bytes(batch)))
+        yield from zip(batch.y.split(size, dim=1), batch.y_mask.split(size, dim=1), strict=True)
 
     def decode_bytes(self, batch: Sample) -> float:
         """Estimated memory that one query point of the whole batch takes while decoding; decides the chunks of ``predict``."""

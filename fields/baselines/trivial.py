@@ -56,6 +56,10 @@ class Persistence(AtInput):
         last = len(schema.inputs) * (schema.history - 1)
         self.columns = [last + schema.inputs.index(name) for name in schema.outputs]
 
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """The same at all times."""
+        return super().forward(batch).expand(-1, batch.t.shape[1], -1, -1)
+
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
         return (batch.u[..., self.columns] - self.normalizer.outputs_mean) / self.normalizer.outputs_std

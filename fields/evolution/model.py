@@ -17,7 +17,10 @@ from fields.encoders.base import Encoder
 from fields.evolution.propagators import Propagator
 from fields.normalizer import Normalizer
 from fields.operator import Operator
+from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema
+
+TOGETHER = 64  # times decoded in one go
 
 
 class EvolutionOperator(Operator):
@@ -52,24 +55,38 @@ class EvolutionOperator(Operator):
         self.encoder, self.propagator, self.decoder = encoder, propagator, decoder
         self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
 
+    @property
+    def processor(self) -> Processor:
+        """What moves the code."""
+        return self.propagator.processor
+
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries and times, in physical units."""
         return torch.cat(list(self.rollout(batch)), dim=1)
 
-    def rollout(self, batch: Sample, *, frames: int = 64, reencode: bool = False) -> Iterator[Float[Tensor, "b s m o"]]:
+    def rollout(self, batch: Sample, *, frames: int = TOGETHER, reencode: bool = False) -> Iterator[Float[Tensor, "b s m o"]]:
         """The same in pieces of so many times, in memory that does not grow with their number.
 
         With ``reencode`` the last frames of each piece are decoded at the input's points and encoded again, which leaves the
         latent flow and with it whatever the flow guarantees; a warning says so.
         """
         if reencode:
-            warnings.warn("A rollout that encodes its own predictions leaves the latent flow: no law of the flow holds for it.")
+            sentence = "A rollout that encodes its own predictions leaves the latent flow: no law of the flow holds for it."
+            warnings.warn(sentence, stacklevel=2)
             yield from self._reencoded(batch, frames)
             return
         latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = self.propagator.at(latent, cond, self.times(batch.t))
-        while piece := list(itertools.islice(codes, frames)):
-            yield self.decode(piece, batch.y)
+        while together := list(itertools.islice(codes, frames)):
+            yield self.decode(together, batch.y)
+
+    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
+        """See `Operator`; the input is encoded and rolled out once."""
+        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        codes, out = self.propagator.at(latent, cond, self.times(batch.t)), []
+        while together := list(itertools.islice(codes, TOGETHER)):
+            out.append(torch.cat([self.decode(together, y) for y, _ in self.pieces(batch, memory)], dim=2))
+        return torch.cat(out, dim=1)
 
     def encode(
         self,
@@ -103,8 +120,8 @@ class EvolutionOperator(Operator):
         return cast(list[float], times)
 
     def decode_bytes(self, batch: Sample) -> float:
-        """Scores of every head to every token and a few vectors of width h, at up to 64 times together."""
-        tokens, together = self.encoder.num_tokens(batch.x.shape[1]), min(64, batch.t.shape[-1])
+        """Scores of every head to every token and a few vectors of width h, at all times that are decoded together."""
+        tokens, together = self.encoder.num_tokens(batch.x.shape[1]), min(TOGETHER, batch.t.shape[-1])
         return float(len(batch.u) * together * (4 * 8 * 3 * tokens + 4 * 16 * self.dim))
 
     def _reencoded(self, batch: Sample, frames: int) -> Iterator[Float[Tensor, "b s m o"]]:

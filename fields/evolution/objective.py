@@ -113,5 +113,5 @@ def _codes(model: EvolutionOperator, batch: Sample, inputs: Float[Tensor, "b s n
 
 def _distance(codes: list[Latent], true: list[Latent]) -> Float[Tensor, ""]:
     """mean ‖z − z*‖ / ‖z*‖ over times and samples, norms over tokens and channels."""
-    ratios = [torch.linalg.vector_norm(a.z - b.z, dim=(1, 2)) / torch.linalg.vector_norm(b.z, dim=(1, 2)) for a, b in zip(codes, true, strict=True)]
-    return torch.stack(ratios).mean()
+    z, z_true = torch.stack([code.z for code in codes]), torch.stack([code.z for code in true])
+    return (torch.linalg.vector_norm(z - z_true, dim=(2, 3)) / torch.linalg.vector_norm(z_true, dim=(2, 3))).mean()

@@ -17,6 +17,9 @@ from fields.processors.stack import Stack
 from fields.sample import Latent
 
 
+SLACK = 1e-3  # of a frame: times are kept in single precision, and an interval must not be cut in two for their rounding
+
+
 class Propagator(Part, ABC):
     """Codes at later times. Constructor: ``(dim, processor)``. Times are counted in frames from the last given one.
 
@@ -81,7 +84,7 @@ class Step(Propagator):
         """See `Propagator`."""
         now = 0.0
         for time in times:
-            passes = math.ceil(time - now - 1e-6)
+            passes = math.ceil(time - now - SLACK)
             delta = (time - now) / max(passes, 1)
             shift = self.stride(latent.z.new_tensor([delta - 1.0])).expand(len(latent.z), -1)
             for _ in range(passes):

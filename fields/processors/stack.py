@@ -230,7 +230,7 @@ class Stack(Processor):
             carry = last.begin(state, context)
         now = 0.0
         for time in times:
-            passes = max(1, math.ceil((time - now) / self.dt - 1e-6))
+            passes = max(1, math.ceil((time - now) / self.dt - 1e-3))  # times may be rounded to single precision
             tau = (time - now) / (passes * self.dt)
             for _ in range(passes if tau else 0):
                 if self.owns_energy:
