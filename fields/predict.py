@@ -102,7 +102,8 @@ def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     """The first frames, as many as the model is given; a dataset without a time axis is one frame."""
     if schema.dt is None:
         return ds
-    ds = ds if "time" in ds.dims else ds.expand_dims(time=[0.0])
+    if "time" not in ds.dims:
+        ds = ds.assign({name: ds[name].expand_dims(time=[0.0]) for name in schema.outputs})
     if ds.sizes["time"] < schema.history:
         raise DataError(f"The data hold {ds.sizes['time']} frames, the model is given {schema.history}. Add the earlier ones.")
     return ds.isel(time=slice(0, schema.history))

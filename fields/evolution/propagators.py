@@ -16,7 +16,6 @@ from fields.processors.base import Processor
 from fields.processors.stack import Stack
 from fields.sample import Latent
 
-
 SLACK = 1e-3  # of a frame: times are kept in single precision, and an interval must not be cut in two for their rounding
 
 
