@@ -51,6 +51,7 @@ class Direct(Propagator):
     """
 
     evolves = False
+    frequency: Tensor
 
     def __init__(self, dim: int, processor: Processor):
         super().__init__(dim, processor)

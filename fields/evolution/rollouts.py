@@ -90,7 +90,9 @@ def measure(
     shape = {"steps": steps, "channels": channels}
     vrmse, correlation, blown = VRMSE(**shape), Correlation(**shape), BlowUps()
     spectrum = SpectralError(grid, relative=True, **shape) if grid is not None else None
-    errors, nrmse, watched = [], [], {key: ([], []) for key in (quantities or {}) if grid is not None}
+    errors, nrmse = [], []
+    asked = quantities if quantities is not None and grid is not None else {}
+    watched: dict[str, tuple[list[Tensor], list[Tensor]]] = {key: ([], []) for key in asked}
     start = time.perf_counter()
     for batch in track(batches, f"rolling out {name}", transient=True, disable=quiet):
         v_hat, v = model.evaluate(batch, memory).double(), batch.v.double()
@@ -98,9 +100,9 @@ def measure(
         nrmse.append(_per_step(channel_relative_l2, v_hat, v, batch))
         for metric in (vrmse, correlation, blown, *([spectrum] if spectrum is not None else [])):
             metric.update(v_hat, v, batch.y_mask)
-        for key, columns in watched.items():
-            for values, column in zip((v_hat, v), columns, strict=True):
-                column.append(quantities[key](_states(values, grid)))
+        for key, quantity in asked.items():
+            for values, column in zip((v_hat, v), watched[key], strict=True):
+                column.append(quantity(values.unflatten(2, grid).movedim(-1, 2)))
     return Rollouts(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -124,10 +126,6 @@ def horizons(trained: int, steps: int) -> list[int]:
 
 def _per_step(error: Callable[[Tensor, Tensor, Tensor], Tensor], v_hat: Tensor, v: Tensor, batch: Sample) -> Tensor:
     return torch.stack([error(v_hat[:, s : s + 1], v[:, s : s + 1], batch.y_mask) for s in range(v.shape[1])], dim=1)
-
-
-def _states(values: Float[Tensor, "b s m o"], grid: tuple[int, ...]) -> Float[Tensor, "b s o *grid"]:
-    return values.unflatten(2, grid).movedim(-1, 2)
 
 
 def _relative(ours: list[Tensor], true: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
