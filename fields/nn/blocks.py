@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.nn.attention import Attention
+from fields.nn.nearest import NearestAttention
 
 
 class MLP(nn.Module):
@@ -28,7 +29,7 @@ class Block(nn.Module):
     ``dim_source`` is given and stays as it is otherwise.
     """
 
-    def __init__(self, dim: int, attention: Attention, *, dim_source: int | None = None, ratio: float = 2.0):
+    def __init__(self, dim: int, attention: Attention | NearestAttention, *, dim_source: int | None = None, ratio: float = 2.0):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.norm_source = nn.LayerNorm(dim_source) if dim_source else None
