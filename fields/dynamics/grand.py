@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Law, VectorField, full_precision
-from fields.nn.geometry import Rotary, rotate
+from fields.nn.geometry import Rotary, proximity, rotate
 from fields.nn.incidence import merge_heads, split_heads
 
 LENGTHS = (0.05, 1.0)  # initial attention lengths of the heads, in unit coordinates
@@ -62,9 +62,7 @@ class LinearDiffusion(Diffusion):
         return x if context.pos is None else rotate(x, self.rotary(context.pos, context.periodic))
 
     def _geometry(self, context: Context) -> Float[Tensor, "#b heads k k"] | float:
-        if context.distance2 is None:
-            return 0.0
-        return -context.distance2[:, None] * (0.5 * (-2 * self.log_length).exp())[:, None, None]
+        return 0.0 if context.distance2 is None else proximity(context.distance2, self.log_length)
 
 
 class RandomWalk(LinearDiffusion):
