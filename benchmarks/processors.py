@@ -2,8 +2,9 @@
 
     python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] [--json out.json] [--markdown out.md]
 
-Every row is measured in turn within one loop, so that a busy machine slows all of them alike; medians are printed. On CPU
-it is the processor time of one thread, which other work on the machine disturbs less than the wall clock.
+Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the share is the median of
+the ratios of neighbouring runs. On CPU it is the processor time of one thread, which other work on the machine disturbs
+less than the wall clock.
 """
 
 from __future__ import annotations
@@ -111,14 +112,13 @@ def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> l
                 torch.cuda.synchronize()
             if i >= 2:
                 times[name].append(clock() - start)
-    block = statistics.median(times[BLOCK])
     return [
         {
             "step": name,
             "tokens": tokens,
             "dim": dim,
             "milliseconds_per_sample": 1e3 * statistics.median(t) / batch,
-            "of_block": statistics.median(t) / block,
+            "of_block": statistics.median(own / block for own, block in zip(t, times[BLOCK], strict=True)),
             "limit": LIMITS.get((name, tokens, dim), float("nan")),
             "saved_megabytes_per_sample": memory[name] / batch / 1e6,
         }

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 
 import torch
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -53,8 +54,10 @@ class LinearDiffusion(Diffusion):
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """κ (W z − r z)."""
-        w, x = self.weights(z, context), split_heads(z, self.heads)
-        return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
+        w = self.weights(z, context)
+        with full_precision(z):
+            x = split_heads(z, self.heads)
+            return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
 
     def _turn(self, features: Tensor, context: Context) -> Tensor:
         """Heads, rotated by position."""
@@ -83,9 +86,17 @@ class RandomWalk(LinearDiffusion):
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """A."""
         features = context.shift(self.norm(z))
-        query, key = (self._turn(layer(features), context) for layer in (self.query, self.key))
-        score = (query.shape[-1] ** -0.5 * query) @ key.mT + self._geometry(context)
-        return score.softmax(-1).to(z.dtype)
+        query, key = (self._turn(layer(features).to(z.dtype), context) for layer in (self.query, self.key))
+        with full_precision(z):
+            score = (query.shape[-1] ** -0.5 * query) @ key.mT
+            return score.add_(self._geometry(context)).softmax(-1)
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+        """κ (A z − z): r is one."""
+        w = self.weights(z, context)
+        with full_precision(z):
+            kappa = repeat(self.rate.sigmoid(), "heads -> (heads e)", e=z.shape[-1] // self.heads)
+            return kappa * (merge_heads(w @ split_heads(z, self.heads)) - z)
 
 
 class SymmetricGrand(LinearDiffusion):
