@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SPECTRAL: tuple[Any, ...] = (FNO, TFNO, UNO)
 FITTED: tuple[Any, ...] = (KernelRidge, MeanField, Persistence)
 BASELINES: dict[str, Any] = {cls.__name__: cls for cls in (*SPECTRAL, UNet, Transolver, DeepONet, PCANet, *FITTED)}
-STEP = {"field": 8, "Transolver": 4}  # widths are multiples of it
+STEP = {"field": 16, "Transolver": 4}  # widths are multiples of it
 OPTIMIZERS: dict[str, Any] = {
     "MuonAdamW": None,  # the one of the settings
     "AdamW 3e-3": partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.01),
@@ -105,7 +105,10 @@ def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None)
 
 
 def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | None, float | None]:
-    """Width, and for fields the ratio of the decoder's MLP, with which the parameters are nearest to those of the cell."""
+    """Width, and for fields the ratio of the decoder's MLP, with which the parameters are nearest to those of the cell.
+
+    The MLP takes up what a step of the width leaves: heads of half the channels need widths in steps of 16.
+    """
     target, model = cell["params"], cell["model"]
     if target is None or BASELINES.get(model) in FITTED:
         return None, None
@@ -116,8 +119,12 @@ def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | Non
     width = width_for(target, count, STEP.get(model.split("+")[0], 1))
     if not model.startswith("field") or "ratio" not in parts.model.decoder.keywords:
         return width, None
-    low, high = (count(width, ratio) for ratio in (1.0, 2.0))
-    return width, min(max(round(8 * (1 + (target - low) / (high - low))) / 8, 0.5), 6.0)
+    for fitting in (width, width - STEP["field"]):  # the nearest width, unless too large for any ratio
+        low, high = (count(fitting, ratio) for ratio in (1.0, 2.0))
+        ratio = round(8 * (1 + (target - low) / (high - low))) / 8
+        if ratio >= 0.5:
+            break
+    return fitting, min(max(ratio, 0.5), 8.0)
 
 
 def width_for(target: float, count: Callable[[int], int], step: int) -> int:

@@ -11,6 +11,7 @@ from problems import waves
 
 import fields
 from fields.normalizer import Normalizer
+from fields.sample import collate
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import cells, leaderboard
@@ -89,5 +90,7 @@ def test_processors_are_matched_within_five_percent(tmp_path, target=1e6):
         parts.data.setup()
         problem = {"schema": parts.data.schema, "normalizer": Normalizer(parts.data.schema, parts.data.statistics)}
         width, ratio = cells.size_for(cell, parts, problem)
-        count = sum(p.numel() for p in cells.sized(cell, parts, width, ratio)[1](**problem).parameters())
+        model = cells.sized(cell, parts, width, ratio)[1](**problem)
+        count = sum(p.numel() for p in model.parameters())
         assert abs(count / target - 1) < 0.01, (name, width, ratio, count)
+        assert model(collate([parts.data.train[0]])).isfinite().all()  # heads divide the width in every part
