@@ -68,8 +68,8 @@ def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     batch = collate([rows[i] for i in range(len(rows))])
     cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
-    latent = model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond)
-    return model.processor, latent, cond
+    u = model.normalizer.inputs(batch.u, batch.params)
+    return model.processor, model.encoder(model.normalizer.points(batch.x), u, batch.x_mask, cond), cond
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:

@@ -32,7 +32,7 @@ class MeanField(AtSensors):
         every = gather(data, "MeanField")
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1])
         order = model.sensors.expect(normalizer.points(every.x), "MeanField")
-        targets = (every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std
+        targets = normalizer.normalised(every.v[:, 0, order], every.params)
         model.mean.copy_(targets.double().mean(0))
         return model
 
@@ -62,4 +62,4 @@ class Persistence(AtInput):
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
-        return (batch.u[..., self.columns] - self.normalizer.outputs_mean) / self.normalizer.outputs_std
+        return self.normalizer.normalised(batch.u[..., self.columns], batch.params)
