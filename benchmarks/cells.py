@@ -64,7 +64,7 @@ def settings(problem: str, model: str, extra: Sequence[str] = ()) -> Any:
         raise SystemExit(f"leaderboard: there is no {missing[0]}. Known: {known('')}")
     parser = train.parser()
     config = parser.parse_args([word for file in files for word in ("--config", str(ROOT / file))] + list(extra))
-    train.make(Path(config.data.path), config.make)
+    train.make(config.data, config.make)
     return parser.instantiate(config), parser.dump(config)
 
 
