@@ -49,7 +49,7 @@ def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
         "double bracket, n edges": (DoubleBracket(dim, heads=4), SplitBracket()),
         "metriplectic, n edges": (Metriplectic(dim, heads=4), MetriplecticStep()),
     }
-    blocks = {name: Block(field=field, integrator=integrator) for name, (field, integrator) in steps.items()}
+    blocks: dict[str, nn.Module] = {name: Block(field=field, integrator=integrator) for name, (field, integrator) in steps.items()}
     return blocks | {"rotation": Rotation(dim), "sphere mlp": SphereMLP(dim, ratio=4.0)}
 
 
@@ -112,7 +112,7 @@ def measure(tokens: int, dim: int, batch: int, *, device: str, repeat: int) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--json")
