@@ -22,6 +22,8 @@ class MeanField(AtSensors):
         count: number of training points.
     """
 
+    mean: Tensor
+
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
         self.register_buffer("mean", torch.zeros(count, schema.out_channels))
