@@ -80,9 +80,13 @@ class FieldDataset(Dataset[Sample]):
         if self.shared is None:  # ragged samples are padded with NaN coordinates in the file
             real = torch.isfinite(x).all(-1)
             x, u, v = x[real], u[real], v[:, real]
+        y = x
+        if "point" in self.ds.dims:  # where one of several input functions lives there may be nothing to predict
+            wanted = torch.isfinite(v).all(-1).all(0)
+            y, v = (x, v) if bool(wanted.all()) else (x[wanted], v[:, wanted])
         params = torch.tensor([float(self._one(name, index)) for name in self.schema.params])
-        mask = torch.ones(len(x), dtype=torch.bool)
-        return Sample(x=x, u=u, x_mask=mask, y=x, v=v, y_mask=mask, t=t, params=params)
+        mask, y_mask = (torch.ones(len(points), dtype=torch.bool) for points in (x, y))
+        return Sample(x=x, u=u, x_mask=mask, y=y, v=v, y_mask=y_mask, t=t, params=params)
 
     def _frames(self, names: tuple[str, ...], index: int, frames: slice = slice(None)) -> Tensor:
         """(s n c) values of one sample."""
@@ -140,6 +144,7 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1) -> Schema:
         grid=None if scattered else tuple(-(-ds.sizes[d] // stride) for d in dims),
         dt=float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean()) if states else None,
         history=history,
+        weight=next((name for name in inputs if ds[name].attrs.get("quadrature")), None),
     )
 
 
