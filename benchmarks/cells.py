@@ -31,6 +31,7 @@ from fields.baselines.fno import FNO
 from fields.baselines.grid import GridOperator
 from fields.baselines.kernel_ridge import KernelRidge
 from fields.baselines.pca_net import PCANet
+from fields.baselines.stepwise import Stepwise
 from fields.baselines.tfno import TFNO
 from fields.baselines.transolver import Transolver
 from fields.baselines.trivial import MeanField, Persistence
@@ -81,7 +82,10 @@ def baseline(cls: Any, data: Any, width: int | None) -> Compose:
         options["modes"] = min(16, min(data.schema.grid or (16,)) // 2)
     if cls is PCANet:
         options["components"] = 64
-    return partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
+    made = partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
+    if data.schema.dt is None or cls in FITTED:
+        return made
+    return lambda **problem: Stepwise(operator=made(**problem), **problem)
 
 
 def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None) -> tuple[Training | None, Compose]:

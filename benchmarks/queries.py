@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,12 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fields.decoders import CrossAttention, Decoder, LocalCrossAttention
+from fields.decoders import CrossAttention
 from fields.nn.embeddings import Fourier, grid_points
 from fields.sample import Latent, Schema
 
 SCHEMA = Schema(coords=("x", "y"), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0), (0.0, 1.0)))
 HIDDEN = 4  # hidden layers of the MLP
+NEAREST = 9  # tokens per query of the local decoder, as in configs/decoder/local.yaml
 
 
 class PlainMLP(nn.Module):
@@ -40,7 +42,7 @@ class PlainMLP(nn.Module):
         super().__init__()
         self.fourier = Fourier(SCHEMA.periodic)
         sizes = (self.fourier.dim, *[dim] * HIDDEN)
-        layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.GELU())]
+        layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.GELU())]
         self.layers = nn.Sequential(*layers, nn.Linear(dim, 1))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -52,8 +54,8 @@ def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
     torch.manual_seed(0)
     if name == "MLP":
         return PlainMLP(dim).eval()
-    cls: type[Decoder] = {"cross_attention": CrossAttention, "local": LocalCrossAttention}[name]
-    decoder, anchors = cls(dim, SCHEMA).eval(), grid_points((tokens, tokens))[None]
+    decoder = CrossAttention(dim, SCHEMA, nearest=NEAREST if name == "nearest" else None).eval()
+    anchors = grid_points((tokens, tokens))[None]
     latent = Latent(torch.randn(1, tokens**2, dim), anchors, torch.tensor(SCHEMA.periodic))
     return lambda y: decoder(latent, y)
 
@@ -110,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> str:
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file to write the table to")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    names = ("MLP", "cross_attention", "local")
+    names = ("MLP", "cross_attention", "nearest")
     seconds, rate = timed(names, args)
     rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory"], ["---"] * 6]
     for name in names:
@@ -119,9 +121,8 @@ def main(argv: Sequence[str] | None = None) -> str:
             memory = pool.submit(peak, name, args).result()
         share = flops * args.points / seconds[name] / rate
         ratio = seconds[name] / seconds["MLP"]
-        rows.append([
-            name, f"{args.points / seconds[name]:,.0f}", f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", f"{memory / 1e6:.0f} MB"
-        ])  # fmt: skip
+        pace = f"{args.points / seconds[name]:,.0f}"
+        rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", f"{memory / 1e6:.0f} MB"])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     note = (
         f"{args.points:,} points from one code of {args.tokens}² tokens, width {args.dim}, {args.chunk} points at a time, float32, "
@@ -133,7 +134,8 @@ def main(argv: Sequence[str] | None = None) -> str:
     print(text)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f"# A million queries\n\n{text}Made by `python benchmarks/queries.py {' '.join(argv or sys.argv[1:])}`.\n")
+        command = f"python benchmarks/queries.py {' '.join(argv or sys.argv[1:])}"
+        args.out.write_text(f"# A million queries\n\n{text}Made by `{command}`.\n")
     return text
 
 

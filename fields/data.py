@@ -130,9 +130,13 @@ class FieldDataset(Dataset[Sample]):
         if self.shared is None:  # ragged samples are padded with NaN coordinates in the file
             real = torch.isfinite(x).all(-1)
             x, u, v = x[real], u[real], v[:, real]
-        mask = torch.ones(len(x), dtype=torch.bool)
+        y = x
+        if "point" in self.ds.dims:  # where one of several input functions lives there may be nothing to predict
+            wanted = torch.isfinite(v).all(-1).all(0)
+            y, v = (x, v) if bool(wanted.all()) else (x[wanted], v[:, wanted])
+        mask, y_mask = (torch.ones(len(points), dtype=torch.bool) for points in (x, y))
         chosen = self._sensors(item, len(x))
-        return Sample(x[chosen], u[chosen], mask[chosen], x, v, mask, t, self.params[sample])
+        return Sample(x[chosen], u[chosen], mask[chosen], y, v, y_mask, t, self.params[sample])
 
     def place(self, item: int) -> tuple[int, int]:
         """Which of ``indices`` an item comes from, and its first frame."""
@@ -253,6 +257,7 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride:
         grid=None if scattered else tuple(-(-ds.sizes[d] // stride) for d in dims),
         dt=time_stride * float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean()) if states else None,
         history=history,
+        weight=next((name for name in inputs if ds[name].attrs.get("quadrature")), None),
     )
 
 

@@ -210,5 +210,6 @@ def _inputs_only(schema: Schema) -> Schema:
 
 def _with_outputs(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     """Outputs are not needed to predict; where absent, zeros stand in so that samples have one form."""
-    absent = {name: xr.zeros_like(ds[schema.inputs[0]], dtype=np.float32) for name in schema.outputs if name not in ds}
-    return ds.assign(absent)
+    scattered = "point" in ds.dims  # targets may be NaN where another function lives; predictions are made there too
+    absent = [name for name in schema.outputs if name not in ds or (scattered and name not in schema.inputs)]
+    return ds.assign({name: xr.zeros_like(ds[schema.inputs[0]], dtype=np.float32) for name in absent})
