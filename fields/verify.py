@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass
-from functools import singledispatch
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics import AttentionEnergy, CanonicalHamiltonian, Context, DampedHamiltonian, Law, VectorField
-from fields.dynamics.base import LawfulField
-from fields.dynamics.graph import GraphField, Metriplectic
-from fields.nn.geometry import rotate
+from fields.dynamics import Law
+from fields.dynamics.witness import witness
 from fields.processors.base import Processor
-from fields.processors.stack import Moment, Stack
+from fields.processors.stack import Stack
+from fields.processors.trace import Moment
 from fields.sample import Latent
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the scale, over the whole run
@@ -104,22 +102,22 @@ def _measure(processor: Stack, latent: Latent, cond: Tensor | None, passes: int,
     runner, exact = copy.deepcopy(processor).to(dtype).eval(), copy.deepcopy(processor).double().eval()
     latent = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
     cond = None if cond is None else cond.to(dtype)
-    by_stage = _by_stage(processor)
-    start = before = first = None
-    worst, worst_step, refused, stage, step = 0.0, 0, {}, None, -1
-    for moment in runner.moments(latent, cond, passes=passes):
-        now = _reading(exact.blocks[moment.stage % len(exact.blocks)].field, moment)
-        if start is None or (by_stage and moment.stage != stage):
+    moments = runner.moments(latent, cond, passes=passes)
+    first = last = next(moments)
+    start = before = _reading(exact, first)
+    worst, worst_step, step, refused = 0.0, 0, 0, {}
+    for moment in moments:
+        now = _reading(exact, moment)
+        fresh = moment.stage != last.stage
+        if fresh and _by_stage(processor):
             start = before = now
-        first = moment.state if first is None else first
-        step += moment.stage == stage
-        stage = moment.stage
-        refused[stage] = int(moment.clamps.sum())
+        step += not fresh
+        refused[moment.stage] = int(moment.clamps.sum())
         breach = _breach(processor.law, start, before, now)
         if not breach <= worst:  # also true for nan
             worst, worst_step = breach, step
-        before = now
-    moved = float((moment.state - first).norm() / first.norm())
+        last, before = moment, now
+    moved = float((last.state - first.state).norm() / first.state.norm())
     tolerance = TOLERANCE[dtype]
     name = str(dtype).removeprefix("torch.")
     return Finding(name, worst, tolerance, worst_step, sum(refused.values()), moved, worst <= tolerance)
@@ -136,8 +134,8 @@ class _Reading:
     high: Tensor
 
 
-def _reading(field: VectorField, moment: Moment) -> _Reading:
-    state = moment.state.double()
+def _reading(exact: Stack, moment: Moment) -> _Reading:
+    field, state = exact.blocks[moment.stage % len(exact.blocks)].field, moment.state.double()
     energy, scale, entropy = witness(field, state, moment.context.double())
     return _Reading(energy, scale, entropy, state.amin(1), state.amax(1))
 
@@ -155,62 +153,3 @@ def _breach(law: Law, start: _Reading, before: _Reading, now: _Reading) -> float
         Law.MAXIMUM: outside.clamp(min=0),
     }[law]
     return float(breach)
-
-
-@singledispatch
-def witness(field: VectorField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """Energy, its scale and entropy of each sample. Fields without an energy: ½|z|²."""
-    energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, energy, torch.zeros_like(energy)
-
-
-@witness.register
-def _(field: LawfulField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """A field without a witness of its own is taken at its word for the energy; the step is still judged."""
-    energy = field.energy(state, context)
-    scale = energy.abs() + torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, scale, torch.zeros_like(energy)
-
-
-@witness.register
-def _(field: GraphField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    energy = torch.linalg.vector_norm(state[..., : field.dim].flatten(1), dim=1).square() / 2
-    entropy = torch.zeros_like(energy)
-    if isinstance(field, Metriplectic):
-        heat = state[:, :, -1]
-        energy, entropy = energy + heat.sum(1), torch.log(heat).sum(1)
-    return energy, energy, entropy
-
-
-@witness.register
-def _(field: CanonicalHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    half = state.shape[-1] // 2
-    q, p = state[..., :half], state[..., half:]
-    kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
-    potential = _attention_energy(field.v, q, context) if isinstance(field.v, AttentionEnergy) else field.v(q, context)
-    return kinetic + potential, kinetic, torch.zeros_like(kinetic)
-
-
-@witness.register
-def _(field: DampedHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    return witness(field.conservative, state, context)
-
-
-def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor:
-    """V by einsums, head by head, with nothing from the class but its weights."""
-    c, width = q.shape[-1], q.shape[-1] // v.heads
-    g = v.features.gamma * q / torch.sqrt(1 + torch.einsum("bkc,bkc->bk", q, q) / c)[..., None]
-    g = g if context.cond is None else g + context.cond[:, None, :c]
-    inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
-    potential = torch.einsum("bkm,m->b", torch.logaddexp(inner, -inner) - torch.log(inner.new_tensor(2.0)), v.weight)
-    for head in range(v.heads):
-        rows = slice(head * width, (head + 1) * width)
-        query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
-        if context.pos is not None:
-            turn = v.rotary(context.pos, context.periodic)
-            query, key = rotate(query, turn), rotate(key, turn)
-        score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
-        if context.distance2 is not None:
-            score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
-        potential = potential - v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1).sum(-1)
-    return potential + torch.exp(v.log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2

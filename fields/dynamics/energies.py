@@ -79,7 +79,7 @@ class AttentionEnergy(Energy):
         self.weight = nn.Parameter(torch.full((patterns,), 0.5 * dim / patterns))
         self.amplitude = nn.Parameter(torch.ones(heads))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
 
     def value_and_grad(

@@ -39,7 +39,7 @@ class LinearDiffusion(Diffusion):
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim, bias=False)
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, LENGTHS), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(LENGTHS[0]), math.log(LENGTHS[1]), heads))
         self.rate = nn.Parameter(torch.linspace(*RATES, heads))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
         nn.init.orthogonal_(self.query.weight)

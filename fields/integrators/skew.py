@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fields.dynamics.base import Context, Law, full_precision
-from fields.dynamics.graph import DoubleBracket, GraphField, GraphHamiltonian, Metriplectic
+from fields.dynamics.graph import DoubleBracket, GraphHamiltonian, Metriplectic
+from fields.dynamics.metric import MetricHamiltonian
+from fields.dynamics.skew import WaveField
 from fields.integrators.base import Integrator
 from fields.nn.incidence import Coboundary, merge_heads, split_heads
 
@@ -25,14 +27,14 @@ class Cayley(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
     def __init__(self, *, midpoint: bool = False):
         super().__init__()
         self.midpoint = midpoint
         self.order = 2 if midpoint else 1
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry):
         """One step."""
         d, q, p = field.open(z, context)
         if self.midpoint:
@@ -51,13 +53,13 @@ class RadialLeapfrog(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
-    def init(self, field: GraphField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
+    def init(self, field: WaveField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
         """Energy at the start."""
         return field.energy(z, context)
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry: Tensor):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry: Tensor):
         """One step."""
         d, q, p = field.open(z, context)
         with full_precision(z):

@@ -103,8 +103,8 @@ class Reaction(nn.Module):
 
 def zero_start(mlp: MLP) -> MLP:
     """The MLP with its last layer at zero."""
-    nn.init.zeros_(mlp.layers[-1].weight)
-    nn.init.zeros_(mlp.layers[-1].bias)
+    for parameter in mlp.layers[-1].parameters():
+        nn.init.zeros_(parameter)
     return mlp
 
 
