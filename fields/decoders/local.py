@@ -11,6 +11,7 @@ from fields.decoders.base import Decoder
 from fields.nn.blocks import MLP
 from fields.nn.embeddings import Position
 from fields.nn.geometry import Rotary, embed, rotate
+from fields.nn.weights import Softmax
 from fields.sample import Latent, Schema
 
 
@@ -56,6 +57,7 @@ class LocalCrossAttention(Decoder):
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
         self.log_length = nn.Parameter(torch.linspace(*(torch.tensor(lengths).log().tolist()), heads))
+        self.softmax = Softmax()  # each query has keys of its own: no path of `attend` gathers them
         self.mlp = nn.Sequential(nn.LayerNorm(dim), MLP(dim, ratio=ratio))
         self.head = nn.Sequential(nn.LayerNorm(dim), MLP(dim, out=schema.out_channels, ratio=1.0))
 
@@ -90,7 +92,7 @@ class LocalCrossAttention(Decoder):
         score = einsum(q, k[batch, index], "b a m e, b m s a e -> b a m s") * q.shape[-1] ** -0.5
         precision = 0.5 * torch.exp(-2 * self.log_length)[:, None, None]
         score = score - precision * squares[:, None] + window.log()[:, None]
-        weight = score.softmax(-1).to(v.dtype)
+        weight = self.softmax(score).to(v.dtype)
         got = rotate(einsum(weight, v[batch, index], "b a m s, b m s a e -> b a m e"), turn, back=True)
         z = z + self.out(rearrange(got, "b a m e -> b m (a e)"))
         return self.head(z + self.mlp(z))

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.nn.geometry import Rotary, embed, rotate
+from fields.nn.weights import Softmax
 
 HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
 TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
@@ -91,6 +92,7 @@ class SoftIncidence(nn.Module):
         tails = torch.linspace(*map(math.log, TAILS), heads)
         self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD)), tails]))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
+        self.softmax = Softmax()  # P and R themselves are needed, not their products with values
         if edges is None:
             self.query = nn.Linear(dim, 2 * dim)
             self.weight = nn.Linear(dim, heads)
@@ -124,7 +126,7 @@ class SoftIncidence(nn.Module):
             spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
             precision = 0.5 * spacings[:, None] * (-2 * self.log_length).exp()
             score = score - precision[:, None, :, None, None] * distance2[:, None]
-        head, tail = score.softmax(-1)
+        head, tail = self.softmax(score)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 
     def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
