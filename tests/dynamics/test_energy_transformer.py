@@ -29,7 +29,7 @@ def built(lines):
 )
 def test_one_line_chooses_the_energy_and_the_law_holds(name, law):
     lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
-    others = [line.replace("energy: fields.dynamics.EnergyTransformer", "energy: fields.dynamics.AttentionEnergy") for line in lines]
+    others = [x.replace("energy: fields.dynamics.EnergyTransformer", "energy: fields.dynamics.AttentionEnergy") for x in lines]
     assert sum(a != b for a, b in zip(lines, others, strict=True)) == 1
     energies = lambda p: {type(m) for m in p.modules() if isinstance(m, EnergyTransformer | AttentionEnergy)}  # noqa: E731
     assert energies(built(others)) == {AttentionEnergy}
