@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy
 from fields.nn.geometry import Rotary, proximity, rotate
+from fields.nn.gradients import bilinear, bilinear_grad
+from fields.nn.weights import Partition
 
 
 def log_cosh(u: Tensor) -> Tensor:
@@ -81,6 +83,7 @@ class AttentionEnergy(Energy):
         self.log_stiffness = nn.Parameter(torch.zeros(()))
         self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
+        self.partition = Partition()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -102,14 +105,13 @@ class AttentionEnergy(Energy):
         if context.pos is not None:
             turn = self.rotary(context.pos, context.periodic)
             query, key = rotate(query, turn), rotate(key, turn)
-        score = (beta * query) @ key.mT
+        score = bilinear(beta * query, key)
         if context.distance2 is not None:
             score = score + proximity(context.distance2, self.log_length)
-        total = score.logsumexp(-1, keepdim=True)
-        attention = (score - total).exp()
-        value = -(total.sum((-2, -1)) @ self.amplitude) / beta
-        amplitude = self.amplitude[:, None, None]
-        pulled = [-amplitude * (attention @ key), -amplitude * (attention.mT @ query)]
+        total, attention = self.partition(score)
+        value = -(total.sum(-1) @ self.amplitude) / beta
+        to_query, to_key, _ = bilinear_grad(query, key, attention)
+        pulled = [-self.amplitude[:, None, None] * x for x in (to_query, to_key)]
         if turn is not None:
             pulled = [rotate(x, turn, back=True) for x in pulled]
         to_query, to_key = (rearrange(x, "b h k e -> b k (h e)") for x in pulled)

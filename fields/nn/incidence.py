@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.nn.geometry import Rotary, embed, proximity, rotate
+from fields.nn.weights import Softmax
 
 HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
 TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
@@ -91,6 +92,7 @@ class SoftIncidence(nn.Module):
         tails = torch.linspace(math.log(TAILS[0]), math.log(TAILS[1]), heads)
         self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD)), tails]))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
+        self.softmax = Softmax()  # P and R themselves are needed, not their products with values
         if edges is None:
             self.query = nn.Linear(dim, 2 * dim)
             self.weight = nn.Linear(dim, heads)
@@ -120,7 +122,7 @@ class SoftIncidence(nn.Module):
             spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
             near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
             score = score + torch.stack(tuple(near))
-        head, tail = score.softmax(-1)
+        head, tail = self.softmax(score)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 
     def _ends(self, features: Float[Tensor, "b n h"]) -> tuple[Float[Tensor, "two #b heads m e"], Float[Tensor, "b heads m"]]:
