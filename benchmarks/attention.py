@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, tr
     return {"attend": lambda: attention.attend(q, keys, v, columns=locality(x_q, x_k, periodic)), "sdpa": peer}
 
 
-def turns(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
+def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
     """Milliseconds of each, in alternating order; the first round warms up."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -93,11 +93,10 @@ def row(kind: str, name: str, shape: tuple[int, ...], dtype: torch.dtype, train:
     for limit in (0, 2**40) if options.thresholds else (None,):
         if limit is not None:
             attention.PLAIN = attention.BIAS = limit
-        runs = build(kind, shape, dtype, options.device, train)
-        if train:
-            runs = {label: (lambda run=run: run().sum().backward()) for label, run in runs.items()}
+        passes = build(kind, shape, dtype, options.device, train)
+        backwards = {label: lambda run=run: run().sum().backward() for label, run in passes.items()}
         with torch.set_grad_enabled(train):
-            times = turns(runs, options.repeat)
+            times = turns(backwards if train else passes, options.repeat)
         ratio = statistics.median(a / s for a, s in zip(times["attend"], times["sdpa"], strict=True))
         ours, theirs = (statistics.median(times[label]) for label in ("attend", "sdpa"))
         forced = "" if limit is None else "  fused" if limit == 0 else "  small"

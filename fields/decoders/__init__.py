@@ -8,6 +8,5 @@ from fields.decoders.deeponet import DeepONet
 from fields.decoders.film import FiLM
 from fields.decoders.galerkin import Galerkin
 from fields.decoders.hyper import Hyper
-from fields.decoders.local import LocalCrossAttention
 
-__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Galerkin", "Hyper", "LocalCrossAttention"]
+__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Galerkin", "Hyper"]

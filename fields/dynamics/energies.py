@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy
-from fields.nn.geometry import Rotary, rotate
+from fields.nn.geometry import Rotary, proximity, rotate
 
 
 def log_cosh(u: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class AttentionEnergy(Energy):
             query, key = rotate(query, turn), rotate(key, turn)
         score = (beta * query) @ key.mT
         if context.distance2 is not None:
-            score = score - context.distance2[:, None] * (0.5 * (-2 * self.log_length).exp())[:, None, None]
+            score = score + proximity(context.distance2, self.log_length)
         total = score.logsumexp(-1, keepdim=True)
         attention = (score - total).exp()
         value = -(total.sum((-2, -1)) @ self.amplitude) / beta

@@ -89,6 +89,6 @@ def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor
             query, key = rotate(query, turn), rotate(key, turn)
         score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
         if context.distance2 is not None:
-            score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
+            score = score - (context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)).clamp(max=40)
         potential = potential - v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1).sum(-1)
     return potential + torch.exp(v.log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2

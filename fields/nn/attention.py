@@ -158,7 +158,7 @@ class Attention(nn.Module):
         ``mask`` is True for real tokens, ``allowed`` where a query may look at a key (see `fields.nn.masks`) and
         ``causal`` lets query i see keys 0 … i; all hold at once.
         """
-        q, k, v, columns, turn_q = self._project(z_q, z_kv, x_q, x_k, periodic)
+        q, k, v, columns, turn_q = self.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
         out = attend(q, k, v, columns=columns, mask=_both(mask, allowed), causal=causal)
         if turn_q is not None and self.rotate_values:
             out = rotate(out, turn_q, back=True)
@@ -177,7 +177,7 @@ class Attention(nn.Module):
         causal: bool = False,
     ) -> tuple[Float[Tensor, "b heads m k"], Bool[Tensor, "#b #heads #m k"]]:
         """What the weights are made of, for looking inside: scores in float32 at least, and which of them count."""
-        q, k, _, columns, _ = self._project(z_q, z_kv, x_q, x_k, periodic)
+        q, k, _, columns, _ = self.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
         with torch.autocast(q.device.type, enabled=False):
             wide = torch.promote_types(q.dtype, torch.float32)
             score = torch.matmul(q.to(wide) * q.shape[-1] ** -0.5, k.to(wide).mT)
@@ -197,9 +197,10 @@ class Attention(nn.Module):
         score, some = self.scores(*args, **kwargs)
         return gibbs(score, mask=some)
 
-    def _project(
-        self, z_q: Tensor, z_kv: Tensor, x_q: Tensor | None, x_k: Tensor | None, periodic: Tensor | None
+    def project(
+        self, z_q: Tensor, z_kv: Tensor, *, x_q: Tensor | None, x_k: Tensor | None, periodic: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]:
+        """q, k, v (b heads · e), turned by their places; columns of the geometric term; the turn of the queries."""
         q = rearrange(self.query(z_q), "b m (heads e) -> b heads m e", heads=self.heads)
         k, v = rearrange(self.key_value(z_kv), "b k (two heads e) -> two b heads k e", two=2, heads=self.heads)
         columns = turn_q = None

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.nn.geometry import Rotary, embed, rotate
+from fields.nn.geometry import Rotary, embed, proximity, rotate
 
 HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
 TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
@@ -117,9 +117,9 @@ class SoftIncidence(nn.Module):
             distance2 = distance2 if self.edges is None else self._distance2(pos, periodic)
         score = key.shape[-1] ** -0.5 * query @ key.mT
         if pos is not None and distance2 is not None:
-            spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
-            precision = 0.5 * spacings[:, None] * (-2 * self.log_length).exp()
-            score = score - precision[:, None, :, None, None] * distance2[:, None]
+            spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
+            near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
+            score = score + torch.stack(tuple(near))
         head, tail = score.softmax(-1)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 

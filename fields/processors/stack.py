@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -55,15 +55,21 @@ class Stack(Processor):
 
     def forward(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None) -> Latent:
         """Tokens through all blocks, or at each time."""
-        context, state = self._start(latent, cond)
         if t is None:
+            context, state = self._start(latent, cond)
             for block in self.blocks:
                 state = self._run(block, state, context)
             return latent._replace(z=self.blocks[-1].field.read(state))
-        z = torch.stack([self.blocks[-1].field.read(x) for x in self._at(state, context, t.tolist())], dim=1)
+        z = torch.stack([moved.z for moved in self.at(latent, cond, t.tolist())], dim=1)
         s = z.shape[1]
         pos = latent.pos if len(latent.pos) == 1 else latent.pos.repeat_interleave(s, dim=0)
         return latent._replace(z=rearrange(z, "b s k h -> (b s) k h"), pos=pos)
+
+    def at(self, latent: Latent, cond: Float[Tensor, "b h"] | None, times: Iterable[float]) -> Iterator[Latent]:
+        """Tokens at each of the ascending times, one after the other: a rollout of any length in the memory of one state."""
+        context, state = self._start(latent, cond)
+        for moved in self._at(state, context, times):
+            yield latent._replace(z=self.blocks[-1].field.read(moved))
 
     def moments(self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None) -> Iterator[Moment]:
         """Every step of the flow: through the depth, or for ``passes`` passes in time."""
@@ -121,7 +127,7 @@ class Stack(Processor):
             return checkpoint(block, state, context, tau, use_reentrant=False)
         return block(state, context, tau)
 
-    def _at(self, state: Tensor, context: Context, times: list[float]) -> Iterator[Tensor]:
+    def _at(self, state: Tensor, context: Context, times: Iterable[float]) -> Iterator[Tensor]:
         """The state at each time, starting at 0."""
         *before, last = self.blocks
         carry = None
@@ -132,7 +138,7 @@ class Stack(Processor):
             carry = last.begin(state, context)
         now = 0.0
         for time in times:
-            passes = max(1, math.ceil((time - now) / self.dt - 1e-6))
+            passes = max(1, math.ceil((time - now) / self.dt - 1e-3))  # times may be rounded to single precision
             tau = (time - now) / (passes * self.dt)
             for _ in range(passes if tau else 0):
                 if self.owns_energy:
