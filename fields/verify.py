@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fields.decoders.base import Decoder
+from fields.decoders.galerkin import Galerkin
 from fields.dynamics import Law
 from fields.dynamics.witness import witness
 from fields.processors.base import Processor
+from fields.processors.isometry import Isometry
 from fields.processors.stack import Stack
 from fields.processors.trace import Moment
 from fields.sample import Latent
@@ -67,7 +70,14 @@ class Certificate:
 
 
 @torch.no_grad()
-def verify(processor: Processor, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, steps: int = 1000) -> Certificate:
+def verify(
+    processor: Processor,
+    latent: Latent,
+    cond: Float[Tensor, "b h"] | None = None,
+    *,
+    steps: int = 1000,
+    decoder: Decoder | None = None,
+) -> Certificate:
     """Rolls encoded samples for at least ``steps`` steps, in double and in single precision, and judges every one.
 
     The energies are computed here, by code that shares nothing with the step but the weights.
@@ -77,20 +87,25 @@ def verify(processor: Processor, latent: Latent, cond: Float[Tensor, "b h"] | No
         latent: tokens of real samples, as the encoder gives them.
         cond: their conditioning.
         steps: how far.
+        decoder: judge the L2 energy of the field that it decodes instead of the energy of the tokens. Refused unless the
+            field is linear in the tokens with an orthonormal basis, and the processor keeps every quadratic form of channels.
     """
+    if decoder is not None:
+        _check_physical(processor, decoder)
     name = type(processor).__name__
     if not isinstance(processor, Stack) or processor.law in (Law.NONE, Law.SYMPLECTIC):
         law = processor.law.value if isinstance(processor, Stack) else Law.NONE.value
         return Certificate(name, law, "nothing to verify", len(latent.z), 0, [], "no exact law is claimed")
     per_pass = processor.blocks[-1].steps if processor.owns_energy else sum(b.steps for b in processor.blocks)
     passes = -(-steps // per_pass)
-    findings = [_measure(processor, latent, cond, passes, dtype) for dtype in (torch.float64, torch.float32)]
+    findings = [_measure(processor, latent, cond, passes, dtype, decoder) for dtype in (torch.float64, torch.float32)]
     if not all(f.moved > MOVED for f in findings):
         verdict = "the state does not move: nothing is shown"
     else:
         verdict = "holds" if all(f.holds for f in findings) else "BROKEN"
-    reach = "within each block" if _by_stage(processor) else "through the whole stack"
-    return Certificate(name, processor.law.value, reach, len(latent.z), passes * per_pass, findings, verdict)
+    reach = "within each block" if _by_stage(processor) and len(processor.blocks) > 1 else "through the whole stack"
+    law = processor.law.value if decoder is None else "the L2 energy of the decoded field is constant"
+    return Certificate(name, law, reach, len(latent.z), passes * per_pass, findings, verdict)
 
 
 def _by_stage(processor: Stack) -> bool:
@@ -98,16 +113,32 @@ def _by_stage(processor: Stack) -> bool:
     return processor.owns_energy or (processor.law is Law.MAXIMUM and any(b.react is not None for b in processor.blocks))
 
 
-def _measure(processor: Stack, latent: Latent, cond: Tensor | None, passes: int, dtype: torch.dtype) -> Finding:
+def _check_physical(processor: Processor, decoder: Decoder) -> None:
+    if not isinstance(decoder, Galerkin):
+        raise ValueError(
+            f"`{type(decoder).__name__}` does not make its field from the tokens by an orthonormal linear map, so no energy of "
+            "the tokens is the L2 energy of the field. Use `fields.decoders.Galerkin`, or verify the tokens alone."
+        )
+    if not isinstance(processor, Isometry):
+        raise ValueError(
+            f"`{type(processor).__name__}` passes energy between what `Galerkin` shows of the tokens and what it does not. "
+            "Use `fields.processors.Isometry`, or verify the tokens alone."
+        )
+
+
+def _measure(
+    processor: Stack, latent: Latent, cond: Tensor | None, passes: int, dtype: torch.dtype, decoder: Decoder | None
+) -> Finding:
     runner, exact = copy.deepcopy(processor).to(dtype).eval(), copy.deepcopy(processor).double().eval()
     latent = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
     cond = None if cond is None else cond.to(dtype)
+    seen = (decoder.on_grid(latent), decoder.value.weight.double()) if isinstance(decoder, Galerkin) else None
     moments = runner.moments(latent, cond, passes=passes)
     first = last = next(moments)
-    start = before = _reading(exact, first)
+    start = before = _reading(exact, first, seen)
     worst, worst_step, step, refused = 0.0, 0, 0, {}
     for moment in moments:
-        now = _reading(exact, moment)
+        now = _reading(exact, moment, seen)
         fresh = moment.stage != last.stage
         if fresh and _by_stage(processor):
             start = before = now
@@ -134,9 +165,12 @@ class _Reading:
     high: Tensor
 
 
-def _reading(exact: Stack, moment: Moment) -> _Reading:
+def _reading(exact: Stack, moment: Moment, seen: tuple[Tensor, Tensor] | None) -> _Reading:
     field, state = exact.blocks[moment.stage % len(exact.blocks)].field, moment.state.double()
     energy, scale, entropy = witness(field, state, moment.context.double())
+    if seen is not None:  # basis on a grid over the domain, and the decoder's matrix
+        basis, weight = seen
+        energy = scale = (basis @ (state @ weight.mT)).square().sum(-1).mean(-1) / 2
     return _Reading(energy, scale, entropy, state.amin(1), state.amax(1))
 
 

@@ -19,3 +19,4 @@ from fields.dynamics.hamiltonian import DampedHamiltonian as DampedHamiltonian
 from fields.dynamics.memory import PatternEnergy as PatternEnergy
 from fields.dynamics.memory import Recall as Recall
 from fields.dynamics.metric import MetricHamiltonian as MetricHamiltonian
+from fields.dynamics.skew_attention import SkewAttention as SkewAttention

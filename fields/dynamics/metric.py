@@ -72,11 +72,11 @@ class MetricHamiltonian(WaveField):
         n = z.shape[1]
         start = torch.arange(n, device=z.device)[None, :, None].expand_as(near)
         tail, head = (F.one_hot(x.flatten(1)[:, None], n).to(z.dtype) for x in (start, near))
-        key = split_heads(self.key(context.shift(self.norm(z))).to(z.dtype), self.heads)
-        key = rotate(key, self.rotary(context.pos, context.periodic))
         spacing2 = n ** (-2 / context.pos.shape[-1])
-        reach = context.distance2[:, None] * (0.5 / spacing2 * (-2 * self.log_length).exp())[:, None, None]
-        with full_precision(z):
+        with full_precision(z):  # all of it: the metric is part of the energy
+            key = split_heads(self.key(context.shift(self.norm(z))), self.heads)
+            key = rotate(key, self.rotary(context.pos, context.periodic))
+            reach = context.distance2[:, None] * (0.5 / spacing2 * (-2 * self.log_length).exp())[:, None, None]
             score = key @ key.mT * key.shape[-1] ** -0.5 - reach
             weight = F.softplus((tail @ score * head).sum(-1)) + FLOOR
             mass = (weight[..., None] * (head + tail)).sum(-2) + torch.finfo(z.dtype).eps

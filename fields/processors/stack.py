@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fields.dynamics.base import Context, Law, LawfulField
+from fields.dynamics.base import Context, Law, LawfulField, full_precision
 from fields.dynamics.graph import Metriplectic
 from fields.processors.base import Processor
 from fields.processors.block import Block
@@ -101,7 +101,9 @@ class Stack(Processor):
             stages.append(moment.stage)
             h.append(moment.h.double())
             clamps.append(moment.clamps.double())
-            energy.append(field.energy(state, context) if isinstance(field, LawfulField) else 0.5 * state.square().sum((-2, -1)))
+            with full_precision(state):
+                square = 0.5 * state.square().sum((-2, -1))
+                energy.append(field.energy(state, context) if isinstance(field, LawfulField) else square)
             if isinstance(field, Metriplectic):
                 entropy.append(field.entropy(state))
         columns = (torch.stack(x) for x in (h, energy, clamps))
