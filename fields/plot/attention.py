@@ -30,6 +30,7 @@ class Basis(NamedTuple):
     """One decoder layer on one sample, at the points y."""
 
     y: Float[np.ndarray, "m d"]  # physical coordinates
+    nodes: Float[np.ndarray, "k d"]  # where the tokens are, in unit coordinates
     weights: Float[np.ndarray, "heads m k"]  # αᵢ(y), the learned basis functions
     hats: Float[np.ndarray, "m k"]  # piecewise linear (multilinear) basis functions on the same nodes
     entropy: Float[np.ndarray, "heads m"]  # H of the weights at y
@@ -81,6 +82,7 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
     assert weights is not None and x_q is not None and x_k is not None  # the layer is one of the decoder's
     return Basis(
         y=target_points(axes, schema).numpy(),
+        nodes=x_k[0].numpy(),
         weights=weights[0].numpy(),
         hats=hat(x_q[0], x_k[0], schema.periodic).numpy(),
         entropy=stats.entropy[0].numpy(),
@@ -103,7 +105,9 @@ def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: 
     basis, d = basis_of(model, ds, sample=sample, points=points), model.schema.dim
     if d > 2:
         raise ValueError(f"`attention_basis` draws one or two dimensions, this model has {d}.")
-    which = np.linspace(0, basis.hats.shape[1] - 1, shown + 2).round().astype(int)[1:-1]
+    across = np.linspace(-0.5, 0.5, shown + 2)[1:-1, None].repeat(d, axis=1)
+    across[:, 1:] = np.roll(across[:, 1:], 1, axis=0)  # inside, and on no common line
+    which = np.linalg.norm(across[:, None] - basis.nodes, axis=-1).argmin(1)
     return _lines(basis, which, model.schema.coords) if d == 1 else _images(basis, which, model.schema.coords)
 
 
