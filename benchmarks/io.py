@@ -25,11 +25,13 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import xarray as xr
 from torch.utils.data import DataLoader
 
 from fields.data import FieldDataset, schema_of
 from fields.io import open_dataset, stored_array, write_dataset
 from fields.io.handles import CHUNK_CACHE
+from fields.io.lazy import LazyArray
 from fields.sample import collate
 from fields.sampling import TrainingOrder
 
@@ -58,14 +60,22 @@ def windows_per_second(read: Callable[[int, int], np.ndarray], shape: tuple[int,
     return count / (time.process_time() - begin)
 
 
+def stored(variable: xr.DataArray) -> LazyArray:
+    """The array behind a variable of an opened file."""
+    array = stored_array(variable)
+    assert array is not None, f"{variable.name} is read through xarray"
+    return array
+
+
 def compare(path: Path, name: str, count: int) -> dict[str, float]:
     """Median rate of each reader over alternating rounds."""
     ds = open_dataset(path)
-    fast = stored_array(ds["u"])
+    fast = stored(ds["u"])
     data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), memory_limit=0)
     rates: dict[str, list[float]] = {"h5py": [], "lazy": [], "samples": [], "isel": []}
     with h5py.File(path, rdcc_nbytes=CHUNK_CACHE) as file:
         raw = file[name]
+        assert isinstance(raw, h5py.Dataset)
         readers = {
             "h5py": lambda i, t: raw[i, t : t + WINDOW],
             "lazy": lambda i, t: fast.read((i, slice(t, t + WINDOW), slice(None), slice(None))),
@@ -114,7 +124,7 @@ def peak_megabytes(path: Path) -> float:
 def read_thousand(path: str) -> None:
     """Reads, then prints the process's own peak."""
     ds = open_dataset(path)
-    array = stored_array(ds["u"])
+    array = stored(ds["u"])
     windows_per_second(lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

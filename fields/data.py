@@ -70,6 +70,7 @@ class FieldDataset(Dataset[Sample]):
         names, space = list(dict.fromkeys((*schema.inputs, *schema.outputs))), space_dims(ds, schema)
         self.columns = {name: Column.of(self.ds.variables[name], space, self.thin) for name in names}
         self.given, self.wanted = places(names, schema.inputs), places(names, schema.outputs)
+        self.scattered = "point" in ds.dims
         self.real = None if moving else torch.ones(self._points(), dtype=torch.bool)
         self.nbytes = 4 * len(self.indices) * self.frames * self._points() * len(self.columns)
         self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
@@ -122,7 +123,11 @@ class FieldDataset(Dataset[Sample]):
             there = torch.isfinite(x).all(-1)
             x, u, v = x[there], u[there], v[:, there]
             real = torch.ones(len(x), dtype=torch.bool)
-        whole = Sample(x, u, real, x, v, real, t, self.params[sample])
+        y, y_real = x, real
+        if self.scattered:  # where one of several input functions lives there may be nothing to predict
+            wanted = torch.isfinite(v).all(-1).all(0)
+            y, v, y_real = (x, v, real) if bool(wanted.all()) else (x[wanted], v[:, wanted], real[wanted])
+        whole = Sample(x, u, real, y, v, y_real, t, self.params[sample])
         return whole if self.sensors is None else self._thinned(whole, item, self.sensors)
 
     def place(self, item: int) -> tuple[int, int]:
@@ -220,6 +225,7 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride:
         grid=None if scattered else tuple(-(-ds.sizes[d] // stride) for d in dims),
         dt=time_stride * float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean()) if states else None,
         history=history,
+        weight=next((name for name in inputs if ds[name].attrs.get("quadrature")), None),
     )
 
 

@@ -44,6 +44,8 @@ class Normalizer(nn.Module):
 
     def __init__(self, schema: Schema, statistics: Mapping[str, Statistics | tuple[float, float]]):
         super().__init__()
+        if schema.weight is not None:  # weights are used as they are: a mean taken away would change them
+            statistics = {**statistics, schema.weight: (0.0, 1.0)}
         low, high = torch.tensor(schema.bounds, dtype=torch.float64).T
         self.register_buffer("centre", ((low + high) / 2).float())
         self.register_buffer("extent", (high - low).float())

@@ -58,10 +58,10 @@ class Spectral(GridOperator, ABC):
     On homogeneous axes the grid is not given as an input, so that the model commutes with translations as the problem does.
     """
 
-    @property
     @abstractmethod
-    def divisor(self) -> int:
-        """What sizes have to be multiples of."""
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, divisor: int):
+        super().__init__(schema=schema, normalizer=normalizer)
+        self.divisor = divisor
 
     def adopt(self, net: nn.Module) -> None:
         """Makes ``net`` the model."""
@@ -81,8 +81,8 @@ class Spectral(GridOperator, ABC):
             return self.net(u)
 
 
-def embedding(schema: Schema) -> str | None:
-    """Whether neuraloperator gives the grid as an input."""
+def embedding(schema: Schema) -> Any:
+    """Whether neuraloperator gives the grid as an input; it takes None, which its annotations leave out."""
     return None if all(schema.homogeneous) else "grid"
 
 

@@ -32,6 +32,10 @@ class KernelRidge(AtSensors):
         samples: number of training samples.
     """
 
+    given: Tensor
+    length: Tensor
+    mean: Tensor
+
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int, samples: int):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
         features = count * schema.in_channels + len(schema.params)
@@ -59,9 +63,9 @@ class KernelRidge(AtSensors):
                 left_out = alpha / (vectors.square() @ inverse)[:, None]
                 error = float((left_out.norm(dim=1) / targets.norm(dim=1).clamp_min(1e-12)).mean())
                 best = min(best, (error, reach * median, alpha), key=lambda trial: trial[0])
-        model.given.copy_(rows), model.mean.copy_(mean), model.length.copy_(best[1])
         with torch.no_grad():
-            model.alpha.copy_(best[2])
+            for held, fitted in ((model.given, rows), (model.mean, mean), (model.length, best[1]), (model.alpha, best[2])):
+                held.copy_(fitted)
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:

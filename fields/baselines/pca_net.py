@@ -31,6 +31,13 @@ class PCANet(AtSensors):
         width, depth: of the MLP.
     """
 
+    given_mean: Tensor
+    given_basis: Tensor
+    given_spread: Tensor
+    asked_mean: Tensor
+    asked_basis: Tensor
+    asked_spread: Tensor
+
     def __init__(
         self, *, schema: Schema, normalizer: Normalizer, count: int, components: int = 32, width: int = 256, depth: int = 3
     ):

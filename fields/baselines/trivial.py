@@ -22,6 +22,8 @@ class MeanField(AtSensors):
         count: number of training points.
     """
 
+    mean: Tensor
+
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
         self.register_buffer("mean", torch.zeros(count, schema.out_channels))
@@ -55,6 +57,10 @@ class Persistence(AtInput):
             raise ValueError(f"Persistence needs the outputs among the inputs {schema.inputs}, got {missing}. Use `MeanField`.")
         last = len(schema.inputs) * (schema.history - 1)
         self.columns = [last + schema.inputs.index(name) for name in schema.outputs]
+
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """The same at all times."""
+        return super().forward(batch).expand(-1, batch.t.shape[1], -1, -1)
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
