@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fields.io import SPLITS, DataError, stored_array
-from fields.io.lazy import JoinedArray
+from fields.columns import Column, Storage, places
+from fields.io import SPLITS, DataError
 from fields.memory import available
 from fields.moments import measure
 from fields.sample import Sample, Schema
 from fields.scaling import Scaling, Standard, Statistics
-
-
-class Storage(NamedTuple):
-    """How arrays lie in a file: samples and frames that share a chunk, bytes of a frame, arrays, whether they are in many parts."""
-
-    samples: int
-    frames: int
-    frame_bytes: int
-    arrays: int
-    joined: bool
 
 
 class FieldDataset(Dataset[Sample]):
@@ -77,10 +67,15 @@ class FieldDataset(Dataset[Sample]):
         self.shared = None if moving else points_of(geometry, schema)
         constants = [np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices] for n in schema.params]
         self.params = torch.from_numpy(np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]).float()
-        self.nbytes = 4 * len(self.indices) * self.frames * self._points() * sum(map(len, self._kept()))
+        names, space = list(dict.fromkeys((*schema.inputs, *schema.outputs))), space_dims(ds, schema)
+        self.columns = {name: Column.of(self.ds.variables[name], space, self.thin) for name in names}
+        self.given, self.wanted = places(names, schema.inputs), places(names, schema.outputs)
+        self.scattered = "point" in ds.dims
+        self.real = None if moving else torch.ones(self._points(), dtype=torch.bool)
+        self.nbytes = 4 * len(self.indices) * self.frames * self._points() * len(self.columns)
         self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
         self.places = points_of(geometry.isel(sample=self.indices), schema) if moving and self.in_memory else None
-        self.held = {names: self._hold(names) for names in self._kept()} if self.in_memory else {}
+        self.held = self._hold() if self.in_memory else None
 
     def _cut(self, horizon: int | None) -> None:
         """Windows: how many each trajectory has, and the number of the first of each."""
@@ -104,9 +99,6 @@ class FieldDataset(Dataset[Sample]):
             )
         self.starts = np.concatenate([[0], np.cumsum(counts)])
 
-    def _kept(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(dict.fromkeys((self.schema.inputs, self.schema.outputs)))
-
     def _points(self) -> int:
         if self.shared is not None:
             return len(self.shared)
@@ -117,26 +109,26 @@ class FieldDataset(Dataset[Sample]):
 
     def __getitem__(self, item: int) -> Sample:
         sample, first = self.place(item)
-        x, h = self._where(sample), self.schema.history
+        x, real, h = self._where(sample), self.real, self.schema.history
         if self.schema.dt is None:
-            u, v, t = self._frames(self.schema.inputs, sample)[0], self._frames(self.schema.outputs, sample), torch.zeros(1)
+            rows, t = self._frames(sample, slice(None)), torch.zeros(1)
+            u, v = rows[0][:, self.given], rows[:, :, self.wanted]
         else:
             window = slice(first, first + self.span, self.time_stride)
-            states = self._frames(self.schema.outputs, sample, window)
-            given = states if self.schema.inputs == self.schema.outputs else self._frames(self.schema.inputs, sample, window)
-            u, v = torch.cat(list(given[:h]), dim=-1), states[h:]
+            rows = self._frames(sample, window)
+            u, v = rearrange(rows[:h][..., self.given], "s n c -> n (s c)"), rows[h:][..., self.wanted]
             times = (self.times[self.indices[sample]] if self.times.ndim == 2 else self.times)[window]
             t = torch.from_numpy(times[h:] - times[h - 1]).float()
-        if self.shared is None:  # ragged samples are padded with NaN coordinates in the file
-            real = torch.isfinite(x).all(-1)
-            x, u, v = x[real], u[real], v[:, real]
-        y = x
-        if "point" in self.ds.dims:  # where one of several input functions lives there may be nothing to predict
+        if real is None:  # ragged samples are padded with NaN coordinates in the file
+            there = torch.isfinite(x).all(-1)
+            x, u, v = x[there], u[there], v[:, there]
+            real = torch.ones(len(x), dtype=torch.bool)
+        y, y_real = x, real
+        if self.scattered:  # where one of several input functions lives there may be nothing to predict
             wanted = torch.isfinite(v).all(-1).all(0)
-            y, v = (x, v) if bool(wanted.all()) else (x[wanted], v[:, wanted])
-        mask, y_mask = (torch.ones(len(points), dtype=torch.bool) for points in (x, y))
-        chosen = self._sensors(item, len(x))
-        return Sample(x[chosen], u[chosen], mask[chosen], y, v, y_mask, t, self.params[sample])
+            y, v, y_real = (x, v, real) if bool(wanted.all()) else (x[wanted], v[:, wanted], real[wanted])
+        whole = Sample(x, u, real, y, v, y_real, t, self.params[sample])
+        return whole if self.sensors is None else self._thinned(whole, item, self.sensors)
 
     def place(self, item: int) -> tuple[int, int]:
         """Which of ``indices`` an item comes from, and its first frame."""
@@ -151,22 +143,8 @@ class FieldDataset(Dataset[Sample]):
         return np.arange(self.starts[sample], self.starts[sample + 1])
 
     def storage(self) -> Storage:
-        """How the arrays lie in the file; the largest chunks count."""
-        arrays, frame_bytes = [], 1
-        for name in dict.fromkeys(name for names in self._kept() for name in names):
-            variable = self.ds.variables[name]
-            stored = stored_array(variable)
-            if stored is not None and variable.dims[:1] == ("sample",):
-                arrays.append((stored, stored.chunks[1] if variable.dims[1:2] == ("time",) else 1))
-                frames = variable.sizes.get("time", 1)
-                frame_bytes = max(frame_bytes, math.prod(variable.shape[1:]) * variable.dtype.itemsize // frames)
-        return Storage(
-            samples=max([1, *(stored.chunks[0] for stored, _ in arrays)]),
-            frames=max([1, *(frames for _, frames in arrays)]),
-            frame_bytes=frame_bytes,
-            arrays=max(1, len(arrays)),
-            joined=any(isinstance(stored, JoinedArray) for stored, _ in arrays),
-        )
+        """How the arrays lie in the file."""
+        return Storage.of(self.columns.values())
 
     def _where(self, sample: int) -> Tensor:
         if self.shared is not None:
@@ -175,58 +153,48 @@ class FieldDataset(Dataset[Sample]):
             return self.places[sample]
         return points_of(self.ds.coords.to_dataset().isel(self.thin).isel(sample=int(self.indices[sample])), self.schema)
 
-    def _sensors(self, item: int, points: int) -> Tensor | slice:
-        """Random points from (seed, epoch, item): the same in every process, and after a run was resumed."""
-        if self.sensors is None or self.sensors >= points:
-            return slice(None)
+    def _thinned(self, sample: Sample, item: int, sensors: int) -> Sample:
+        """The input at random points from (seed, epoch, item): the same in every process, and after a run was resumed."""
+        if sensors >= len(sample.x):
+            return sample
         random = np.random.default_rng((self.seed, int(self.epoch), item))
-        return torch.from_numpy(np.sort(random.choice(points, self.sensors, replace=False)))
+        chosen = torch.from_numpy(np.sort(random.choice(len(sample.x), sensors, replace=False)))
+        return sample._replace(x=sample.x[chosen], u=sample.u[chosen], x_mask=sample.x_mask[chosen])
 
-    def _frames(self, names: tuple[str, ...], sample: int, frames: slice = slice(None)) -> Tensor:
-        """(s n c) values of one of ``indices``."""
-        if self.held:
-            return self.held[names][sample, frames]
+    def _frames(self, sample: int, frames: slice) -> Tensor:
+        """(s n c) values of all variables for one of ``indices``."""
+        if self.held is not None:
+            return self.held[sample, frames]
         index = int(self.indices[sample])
-        return self._read(names, slice(index, index + 1), frames)[0]
+        return self._read(slice(index, index + 1), frames)[0]
 
-    def _hold(self, names: tuple[str, ...]) -> Tensor:
+    def _hold(self) -> Tensor:
         """(b s n c) values of all ``indices``, read without ever having much more than them in memory."""
-        frames = self.frames if any("time" in self.ds[name].dims for name in names) else 1
-        out = torch.empty(len(self.indices), frames, self._points(), len(names))
+        out = torch.empty(len(self.indices), self.frames, self._points(), len(self.columns))
         order = np.argsort(self.indices, kind="stable")
-        increasing, together = self.indices[order], self._together(names)
-        for group in np.split(np.arange(len(order)), np.flatnonzero(np.diff(increasing // together)) + 1):
+        increasing = self.indices[order]
+        for group in np.split(np.arange(len(order)), np.flatnonzero(np.diff(increasing // self._together())) + 1):
             if len(group):
                 low = int(increasing[group[0]])
-                rows = self._read(names, slice(low, int(increasing[group[-1]]) + 1))
+                rows = self._read(slice(low, int(increasing[group[-1]]) + 1), slice(None))
                 out[order[group]] = rows[increasing[group] - low]
         return out
 
-    def _together(self, names: tuple[str, ...]) -> int:
+    def _together(self) -> int:
         """How many samples to read at once: those of a chunk, and more where samples are small."""
-        variables = [self.ds.variables[name] for name in names]
-        stored = [stored_array(variable) for variable in variables if variable.dims[:1] == ("sample",)]
-        chunk = max([1, *(array.chunks[0] for array in stored if array is not None)])
-        small = 2**24 // max(1, 4 * self.frames * self._points() * len(names))
-        return chunk * max(1, small // chunk)
+        chunk = self.storage().samples
+        return chunk * max(1, 2**24 // max(1, 4 * self.frames * self._points() * len(self.columns)) // chunk)
 
-    def _read(self, names: tuple[str, ...], samples: slice, frames: slice = slice(None)) -> Tensor:
+    def _read(self, samples: slice, frames: slice) -> Tensor:
         """(b s n c) values, points flattened with the last axis fastest; what has no time is the same at all times."""
-        columns = [self._rows(name, samples, frames) for name in names]
-        return torch.from_numpy(np.stack(np.broadcast_arrays(*columns), axis=-1))
-
-    def _rows(self, name: str, samples: slice, frames: slice) -> np.ndarray:
-        """(b s n) values; from the file itself where that is possible, which is several times as fast as xarray."""
-        variable = self.ds.variables[name]
-        window = {"sample": samples, "time": frames}
-        key = tuple(window.get(str(dim), slice(None)) for dim in variable.dims)
-        stored = stored_array(variable)
-        values = variable[key].values if stored is None else stored.read(key)
-        values = values[tuple(self.thin.get(str(dim), slice(None)) for dim in variable.dims)].astype(np.float32)
-        wanted = [dim for dim in ("sample", "time", *space_dims(self.ds, self.schema)) if dim in variable.dims]
-        values = values.transpose([variable.dims.index(dim) for dim in wanted])
-        lead = [values.shape[wanted.index(dim)] if dim in wanted else 1 for dim in ("sample", "time")]
-        return values.reshape(*lead, -1)
+        values = [column.read(samples, frames) for column in self.columns.values()]
+        if len(values) == 1:
+            return torch.from_numpy(values[0][..., None])
+        sizes = np.broadcast_shapes(*(column.shape for column in values))
+        out = torch.empty(*sizes, len(values))
+        for c, column in enumerate(values):
+            out[..., c] = torch.from_numpy(column)
+        return out
 
 
 def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride: int = 1) -> Schema:

@@ -21,7 +21,7 @@ from fields.scaling import Log, Scaling, Statistics
 if TYPE_CHECKING:
     import xarray as xr
 
-PIECE = 64 * 2**20  # bytes read at once
+PIECE = 4 * 2**20  # bytes read at once: what is computed from them stays in the processor's cache
 GROUPS = 32  # values of a parameter that get statistics of their own; of more, neighbours share
 
 
@@ -37,13 +37,17 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
         """Of an array; what is not finite (land, padding) does not count."""
-        values = np.asarray(values, dtype=np.float64).ravel()
-        finite = np.isfinite(values)
-        values = values if finite.all() else values[finite]
-        if not values.size:
-            return cls()
-        mean = float(values.mean())
-        return cls(values.size, mean, float(np.square(values - mean).sum()), float(values.min()), float(values.max()))
+        values = np.asarray(values).ravel()
+        low, high = (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
+        if not (math.isfinite(low) and math.isfinite(high)):  # NaN and infinities show in the extremes
+            values = values[np.isfinite(values)]
+            if not values.size:
+                return cls()
+            low, high = float(values.min()), float(values.max())
+        apart = values.astype(np.float64)
+        mean = float(apart.mean())
+        apart -= mean
+        return cls(values.size, mean, float(apart @ apart), low, high)
 
     def __or__(self, other: Moments) -> Moments:
         """Of both together."""

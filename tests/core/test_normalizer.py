@@ -100,6 +100,23 @@ def test_every_kind_travels_in_the_checkpoint(tmp_path):
     assert spread[2] > 100 * spread[0]  # the scale follows β
 
 
+def test_scalings_are_settings(tmp_path):
+    from jsonargparse import ArgumentParser
+
+    from fields.datamodule import FieldDataModule
+
+    fields.write_dataset(forced(), tmp_path / "a.nc")
+    parser = ArgumentParser()
+    parser.add_class_arguments(FieldDataModule, "data")
+    chosen = {"beta": {"class_path": "fields.scaling.Log"}}
+    chosen |= {"u": {"class_path": "fields.scaling.PerParameter", "init_args": {"by": "beta"}}}
+    options = parser.parse_object({"data": {"path": str(tmp_path / "a.nc"), "scalings": chosen}})
+    data = parser.instantiate_classes(options).data
+    data.setup()
+    assert isinstance(data.statistics["beta"].scaling, Log) and len(data.statistics["u"].groups) == 3
+    assert "outputs_knots" in Normalizer(data.schema, data.statistics).state_dict()
+
+
 def test_shipped_models_load():
     shipped = sorted((Path(fields.__file__).parent / "pretrained").glob("*.safetensors"))
     assert shipped
