@@ -11,6 +11,7 @@ import pytest
 
 import fields
 from datasets import prepare
+from fields.data import schema_of
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -34,7 +35,7 @@ def test_the_holed_square_is_described_by_its_distances_and_areas(prepared):
     np.testing.assert_allclose(ds.area.sum("point"), 1 - 0.3**2, rtol=1e-5)
     boundary = (ds.wall.values < 1e-6) | (ds.hole.values < 1e-6)
     assert np.array_equal(boundary, ds.u.values == 0)
-    assert 0 < ds.hole.values.max() < 1 and fields.data.schema_of(ds).weight == "area"
+    assert 0 < ds.hole.values.max() < 1 and schema_of(ds).weight == "area"
 
 
 def test_the_symmetries_of_the_square_hold_in_the_data(prepared):
@@ -62,7 +63,7 @@ def test_their_configurations_train(name, prepared, tmp_path):
     words = [
         "--config", str(ROOT / "configs" / f"{name}.yaml"), f"--data.path={path}", f"--run.folder={tmp_path}", "--run.name=r",
         "--data.stride=8", "--data.test_strides=[16]", "--model.dim=32", "--model.queries=40", "--model.seconds=null",
-        "--trainer.max_epochs=2", "--trainer.limit_train_batches=6", "--trainer.check_val_every_n_epoch=1",
+        "--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.check_val_every_n_epoch=1",
         "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--run.bf16=false", "--run.baseline=false",
     ]  # fmt: skip
     train.main(words)
