@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
@@ -14,6 +14,14 @@ from torch import Tensor
 from fields.normalizer import Normalizer
 from fields.part import Part
 from fields.sample import Sample, Schema
+
+
+class Draws(NamedTuple):
+    """How many answers to draw, and what to say of them."""
+
+    samples: int
+    quantiles: tuple[float, ...]
+    seed: int
 
 
 class Operator(Part, ABC):
@@ -36,6 +44,9 @@ class Operator(Part, ABC):
         batch_size: int = 16,
         memory: float = 1e9,
         symmetries: Sequence[Mapping[str, Sequence[str]]] = (),
+        samples: int | None = None,
+        quantiles: Sequence[float] = (0.05, 0.95),
+        seed: int = 0,
     ) -> xr.Dataset:
         """Predicted fields for every sample of ``ds``, at its own points or at others.
 
@@ -48,6 +59,10 @@ class Operator(Part, ABC):
             batch_size: samples at a time.
             memory: bytes that one pass may take; queries are decoded in chunks that fit.
             symmetries: average over the group that these generators span (see ``fields.symmetry``).
+            samples: draw so many answers, from dropout or from the members of an ensemble (see ``fields.uncertainty``); the
+                result then holds their mean under the output's name and their quantiles beside it, such as ``u_q05``.
+            quantiles: which.
+            seed: of the draws.
 
         Returns:
             A dataset with the schema's outputs, coordinates and units; with a time axis for evolution problems.
@@ -57,7 +72,16 @@ class Operator(Part, ABC):
         """
         from fields.predict import predict  # xarray wrapping lives beside the readers, not in the model
 
-        return predict(self, ds, at=at, times=times, batch_size=batch_size, memory=memory, symmetries=symmetries)
+        return predict(
+            self,
+            ds,
+            at=at,
+            times=times,
+            batch_size=batch_size,
+            memory=memory,
+            symmetries=symmetries,
+            draws=None if samples is None else Draws(samples, tuple(quantiles), seed),
+        )
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """``forward``, with the queries in pieces that decode within ``memory`` bytes."""

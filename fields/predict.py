@@ -15,10 +15,11 @@ from fields.data import FieldDataset, points_of, require, space_dims
 from fields.evolution.model import EvolutionOperator
 from fields.io import SPLITS, DataError
 from fields.model import FieldOperator
-from fields.operator import Operator, to_device
+from fields.operator import Draws, Operator, to_device
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema, collate
 from fields.symmetry import Symmetry
+from fields.uncertainty import draws as drawn
 
 
 def predict(
@@ -30,9 +31,12 @@ def predict(
     batch_size: int,
     memory: float,
     symmetries: Sequence[Mapping[str, Sequence[str]]],
+    draws: Draws | None = None,
 ) -> xr.Dataset:
     """See :meth:`fields.operator.Operator.predict`."""
     schema = model.schema
+    if draws is not None and symmetries:
+        raise DataError("`samples` and `symmetries` both average predictions. Ask for one of them.")
     require(ds, _inputs_only(schema))
     ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
     asked = target_times(ds, times, schema)
@@ -45,16 +49,28 @@ def predict(
     was_training = model.training
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    answers: list[Tensor] = []
+    answers: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
             if queries is not None:
                 batch = batch._replace(y=queries[None], y_mask=torch.ones(1, len(queries), dtype=torch.bool))
             batch = batch._replace(t=asked.expand(len(batch.u), -1))
-            answers.append(averaged(model, to_device(batch, device), symmetries, memory).cpu())
+            batch = to_device(batch, device)
+            found = {"": averaged(model, batch, symmetries, memory)} if draws is None else spread(model, batch, draws, memory)
+            for suffix, values in found.items():
+                answers.setdefault(suffix, []).append(values.cpu())
     model.train(was_training)
     return wrap(answers, ds, at, asked, schema)
+
+
+def spread(model: Operator, batch: Sample, draws: Draws, memory: float) -> dict[str, Tensor]:
+    """Mean and quantiles of several answers, by the suffix that their variables get."""
+    answers = torch.stack(list(drawn(model, batch, draws.samples, memory=memory, seed=draws.seed)))
+    found = {"": answers.mean(0)}
+    for q in draws.quantiles:
+        found[f"_q{100 * q:04.1f}".replace(".0", "")] = answers.quantile(q, dim=0)
+    return found
 
 
 @torch.no_grad()
@@ -68,8 +84,8 @@ def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     batch = collate([rows[i] for i in range(len(rows))])
     cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
-    latent = model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond)
-    return model.processor, latent, cond
+    u = model.normalizer.inputs(batch.u, batch.params)
+    return model.processor, model.encoder(model.normalizer.points(batch.x), u, batch.x_mask, cond), cond
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
@@ -154,23 +170,26 @@ def check_finite(ds: xr.Dataset, schema: Schema) -> None:
             raise DataError(f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting.")
 
 
-def wrap(answers: list[Tensor], ds: xr.Dataset, at: Mapping[str, Any] | None, times: Tensor, schema: Schema) -> xr.Dataset:
+def wrap(
+    answers: Mapping[str, list[Tensor]], ds: xr.Dataset, at: Mapping[str, Any] | None, times: Tensor, schema: Schema
+) -> xr.Dataset:
     """Names, coordinates and units around the numbers; times continue those of the data."""
-    target = ds if at is None else _target(at, schema)
+    target, moving = ds if at is None else _target(at, schema), schema.dt is not None
     dims = space_dims(target, schema)
     coords = {name: target[name] for name in schema.coords}
     out = xr.Dataset(coords={**coords, **({"sample": ds["sample"]} if "sample" in ds.coords else {})})
-    longest = target.sizes["point"] if "point" in dims else 0
-    parts = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in answers]
-    values, moving = np.concatenate(parts), schema.dt is not None
     if moving:
         last = float(ds["time"][-1])
         out = out.assign_coords(time=("time", last + times.double().numpy(), _units("time", schema)))
-    for o, name in enumerate(schema.outputs):
-        field = values[..., o] if moving else values[:, 0, :, o]
-        field = field.reshape(*field.shape[:-1], *(target.sizes[d] for d in dims))
-        attributes = {"role": "state" if moving else "output"} | _units(name, schema)
-        out[name] = (("sample", *(("time",) if moving else ()), *dims), field, attributes)
+    longest = target.sizes["point"] if "point" in dims else 0
+    for suffix, parts in answers.items():
+        padded = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in parts]
+        values = np.concatenate(padded)
+        for o, name in enumerate(schema.outputs):
+            field = values[..., o] if moving else values[:, 0, :, o]
+            field = field.reshape(*field.shape[:-1], *(target.sizes[d] for d in dims))
+            attributes = {"role": "state" if moving else "output"} | _units(name, schema)
+            out[f"{name}{suffix}"] = (("sample", *(("time",) if moving else ()), *dims), field, attributes)
     return out
 
 

@@ -78,14 +78,14 @@ class EvolutionOperator(Operator):
         latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = self.propagator.at(latent, cond, self.times(batch.t))
         while together := list(itertools.islice(codes, frames)):
-            yield self.decode(together, batch.y)
+            yield self.decode(together, batch.y, batch.params)
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """See `Operator`; the input is encoded and rolled out once."""
         latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes, out = self.propagator.at(latent, cond, self.times(batch.t)), []
         while together := list(itertools.islice(codes, TOGETHER)):
-            out.append(torch.cat([self.decode(together, y) for y, _ in self.pieces(batch, memory)], dim=2))
+            out.append(torch.cat([self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory)], dim=2))
         return torch.cat(out, dim=1)
 
     def encode(
@@ -97,9 +97,11 @@ class EvolutionOperator(Operator):
     ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
         """Given frames in physical units -> the encoder's tokens and the embedding of the PDE's constants."""
         cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
-        return self.encoder(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, cond), cond
+        return self.encoder(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, cond), cond
 
-    def decode(self, codes: Sequence[Latent], y: Float[Tensor, "#b m d"]) -> Float[Tensor, "b s m o"]:
+    def decode(
+        self, codes: Sequence[Latent], y: Float[Tensor, "#b m d"], params: Float[Tensor, "b p"]
+    ) -> Float[Tensor, "b s m o"]:
         """Codes at s times -> fields at physical points y, in physical units."""
         z = torch.stack([code.z for code in codes], dim=1)
         b, s = z.shape[:2]
@@ -107,8 +109,8 @@ class EvolutionOperator(Operator):
         points = points if len(points) == 1 else repeat(points, "b m d -> (b s) m d", s=s)
         pos = codes[0].pos if len(codes[0].pos) == 1 else repeat(codes[0].pos, "b k d -> (b s) k d", s=s)
         v = self.decoder(codes[0]._replace(z=rearrange(z, "b s k h -> (b s) k h"), pos=pos), points)
-        v = self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v)
-        return rearrange(v, "(b s) m o -> b s m o", b=b, s=s)
+        v = rearrange(v.float() if v.dtype == torch.bfloat16 else v, "(b s) m o -> b s m o", b=b, s=s)
+        return self.normalizer.physical(v, params)
 
     def times(self, t: Float[Tensor, "#b s"]) -> list[float]:
         """Physical times of a batch, in frames; all its samples are asked for the same ones, in ascending order."""

@@ -62,16 +62,16 @@ class Objective:
     def _loss(self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample) -> Tensor:
         latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
-        loss = relative_l2(model.decode(codes, asked.y), asked.v, asked.y_mask).mean()
+        loss = relative_l2(model.decode(codes, asked.y, batch.params), asked.v, asked.y_mask).mean()
         if model.propagator.evolves and (self.consistency or self.reconstruction):
             true = _codes(model, batch, later)
             if self.consistency:
                 loss = loss + self.consistency * _distance(codes, true)
             if self.reconstruction:
-                v_hat = model.decode(true, asked.y)
+                v_hat = model.decode(true, asked.y, batch.params)
                 loss = loss + self.reconstruction * relative_l2(v_hat, asked.v, asked.y_mask).mean()
         if model.propagator.evolves and self.cycle:
-            own = _codes(model, batch, inputs_later(batch.u, model.decode(codes, batch.x), model.schema))
+            own = _codes(model, batch, inputs_later(batch.u, model.decode(codes, batch.x, batch.params), model.schema))
             loss = loss + self.cycle * _distance(own, codes)
         return loss
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fields.losses import channel_relative_l2, relative_l2
 from fields.metrics import BlowUps, Correlation, correlation_time
+from fields.metrics.base import to_grid
 from fields.metrics.the_well import VRMSE, SpectralError
 from fields.operator import Operator
 from fields.sample import Sample
@@ -102,7 +103,7 @@ def measure(
             metric.update(v_hat, v, batch.y_mask)
         for key, quantity in asked.items():
             for values, column in zip((v_hat, v), watched[key], strict=True):
-                column.append(quantity(values.unflatten(2, grid).movedim(-1, 2)))
+                column.append(quantity(to_grid(values, batch.y_mask, model.schema.grid or ()).movedim(-1, 2)))
     return Rollouts(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),

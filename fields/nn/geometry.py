@@ -104,11 +104,11 @@ class Rotary(nn.Module):
 
 
 def rotate(
-    values: Float[Tensor, "b heads n w"],
+    values: Float[Tensor, "*b heads n w"],
     turn: tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]],
     *,
     back: bool = False,
-) -> Float[Tensor, "b heads n w"]:
+) -> Float[Tensor, "*b heads n w"]:
     """R(x) values, or R(x)ᵀ values with ``back``."""
     cos, sin = turn[0].to(values.dtype), turn[1].to(values.dtype)
     sin = -sin if back else sin

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.nn.attention import Attention, attend
-from fields.nn.geometry import rotate
+from fields.nn.attention import Attention
 
 
 class WeightedAttention(nn.Module):
@@ -38,12 +36,9 @@ class WeightedAttention(nn.Module):
     ) -> Float[Tensor, "b m h"]:
         """Queries z_q at x_q gather from keys z_kv at x_k, whose last channel is log w."""
         z_kv, log_weight = z_kv[..., :-1], z_kv[..., -1]
-        q, k, v, columns, turn = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
-        assert columns is not None  # the geometric term
-        cols_q = torch.cat([columns[0], torch.ones_like(columns[0][..., :1])], dim=-1)
-        cols_k = columns[1].expand(len(z_kv), -1, -1, -1)
+        asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic, mask=mask)
+        assert asked.columns is not None  # the geometric term
+        cols_q, cols_k = asked.columns[0], asked.columns[1].expand(len(z_kv), -1, -1, -1)
         own = log_weight.to(cols_k.dtype)[:, None, :, None].expand(*cols_k.shape[:-1], 1)
-        allowed = None if mask is None else mask[:, None, None]
-        out = attend(q, k, v, columns=(cols_q, torch.cat([cols_k, own], dim=-1)), mask=allowed)
-        out = out if turn is None or not self.attention.rotate_values else rotate(out, turn, back=True)
-        return self.attention.out(rearrange(out, "b heads m e -> b m (heads e)"))
+        columns = torch.cat([cols_q, torch.ones_like(cols_q[..., :1])], dim=-1), torch.cat([cols_k, own], dim=-1)
+        return self.attention.gather(asked._replace(columns=columns))

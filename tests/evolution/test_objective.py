@@ -34,7 +34,7 @@ def test_terms_add_up(make, batch_of):
         plain = relative_l2(model(batch), batch.v, batch.y_mask).mean()
         pairs = list(zip(rolled, true, strict=True))
         gap = torch.stack([(a.z - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1) for a, b in pairs]).mean()
-        decoded = model.decode([rolled[0]._replace(z=z) for z in true], batch.y)
+        decoded = model.decode([rolled[0]._replace(z=z) for z in true], batch.y, batch.params)
         seen = relative_l2(decoded, batch.v, batch.y_mask).mean()
         own = inputs_later(batch.u, model(batch), data.schema)
         seen_again = [codes(model, batch, own[:, s]) for s in range(4)]
