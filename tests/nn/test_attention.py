@@ -100,12 +100,15 @@ def test_weights_are_a_partition_of_unity():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("limit", [0, 2**30])
-def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, monkeypatch):
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("k", [9, 300])
+def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, biased, k, monkeypatch):
     monkeypatch.setattr(paths, "PLAIN", limit)
-    q, k, v = qkv(dtype=dtype)
-    mask = torch.rand(2, 3, 6, 9) > 0.4
+    q, k, v = qkv(k=k, dtype=dtype)
+    mask = torch.rand(2, 3, 6, k.shape[-2]) > 0.4
     mask[0, 1, 2] = False
-    bias = 1e4 * torch.randn(1, 3, 6, 9).to(dtype)
+    bias = 1e4 * torch.randn(1, 3, 6, k.shape[-2]).to(dtype) if biased else None
+    q = q if biased else (1e4 * q).detach().requires_grad_()
     out = attend(q, k, v, mask=mask, bias=bias)
     grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
     assert out[0, 1, 2].abs().max() == 0
@@ -167,9 +170,9 @@ def test_equals_torch_multihead_attention(m):
 
 
 def test_permutations_of_tokens_and_subsets_of_queries():
-    layer = Attention(12, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
+    layer = Attention(48, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
     y, x = torch.rand(1, 8, 2).double(), torch.rand(1, 7, 2).double()
-    q, z = torch.randn(1, 8, 12).double(), torch.randn(1, 7, 12).double()
+    q, z = torch.randn(1, 8, 48).double(), torch.randn(1, 7, 48).double()
     out = layer(q, z, x_q=y, x_k=x, periodic=PERIODIC)
     order, some = torch.randperm(7), torch.tensor([5, 2])
     shuffled = layer(q[:, some], z[:, order], x_q=y[:, some], x_k=x[:, order], periodic=PERIODIC)
