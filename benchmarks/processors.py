@@ -58,7 +58,7 @@ def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
         "double bracket, n edges": (DoubleBracket(dim, heads=4), SplitBracket()),
         "metriplectic, n edges": (Metriplectic(dim, heads=4), MetriplecticStep()),
     }
-    blocks = {name: Block(field=field, integrator=integrator) for name, (field, integrator) in steps.items()}
+    blocks: dict[str, nn.Module] = {name: Block(field=field, integrator=integrator) for name, (field, integrator) in steps.items()}
     return blocks | {"rotation": Rotation(dim), "sphere mlp": SphereMLP(dim, ratio=4.0)}
 
 
@@ -127,7 +127,7 @@ def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--only", default="", help="steps whose name contains this, beside the block")
@@ -140,7 +140,7 @@ def main() -> None:
     table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"], ["---"] * 7]
     for r in rows:
         figures = [f"{r['milliseconds_per_sample']:.2f}", f"{r['of_block']:.2f}", f"{r['limit']:.2f}".replace("nan", "")]
-        table.append([r["step"], str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
+        table.append([str(r["step"]), str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
     text = "\n".join("| " + " | ".join(row) + " |" for row in table)
     print(text)
     if options.json:
