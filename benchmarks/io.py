@@ -12,6 +12,7 @@ it.
 from __future__ import annotations
 
 import argparse
+import importlib
 import resource
 import subprocess
 import sys
@@ -19,12 +20,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import h5py
 import numpy as np
+import xarray as xr
 
 from fields.io import open_dataset, stored_array, write_dataset
 from fields.io.handles import CHUNK_CACHE
+from fields.io.lazy import LazyArray
 
 WINDOW, ROUNDS = 5, 6
 
@@ -43,7 +47,7 @@ def write(
         file["t-coordinate"] = np.arange(shape[1] + 1) * 0.1
 
 
-def windows_per_second(read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], count: int, seed: int) -> float:
+def windows_per_second(read: Callable[[int, int], object], shape: tuple[int, ...], count: int, seed: int) -> float:
     """Random windows read per second of processor time, which a busy machine does not slow (files are cached)."""
     rng = np.random.default_rng(seed)
     places = [(int(rng.integers(shape[0])), int(rng.integers(shape[1] - WINDOW + 1))) for _ in range(count)]
@@ -53,13 +57,22 @@ def windows_per_second(read: Callable[[int, int], np.ndarray], shape: tuple[int,
     return count / (time.process_time() - begin)
 
 
+def stored(variable: xr.DataArray) -> LazyArray:
+    """The variable's array in its file."""
+    array = stored_array(variable)
+    if array is None:
+        raise ValueError(f"{variable.name!r} is no lazy variable: give a file whose numbers are stored as they are.")
+    return array
+
+
 def compare(path: Path, name: str, count: int) -> dict[str, float]:
     """Median rate of each reader over alternating rounds."""
     ds = open_dataset(path)
-    fast = stored_array(ds["u"])
+    fast = stored(ds["u"])
     rates: dict[str, list[float]] = {"h5py": [], "lazy": [], "isel": []}
     with h5py.File(path, rdcc_nbytes=CHUNK_CACHE) as file:
         raw = file[name]
+        assert isinstance(raw, h5py.Dataset)
         readers = {
             "h5py": lambda i, t: raw[i, t : t + WINDOW],
             "lazy": lambda i, t: fast.read((i, slice(t, t + WINDOW), slice(None), slice(None))),
@@ -77,7 +90,7 @@ class Windows:
 
     def __init__(self, path: Path):
         ds = open_dataset(path)
-        self.array, self.per_sample = stored_array(ds["u"]), ds.sizes["time"] // WINDOW
+        self.array, self.per_sample = stored(ds["u"]), ds.sizes["time"] // WINDOW
 
     def __len__(self) -> int:
         return self.array.shape[0] * self.per_sample
@@ -89,9 +102,9 @@ class Windows:
 
 def epoch(path: Path, workers: int) -> float:
     """Seconds for one epoch in random order, workers already started."""
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Dataset  # reading, whose memory is measured, needs no torch
 
-    loader = DataLoader(Windows(path), 8, shuffle=True, num_workers=workers, persistent_workers=True)
+    loader = DataLoader(cast(Dataset, Windows(path)), 8, shuffle=True, num_workers=workers, persistent_workers=True)
     for _ in loader:
         pass
     begin = time.perf_counter()
@@ -112,7 +125,7 @@ def peak_megabytes(path: Path) -> float:
 def read_thousand(path: str) -> None:
     """Reads, then prints the process's own peak."""
     ds = open_dataset(path)
-    array = stored_array(ds["u"])
+    array = stored(ds["u"])
     windows_per_second(
         lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0
     )
@@ -121,11 +134,10 @@ def read_thousand(path: str) -> None:
 
 def beside_the_well(path: Path) -> None:
     """WellDataset and this library on the same file of The Well."""
-    from the_well.data import WellDataset
-
-    theirs = WellDataset(path=str(path.parent), n_steps_input=4, n_steps_output=1, use_normalization=False)
+    well = importlib.import_module("the_well.data")  # of an environment of its own
+    theirs = well.WellDataset(path=str(path.parent), n_steps_input=4, n_steps_output=1, use_normalization=False)
     ds = open_dataset(path)
-    arrays = [stored_array(v) for v in ds.data_vars.values() if "time" in v.dims]
+    arrays = [stored(v) for v in ds.data_vars.values() if "time" in v.dims]
     places = np.random.default_rng(0).integers(len(theirs), size=200)
     begin = time.process_time()
     for i in places:

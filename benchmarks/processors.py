@@ -127,7 +127,7 @@ def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--only", default="", help="steps whose name contains this, beside the block")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fields.io import SPLITS, DataError, stored_array
+from fields.io.lazy import JoinedArray
+from fields.memory import available
+from fields.moments import measure
 from fields.sample import Sample, Schema
+from fields.scaling import Scaling, Standard, Statistics
+
+
+class Storage(NamedTuple):
+    """How arrays lie in a file: samples and frames that share a chunk, bytes of a frame, arrays, whether they are in many parts."""
+
+    samples: int
+    frames: int
+    frame_bytes: int
+    arrays: int
+    joined: bool
 
 
 class FieldDataset(Dataset[Sample]):
@@ -28,8 +43,12 @@ class FieldDataset(Dataset[Sample]):
         schema: what to take from it; :func:`schema_of` derives one.
         indices: which samples; all by default.
         stride: take every stride-th point along each grid axis (and of scattered points).
-        horizon: wanted frames per window (evolution problems).
-        memory_limit: bytes up to which the arrays are held in memory.
+        horizon: wanted frames per window (evolution problems); None for all that follow the first given ones.
+        time_stride: frames from one of a window to the next.
+        window_stride: frames from the beginning of one window to that of the next.
+        sensors: give the input at so many random points of each sample instead of all; other ones every ``epoch``.
+        seed: of the sensors.
+        memory_limit: bytes up to which the arrays are held in memory; by default half of what this process may still take.
     """
 
     def __init__(
@@ -39,86 +58,185 @@ class FieldDataset(Dataset[Sample]):
         *,
         indices: Sequence[int] | np.ndarray | None = None,
         stride: int = 1,
-        horizon: int = 1,
-        memory_limit: float = 2e9,
+        horizon: int | None = 1,
+        time_stride: int = 1,
+        window_stride: int = 1,
+        sensors: int | None = None,
+        seed: int = 0,
+        memory_limit: float | None = None,
     ):
         require(ds, schema)
-        ds = ds[list(dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params)))]
-        ds = ds.isel({dim: slice(None, None, stride) for dim in space_dims(ds, schema)}) if stride > 1 else ds
-        chosen = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
-        self.schema, self.horizon = schema, horizon
-        self.frames = ds.sizes.get("time", 1) if schema.dt is not None else 1
-        self.windows = self.frames - schema.history - horizon + 1 if schema.dt is not None else 1
+        self.ds, self.schema = ds[list(dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params)))], schema
+        self.indices = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
+        self.thin = {dim: slice(None, None, stride) for dim in space_dims(ds, schema)} if stride > 1 else {}
+        self.time_stride, self.window_stride, self.sensors, self.seed = time_stride, window_stride, sensors, seed
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_() if sensors else torch.zeros((), dtype=torch.int64)
+        self._cut(horizon)
+        geometry = self.ds.coords.to_dataset().isel(self.thin)
+        moving = "point" in ds.dims and "sample" in ds[schema.coords[0]].dims
+        self.shared = None if moving else points_of(geometry, schema)
+        constants = [np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices] for n in schema.params]
+        self.params = torch.from_numpy(np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]).float()
+        self.nbytes = 4 * len(self.indices) * self.frames * self._points() * sum(map(len, self._kept()))
+        self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
+        self.places = points_of(geometry.isel(sample=self.indices), schema) if moving and self.in_memory else None
+        self.held = {names: self._hold(names) for names in self._kept()} if self.in_memory else {}
+
+    def _cut(self, horizon: int | None) -> None:
+        """Windows: how many each trajectory has, and the number of the first of each."""
+        schema, ds, samples = self.schema, self.ds, len(self.indices)
+        evolves = schema.dt is not None
+        self.frames = ds.sizes.get("time", 1) if evolves else 1
+        self.times = np.asarray(ds["sample_time" if "sample_time" in ds else "time"], dtype=np.float64) if evolves else np.zeros(1)
+        lengths = np.full(samples, self.frames)
+        if self.times.ndim == 2:  # trajectories that end early are filled up with NaN
+            lengths = np.isfinite(self.times[self.indices]).sum(1)
+        shortest = -(-int(lengths.min(initial=self.frames)) // self.time_stride)
+        self.horizon = max(shortest - schema.history, 1) if horizon is None else horizon
+        self.span = (schema.history + self.horizon - 1) * self.time_stride + 1 if evolves else 1
+        counts = np.maximum((lengths - self.span) // self.window_stride + 1, 0)
+        self.windows = int(counts.max(initial=0 if self.frames < self.span else 1))
         if self.windows < 1:
+            apart = f", {self.time_stride} frames apart," if self.time_stride > 1 else ""
             raise DataError(
-                f"A window of {schema.history} given and {horizon} wanted frames is longer than the {self.frames} frames stored. "
-                "Shorten the history or the horizon."
+                f"A window of {schema.history} given and {self.horizon} wanted frames{apart} is longer than the {self.frames} "
+                "frames stored. Shorten the history or the horizon."
             )
-        self.in_memory = ds.nbytes / max(ds.sizes["sample"], 1) * len(chosen) <= memory_limit
-        self.ds, self.indices = ds, chosen
-        self.shared = None if "point" in ds.dims and "sample" in ds[schema.coords[0]].dims else points_of(ds, schema)
-        self.held: dict[tuple[str, ...], Tensor] = {}
-        if self.in_memory:
-            self.ds, self.indices = ds.isel(sample=chosen).load(), np.arange(len(chosen))
-            self.held = {names: self._read(names, slice(None)) for names in (schema.inputs, schema.outputs)}
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def _kept(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(dict.fromkeys((self.schema.inputs, self.schema.outputs)))
+
+    def _points(self) -> int:
+        if self.shared is not None:
+            return len(self.shared)
+        return -(-self.ds.sizes["point"] // self.thin["point"].step) if self.thin else self.ds.sizes["point"]
 
     def __len__(self) -> int:
-        return len(self.indices) * self.windows
+        return int(self.starts[-1])
 
     def __getitem__(self, item: int) -> Sample:
-        sample, first = divmod(item, self.windows)
-        index, h = int(self.indices[sample]), self.schema.history
-        x = self.shared if self.shared is not None else points_of(self.ds.isel(sample=index), self.schema)
+        sample, first = self.place(item)
+        x, h = self._where(sample), self.schema.history
         if self.schema.dt is None:
-            u, v, t = self._frames(self.schema.inputs, index)[0], self._frames(self.schema.outputs, index), torch.zeros(1)
+            u, v, t = self._frames(self.schema.inputs, sample)[0], self._frames(self.schema.outputs, sample), torch.zeros(1)
         else:
-            states = self._frames(self.schema.outputs, index, slice(first, first + h + self.horizon))
-            u, v = torch.cat(list(states[:h]), dim=-1), states[h:]
-            times = np.asarray(self.ds["time"], dtype=np.float64)[first : first + h + self.horizon]
+            window = slice(first, first + self.span, self.time_stride)
+            states = self._frames(self.schema.outputs, sample, window)
+            given = states if self.schema.inputs == self.schema.outputs else self._frames(self.schema.inputs, sample, window)
+            u, v = torch.cat(list(given[:h]), dim=-1), states[h:]
+            times = (self.times[self.indices[sample]] if self.times.ndim == 2 else self.times)[window]
             t = torch.from_numpy(times[h:] - times[h - 1]).float()
         if self.shared is None:  # ragged samples are padded with NaN coordinates in the file
             real = torch.isfinite(x).all(-1)
             x, u, v = x[real], u[real], v[:, real]
-        params = torch.tensor([float(self._one(name, index)) for name in self.schema.params])
-        mask = torch.ones(len(x), dtype=torch.bool)
-        return Sample(x=x, u=u, x_mask=mask, y=x, v=v, y_mask=mask, t=t, params=params)
+        y = x
+        if "point" in self.ds.dims:  # where one of several input functions lives there may be nothing to predict
+            wanted = torch.isfinite(v).all(-1).all(0)
+            y, v = (x, v) if bool(wanted.all()) else (x[wanted], v[:, wanted])
+        mask, y_mask = (torch.ones(len(points), dtype=torch.bool) for points in (x, y))
+        chosen = self._sensors(item, len(x))
+        return Sample(x[chosen], u[chosen], mask[chosen], y, v, y_mask, t, self.params[sample])
 
-    def _frames(self, names: tuple[str, ...], index: int, frames: slice = slice(None)) -> Tensor:
-        """(s n c) values of one sample."""
-        return self.held[names][index, frames] if self.held else self._read(names, slice(index, index + 1), frames)[0]
+    def place(self, item: int) -> tuple[int, int]:
+        """Which of ``indices`` an item comes from, and its first frame."""
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"item {item} of {len(self)}")
+        item %= len(self)
+        sample = int(np.searchsorted(self.starts, item, side="right")) - 1
+        return sample, (item - int(self.starts[sample])) * self.window_stride
+
+    def items(self, sample: int) -> np.ndarray:
+        """All items that come from one of ``indices``."""
+        return np.arange(self.starts[sample], self.starts[sample + 1])
+
+    def storage(self) -> Storage:
+        """How the arrays lie in the file; the largest chunks count."""
+        arrays, frame_bytes = [], 1
+        for name in dict.fromkeys(name for names in self._kept() for name in names):
+            variable = self.ds.variables[name]
+            stored = stored_array(variable)
+            if stored is not None and variable.dims[:1] == ("sample",):
+                arrays.append((stored, stored.chunks[1] if variable.dims[1:2] == ("time",) else 1))
+                frames = variable.sizes.get("time", 1)
+                frame_bytes = max(frame_bytes, math.prod(variable.shape[1:]) * variable.dtype.itemsize // frames)
+        return Storage(
+            samples=max([1, *(stored.chunks[0] for stored, _ in arrays)]),
+            frames=max([1, *(frames for _, frames in arrays)]),
+            frame_bytes=frame_bytes,
+            arrays=max(1, len(arrays)),
+            joined=any(isinstance(stored, JoinedArray) for stored, _ in arrays),
+        )
+
+    def _where(self, sample: int) -> Tensor:
+        if self.shared is not None:
+            return self.shared
+        if self.places is not None:
+            return self.places[sample]
+        return points_of(self.ds.coords.to_dataset().isel(self.thin).isel(sample=int(self.indices[sample])), self.schema)
+
+    def _sensors(self, item: int, points: int) -> Tensor | slice:
+        """Random points from (seed, epoch, item): the same in every process, and after a run was resumed."""
+        if self.sensors is None or self.sensors >= points:
+            return slice(None)
+        random = np.random.default_rng((self.seed, int(self.epoch), item))
+        return torch.from_numpy(np.sort(random.choice(points, self.sensors, replace=False)))
+
+    def _frames(self, names: tuple[str, ...], sample: int, frames: slice = slice(None)) -> Tensor:
+        """(s n c) values of one of ``indices``."""
+        if self.held:
+            return self.held[names][sample, frames]
+        index = int(self.indices[sample])
+        return self._read(names, slice(index, index + 1), frames)[0]
+
+    def _hold(self, names: tuple[str, ...]) -> Tensor:
+        """(b s n c) values of all ``indices``, read without ever having much more than them in memory."""
+        frames = self.frames if any("time" in self.ds[name].dims for name in names) else 1
+        out = torch.empty(len(self.indices), frames, self._points(), len(names))
+        order = np.argsort(self.indices, kind="stable")
+        increasing, together = self.indices[order], self._together(names)
+        for group in np.split(np.arange(len(order)), np.flatnonzero(np.diff(increasing // together)) + 1):
+            if len(group):
+                low = int(increasing[group[0]])
+                rows = self._read(names, slice(low, int(increasing[group[-1]]) + 1))
+                out[order[group]] = rows[increasing[group] - low]
+        return out
+
+    def _together(self, names: tuple[str, ...]) -> int:
+        """How many samples to read at once: those of a chunk, and more where samples are small."""
+        variables = [self.ds.variables[name] for name in names]
+        stored = [stored_array(variable) for variable in variables if variable.dims[:1] == ("sample",)]
+        chunk = max([1, *(array.chunks[0] for array in stored if array is not None)])
+        small = 2**24 // max(1, 4 * self.frames * self._points() * len(names))
+        return chunk * max(1, small // chunk)
 
     def _read(self, names: tuple[str, ...], samples: slice, frames: slice = slice(None)) -> Tensor:
-        """(b s n c) values, points flattened with the last axis fastest; variables without time get s = 1."""
-        space, columns = space_dims(self.ds, self.schema), []
-        for name in names:
-            rows = self._rows(name, {"sample": samples, "time": frames})
-            rows = rows.set_dims({"sample": 1, **rows.sizes}) if "sample" not in rows.dims else rows
-            rows = rows.set_dims({"time": 1, **rows.sizes}) if "time" not in rows.dims else rows
-            values = rows.transpose("sample", "time", *space).values.astype(np.float32)
-            columns.append(values.reshape(*values.shape[:2], -1))
-        return torch.from_numpy(np.stack(columns, axis=-1))
+        """(b s n c) values, points flattened with the last axis fastest; what has no time is the same at all times."""
+        columns = [self._rows(name, samples, frames) for name in names]
+        return torch.from_numpy(np.stack(np.broadcast_arrays(*columns), axis=-1))
 
-    def _rows(self, name: str, window: dict[str, slice]) -> xr.Variable:
-        """A window of one variable; from the file itself where that is possible, which is several times as fast as xarray."""
+    def _rows(self, name: str, samples: slice, frames: slice) -> np.ndarray:
+        """(b s n) values; from the file itself where that is possible, which is several times as fast as xarray."""
         variable = self.ds.variables[name]
+        window = {"sample": samples, "time": frames}
+        key = tuple(window.get(str(dim), slice(None)) for dim in variable.dims)
         stored = stored_array(variable)
-        if stored is None:
-            return variable.isel(window, missing_dims="ignore")
-        return xr.Variable(variable.dims, stored.read(tuple(window.get(str(dim), slice(None)) for dim in variable.dims)))
+        values = variable[key].values if stored is None else stored.read(key)
+        values = values[tuple(self.thin.get(str(dim), slice(None)) for dim in variable.dims)].astype(np.float32)
+        wanted = [dim for dim in ("sample", "time", *space_dims(self.ds, self.schema)) if dim in variable.dims]
+        values = values.transpose([variable.dims.index(dim) for dim in wanted])
+        lead = [values.shape[wanted.index(dim)] if dim in wanted else 1 for dim in ("sample", "time")]
+        return values.reshape(*lead, -1)
 
-    def _one(self, name: str, index: int) -> float:
-        variable = self.ds[name]
-        return float(variable.isel(sample=index) if "sample" in variable.dims else variable)
 
-
-def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1) -> Schema:
+def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride: int = 1) -> Schema:
     """The schema that a dataset in canonical form describes: roles give the channels, coordinates the geometry."""
 
     def named(role: str) -> tuple[str, ...]:
         return tuple(str(n) for n, v in ds.data_vars.items() if v.attrs.get("role") == role)
 
     states = named("state")
-    inputs, outputs = (states, states) if states else (named("input"), named("output"))
+    inputs, outputs = ((*states, *named("input")), states) if states else (named("input"), named("output"))
     if not inputs or not outputs:
         roles = {name: variable.attrs.get("role") for name, variable in ds.data_vars.items()}
         raise DataError(f"The data name no input and output (or state): roles are {roles}. Set `attrs['role']` of each variable.")
@@ -137,8 +255,9 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1) -> Schema:
         homogeneous=tuple(c in shifts for c in coords),
         bounds=tuple(_bounds(ds[c]) for c in coords),
         grid=None if scattered else tuple(-(-ds.sizes[d] // stride) for d in dims),
-        dt=float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean()) if states else None,
+        dt=time_stride * float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean()) if states else None,
         history=history,
+        weight=next((name for name in inputs if ds[name].attrs.get("quadrature")), None),
     )
 
 
@@ -153,20 +272,15 @@ def split_indices(ds: xr.Dataset, *, validation: float, test: float, seed: int) 
     return {"train": np.sort(train), "validation": np.sort(held), "test": np.sort(tested)}
 
 
-def statistics(data: FieldDataset) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every variable over the samples of ``data``, merged in float64 (Chan et al. 1983)."""
+def statistics(data: FieldDataset, scalings: Mapping[str, Scaling] | None = None) -> dict[str, Statistics]:
+    """Statistics of every variable over the samples of ``data``, merged in float64; each asks for what its scaling needs."""
     result = {}
     for name in dict.fromkeys((*data.schema.inputs, *data.schema.outputs, *data.schema.params)):
-        count, mean, square = 0, 0.0, 0.0
-        for index in data.indices:
-            row = data.ds[name] if "sample" not in data.ds[name].dims else data.ds[name].isel(sample=int(index))
-            values = np.asarray(row.values, dtype=np.float64)
-            values = values[np.isfinite(values)]
-            n, m = values.size, float(values.mean())
-            delta, total = m - mean, count + n
-            square += float(np.square(values - m).sum()) + delta**2 * count * n / total
-            mean, count = mean + delta * n / total, total
-        result[name] = (mean, float(np.sqrt(square / count)))
+        scaling = (scalings or {}).get(name, Standard())
+        if scaling.by and scaling.by not in data.schema.params:
+            raise DataError(f"{name!r} cannot be scaled by {scaling.by!r}: parameters are {list(data.schema.params)}.")
+        by = np.broadcast_to(data.ds[scaling.by].values, data.ds.sizes["sample"]) if scaling.by else None
+        result[name] = measure(data.ds.variables[name], data.indices, scaling, by, data.thin)
     return result
 
 

@@ -67,7 +67,8 @@ def score(
         metric, start = RelativeL2(), time.perf_counter()
         for batch in track(loader, f"testing {name} at {test}", transient=True):
             metric.update(averaged(model, batch, symmetries, memory), batch.v, batch.y_mask)
-        scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
+        with metric.sync_context():  # several processes: each has seen a part of the samples
+            scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
     return scores
 
 
@@ -87,7 +88,8 @@ def score_mean(data: FieldDataModule) -> list[Score]:
             if train is not None and batch.v.shape[1:] == train.shape[1:]:
                 field = train.mean(0).expand_as(batch.v)
             metric.update(field, batch.v, batch.y_mask)
-        scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
+        with metric.sync_context():
+            scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
     return scores
 
 

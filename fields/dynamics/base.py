@@ -101,6 +101,8 @@ class Energy(nn.Module, ABC):
 class LawfulField(VectorField):
     """A field with an energy: it can be asked how much of it a state holds."""
 
+    learned_energy: ClassVar[bool] = True  # False where E has no weights, hence is the same for every block
+
     @abstractmethod
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E of each sample."""

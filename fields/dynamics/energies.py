@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy
-from fields.dynamics.pairwise import Pairwise
+from fields.dynamics.pairwise import Pairs
 from fields.nn.geometry import Rotary, proximity, rotate
 
 
@@ -81,8 +81,9 @@ class AttentionEnergy(Energy):
         self.weight = nn.Parameter(torch.full((patterns,), 0.5 * dim / patterns))
         self.amplitude = nn.Parameter(torch.ones(heads))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
+        self.pairs = Pairs()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -112,7 +113,7 @@ class AttentionEnergy(Energy):
             turn = self.rotary(context.pos, context.periodic)
             both = rotate(both, turn)
         near = g.new_zeros(1, 1, 1, 1) if context.distance2 is None else proximity(context.distance2, self.log_length)
-        total, to_query, to_key = Pairwise.apply(both[0], both[1], near)
+        total, to_query, to_key = self.pairs(both[0], both[1], near)
         pulled = torch.stack([to_query, to_key])
         pulled = pulled if turn is None else rotate(pulled, turn, back=True)
         amplitude = self.amplitude / beta

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fields.dynamics.base import Context, Law, VectorField, full_precision
 from fields.nn.geometry import Rotary, proximity, rotate
 from fields.nn.incidence import merge_heads, split_heads
+from fields.nn.weights import Softmax
 
 LENGTHS = (0.05, 1.0)  # initial attention lengths of the heads, in unit coordinates
 MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
@@ -39,7 +40,7 @@ class LinearDiffusion(Diffusion):
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim, bias=False)
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, LENGTHS), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(LENGTHS[0]), math.log(LENGTHS[1]), heads))
         self.rate = nn.Parameter(torch.linspace(*RATES, heads))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
         nn.init.orthogonal_(self.query.weight)
@@ -82,14 +83,14 @@ class RandomWalk(LinearDiffusion):
         super().__init__(dim, heads=heads)
         self.key = nn.Linear(dim, dim, bias=False)
         nn.init.orthogonal_(self.key.weight)
+        self.softmax = Softmax()  # A itself is needed, by the implicit steps and by its row sums
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """A."""
         features = context.shift(self.norm(z))
         query, key = (self._turn(layer(features).to(z.dtype), context) for layer in (self.query, self.key))
         with full_precision(z):
-            score = (query.shape[-1] ** -0.5 * query) @ key.mT
-            return score.add_(self._geometry(context)).softmax(-1)
+            return self.softmax(((query.shape[-1] ** -0.5 * query) @ key.mT).add_(self._geometry(context)))
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """κ (A z − z): r is one."""
@@ -106,7 +107,7 @@ class SymmetricGrand(LinearDiffusion):
 
     Directions instead of vectors, because the diagonal of W, which moves nothing, would otherwise outweigh all the rest.
     f comes from symmetric Sinkhorn iterations f ← (f − log Σⱼ exp(sᵢⱼ + fⱼ)) / 2. Since r = W1 is the actual row sum,
-    1ᵀ(diag(r) − W) = 0 however few iterations there were.
+    1ᵀ(diag(r) − W) = 0 however few iterations there were. W is normalised over rows and columns at once: no softmax.
 
     Args:
         dim, heads: as everywhere.

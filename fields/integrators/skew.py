@@ -8,7 +8,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Law, full_precision
-from fields.dynamics.graph import DoubleBracket, GraphField, GraphHamiltonian, Metriplectic
+from fields.dynamics.graph import DoubleBracket, GraphHamiltonian, Metriplectic
+from fields.dynamics.metric import MetricHamiltonian
+from fields.dynamics.skew import WaveField
+from fields.dynamics.skew_attention import SkewAttention
 from fields.integrators.base import Integrator
 from fields.nn.incidence import Coboundary, merge_heads, split_heads
 
@@ -26,14 +29,14 @@ class Cayley(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
     def __init__(self, *, midpoint: bool = False):
         super().__init__()
         self.midpoint = midpoint
         self.order = 2 if midpoint else 1
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry):
         """One step."""
         d, q, p = field.open(z, context)
         if self.midpoint:
@@ -52,13 +55,13 @@ class RadialLeapfrog(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
-    def init(self, field: GraphField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
+    def init(self, field: WaveField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
         """Energy at the start."""
         return field.energy(z, context)
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry: Tensor):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry: Tensor):
         """One step."""
         d, q, p = field.open(z, context)
         with full_precision(z):
@@ -66,6 +69,26 @@ class RadialLeapfrog(Integrator):
             q = q - dt * d.down(p)
             z = field.close(q, p + dt / 2 * d.up(q), context)
             return z * (carry / field.energy(z, context)).sqrt()[:, None, None], carry
+
+
+class SkewCayley(Integrator):
+    r"""The Cayley transform of a skew matrix between tokens, one Cholesky solve.
+
+        (1 + BᵀB) zₘ = (1 + B) z,   B = hA/2,   z₁ = z + h A zₘ
+
+    (1 − B)(1 + B) = 1 + BᵀB because B is skew, so zₘ = (1 − B)⁻¹ z is the midpoint and zᵀz is kept for any h and any A.
+    """
+
+    order = 1
+    keeps = ((SkewAttention, Law.ENERGY),)
+
+    def step(self, field: SkewAttention, t, dt, z: Tensor, context: Context, carry):
+        """One step."""
+        a = field.matrix(z, context)
+        with full_precision(z):
+            b = dt / 2 * a
+            factor = torch.linalg.cholesky_ex(eye(z.shape[1], z) + b.mT @ b).L
+            return z + dt * (a @ torch.cholesky_solve(z + b @ z, factor)), carry
 
 
 class SplitBracket(Integrator):

@@ -6,15 +6,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.nn.attention import Attention
+from fields.nn.dropout import NeuronDropout
+from fields.nn.nearest import NearestAttention
 
 
 class MLP(nn.Module):
-    """Linear, GELU, Linear."""
+    """Linear, GELU, Linear; with ``dropout`` neurons between the two fall silent in training."""
 
-    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0):
+    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0, dropout: float = 0.0):
         super().__init__()
         inner = int(dim * ratio)
-        self.layers = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, out or dim))
+        bend = nn.Sequential(nn.GELU(), NeuronDropout(inner, p=dropout)) if dropout else nn.GELU()
+        self.layers = nn.Sequential(nn.Linear(dim, inner), bend, nn.Linear(inner, out or dim))
 
     def forward(self, z: Float[Tensor, "... h"]) -> Float[Tensor, "... o"]:
         """Applied to every token alike."""
@@ -28,13 +31,21 @@ class Block(nn.Module):
     ``dim_source`` is given and stays as it is otherwise.
     """
 
-    def __init__(self, dim: int, attention: Attention, *, dim_source: int | None = None, ratio: float = 2.0):
+    def __init__(
+        self,
+        dim: int,
+        attention: Attention | NearestAttention,
+        *,
+        dim_source: int | None = None,
+        ratio: float = 2.0,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.norm_source = nn.LayerNorm(dim_source) if dim_source else None
         self.attention = attention
         self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = MLP(dim, ratio=ratio)
+        self.mlp = MLP(dim, ratio=ratio, dropout=dropout)
 
     def forward(
         self,

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from fields.nn import attention
-from fields.nn.attention import Attention, attend
+from fields.nn import attend as paths
+from fields.nn.attend import attend
+from fields.nn.attention import Attention
+from fields.nn.geometry import Locality
 from fields.nn.masks import blocks, causal, neighbours
 from fields.nn.metric import Diagonal, Gram
 
@@ -29,7 +31,7 @@ def qkv(m=6, k=9, dtype=torch.float64, grad=True):
 
 
 def places(m=6, k=9, dtype=torch.float64, length=0.1):
-    locality = attention.Locality(heads=3, lengths=(length, 3 * length)).to(dtype)
+    locality = Locality(heads=3, lengths=(length, 3 * length)).to(dtype)
     return locality, torch.rand(1, m, 2, dtype=dtype) - 0.5, torch.rand(2, k, 2, dtype=dtype) - 0.5
 
 
@@ -38,8 +40,8 @@ def places(m=6, k=9, dtype=torch.float64, length=0.1):
 @pytest.mark.parametrize("located", [True, False])
 @pytest.mark.parametrize("limits", [(0, 0), (2**30, 2**30)])
 def test_every_path_is_the_definition(grad, masked, located, limits, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limits[0])
-    monkeypatch.setattr(attention, "BIAS", limits[1])
+    monkeypatch.setattr(paths, "PLAIN", limits[0])
+    monkeypatch.setattr(paths, "BIAS", limits[1])
     locality, x_q, x_k = places()
     columns = locality(x_q, x_k, PERIODIC) if located else None
     mask = torch.rand(2, 1, 6, 9) > 0.5 if masked else None
@@ -54,8 +56,8 @@ def test_every_path_is_the_definition(grad, masked, located, limits, monkeypatch
 
 @pytest.mark.parametrize("limits", [(0, 0), (2**30, 0), (0, 2**30)])
 def test_short_lengths_survive_bfloat16(limits, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limits[0])
-    monkeypatch.setattr(attention, "BIAS", limits[1])
+    monkeypatch.setattr(paths, "PLAIN", limits[0])
+    monkeypatch.setattr(paths, "BIAS", limits[1])
     locality, x_q, x_k = places(m=50, k=400, length=0.02, dtype=torch.float32)
     columns = locality(x_q, x_k, PERIODIC)
     q = torch.zeros(2, 3, 50, 8, dtype=torch.bfloat16)
@@ -67,7 +69,7 @@ def test_short_lengths_survive_bfloat16(limits, monkeypatch):
 def test_columns_pass_gradients_on_every_path(monkeypatch):
     grads = []
     for limit, dtype in ((0, torch.float64), (2**30, torch.bfloat16), (0, torch.bfloat16)):
-        monkeypatch.setattr(attention, "PLAIN", limit)
+        monkeypatch.setattr(paths, "PLAIN", limit)
         torch.manual_seed(3)
         locality, x_q, x_k = places(dtype=torch.float32)
         q, k, v = qkv(dtype=dtype)
@@ -99,7 +101,7 @@ def test_weights_are_a_partition_of_unity():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("limit", [0, 2**30])
 def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limit)
+    monkeypatch.setattr(paths, "PLAIN", limit)
     q, k, v = qkv(dtype=dtype)
     mask = torch.rand(2, 3, 6, 9) > 0.4
     mask[0, 1, 2] = False
