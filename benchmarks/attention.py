@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -66,7 +66,7 @@ def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, tr
     return {"attend": lambda: attend(q, keys, v, columns=locality(x_q, x_k, periodic)), "sdpa": peer}
 
 
-def turns(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
+def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
     """Milliseconds per call of each, in alternating order; the first round warms up and says how many calls make a reading."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
 

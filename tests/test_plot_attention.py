@@ -54,6 +54,13 @@ def test_basis(d):
         assert any(part in title for title in titles), part
 
 
+def test_a_decoder_without_attention_to_all_tokens_has_no_basis():
+    model, ds = model_and_data(1)
+    model.decoder = CrossAttention(16, model.schema, nearest=2)
+    with pytest.raises(ValueError, match="without `nearest`"):
+        basis_of(model, ds, points=12)
+
+
 def test_hats_are_one_at_their_node_and_reproduce_lines():
     nodes = ((torch.arange(5).double() + 0.5) / 5 - 0.5)[:, None]
     assert (hat(nodes, nodes, (False,)) - torch.eye(5)).abs().max() < 1e-12

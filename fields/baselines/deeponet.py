@@ -33,7 +33,7 @@ class DeepONet(AtSensors):
         self, *, schema: Schema, normalizer: Normalizer, count: int | None = None, width: int = 128, depth: int = 3
     ):
         super().__init__(schema=schema, normalizer=normalizer, count=count or grid_count(schema, "DeepONet"))
-        self.outputs = schema.out_channels
+        self.outputs, self.width = schema.out_channels, width
         features = self.sensors.count * schema.in_channels + len(schema.params)
         self.branch = mlp(features, width, self.outputs * width, depth)
         self.trunk = nn.Sequential(*mlp(schema.dim, width, width, depth), nn.GELU())
@@ -44,11 +44,11 @@ class DeepONet(AtSensors):
         b = rearrange(self.branch(self.read(batch)), "b (o r) -> b o r", o=self.outputs)
         t = self.trunk(self.normalizer.points(batch.y)).expand(len(b), -1, -1)
         v = einsum(b, t, "b o r, b m r -> b m o") / math.sqrt(t.shape[-1]) + self.bias
-        return self.normalizer.physical(v)[:, None]
+        return self.normalizer.physical(v, batch.params)[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
         """Activations of the trunk."""
-        return 16.0 * self.trunk[-2].out_features
+        return 16.0 * self.width
 
 
 def grid_count(schema: Schema, name: str) -> int:

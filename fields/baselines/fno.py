@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import nn
+
 from fields.baselines.grid import Spectral, embedding
 from fields.normalizer import Normalizer
 from fields.sample import Schema
@@ -19,19 +23,21 @@ class FNO(Spectral):
         layers: Fourier layers L.
     """
 
-    divisor = 2
-
     def __init__(self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4):
-        super().__init__(schema=schema, normalizer=normalizer)
-        from neuralop.models import FNO as NeuralopFNO  # noqa: N811  imports wandb and takes seconds
+        super().__init__(schema=schema, normalizer=normalizer, divisor=2)
+        self.adopt(fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers))
 
-        self.adopt(
-            NeuralopFNO(
-                n_modes=(modes,) * schema.dim,
-                hidden_channels=width,
-                n_layers=layers,
-                in_channels=self.channels,
-                out_channels=schema.out_channels,
-                positional_embedding=embedding(schema),
-            )
-        )
+
+def fourier_layers(schema: Schema, channels: int, *, modes: int, width: int, layers: int, **tensor: Any) -> nn.Module:
+    """neuraloperator's FNO; ``tensor`` says how its coefficients are factorised, which they are not unless it does."""
+    from neuralop.models import FNO as NeuralopFNO  # noqa: N811  imports wandb and takes seconds
+
+    return NeuralopFNO(
+        n_modes=(modes,) * schema.dim,
+        hidden_channels=width,
+        n_layers=layers,
+        in_channels=channels,
+        out_channels=schema.out_channels,
+        positional_embedding=embedding(schema),
+        **tensor,
+    )

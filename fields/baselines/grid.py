@@ -41,7 +41,7 @@ class GridOperator(AtInput, ABC):
                 "product of their axes. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
             ) from error
         sizes = [len(axes[a]) for a in order]
-        given = self.normalizer.inputs(batch.u).reshape(len(batch.u), *sizes, -1)
+        given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
         u, ascending = upright(given, axes, order)
         constants = self.normalizer.params(batch.params).reshape(len(u), *(1 for _ in sizes), -1).expand(*u.shape[:-1], -1)
         lines = [(line - self.normalizer.centre[a]) / self.normalizer.extent[a] for a, line in enumerate(ascending)]
@@ -58,10 +58,10 @@ class Spectral(GridOperator, ABC):
     On homogeneous axes the grid is not given as an input, so that the model commutes with translations as the problem does.
     """
 
-    @property
     @abstractmethod
-    def divisor(self) -> int:
-        """What sizes have to be multiples of."""
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, divisor: int):
+        super().__init__(schema=schema, normalizer=normalizer)
+        self.divisor = divisor
 
     def adopt(self, net: nn.Module) -> None:
         """Makes ``net`` the model."""
@@ -81,8 +81,8 @@ class Spectral(GridOperator, ABC):
             return self.net(u)
 
 
-def embedding(schema: Schema) -> str | None:
-    """Whether neuraloperator gives the grid as an input."""
+def embedding(schema: Schema) -> Any:
+    """Whether neuraloperator gives the grid as an input; it takes None, which its annotations leave out."""
     return None if all(schema.homogeneous) else "grid"
 
 

@@ -32,6 +32,10 @@ class KernelRidge(AtSensors):
         samples: number of training samples.
     """
 
+    given: Tensor
+    length: Tensor
+    mean: Tensor
+
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int, samples: int):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
         features = count * schema.in_channels + len(schema.params)
@@ -47,7 +51,7 @@ class KernelRidge(AtSensors):
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], samples=len(data))
         order = model.sensors.expect(normalizer.points(every.x), "KernelRidge")
         rows = model.read(every).double()
-        targets = ((every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std).flatten(1).double()
+        targets = normalizer.normalised(every.v[:, 0, order], every.params).flatten(1).double()
         mean, distances = targets.mean(0), torch.cdist(rows, rows)
         median, best = distances[distances > 0].median(), (math.inf, torch.ones(()), targets)
         for reach in REACHES:
@@ -59,9 +63,9 @@ class KernelRidge(AtSensors):
                 left_out = alpha / (vectors.square() @ inverse)[:, None]
                 error = float((left_out.norm(dim=1) / targets.norm(dim=1).clamp_min(1e-12)).mean())
                 best = min(best, (error, reach * median, alpha), key=lambda trial: trial[0])
-        model.given.copy_(rows), model.mean.copy_(mean), model.length.copy_(best[1])
         with torch.no_grad():
-            model.alpha.copy_(best[2])
+            for held, fitted in ((model.given, rows), (model.mean, mean), (model.length, best[1]), (model.alpha, best[2])):
+                held.copy_(fitted)
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fields.baselines.grid import Spectral, embedding
+from fields.baselines.fno import fourier_layers
+from fields.baselines.grid import Spectral
 from fields.normalizer import Normalizer
 from fields.sample import Schema
 
@@ -20,23 +21,9 @@ class TFNO(Spectral):
         rank: share of the parameters of a full tensor.
     """
 
-    divisor = 2
-
     def __init__(
         self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4, rank: float = 0.1
     ):
-        super().__init__(schema=schema, normalizer=normalizer)
-        from neuralop.models import TFNO as NeuralopTFNO  # noqa: N811  imports wandb and takes seconds
-
-        self.adopt(
-            NeuralopTFNO(
-                n_modes=(modes,) * schema.dim,
-                hidden_channels=width,
-                n_layers=layers,
-                in_channels=self.channels,
-                out_channels=schema.out_channels,
-                positional_embedding=embedding(schema),
-                factorization="Tucker",
-                rank=rank,
-            )
-        )
+        super().__init__(schema=schema, normalizer=normalizer, divisor=2)
+        tensor = {"factorization": "Tucker", "rank": rank}
+        self.adopt(fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers, **tensor))

@@ -47,7 +47,7 @@ class Transolver(AtInput):
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
-        u = self.normalizer.inputs(batch.u)
+        u = self.normalizer.inputs(batch.u, batch.params)
         constants = self.normalizer.params(batch.params)[:, None].expand(-1, u.shape[1], -1)
         z = self.lift(torch.cat([u, constants], dim=-1)) + self.position(self.normalizer.points(batch.x))
         for block in self.blocks:

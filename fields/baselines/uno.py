@@ -23,10 +23,8 @@ class UNO(Spectral):
         width: channels.
     """
 
-    divisor = 4
-
     def __init__(self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64):
-        super().__init__(schema=schema, normalizer=normalizer)
+        super().__init__(schema=schema, normalizer=normalizer, divisor=4)
         from neuralop.models import UNO as NeuralopUNO  # noqa: N811  imports wandb and takes seconds
 
         scalings, shares = (1.0, 0.5, 1.0, 2.0, 1.0), (1, 2, 2, 2, 1)

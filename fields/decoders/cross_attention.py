@@ -9,6 +9,7 @@ from fields.decoders.base import Decoder
 from fields.nn.attention import Attention
 from fields.nn.blocks import MLP, Block
 from fields.nn.embeddings import Position
+from fields.nn.nearest import NearestAttention
 from fields.sample import Latent, Schema
 
 
@@ -30,6 +31,7 @@ class CrossAttention(Decoder):
         heads: attention heads.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
+        nearest: tokens that a query looks at, the nearest ones and continuously so (see `NearestAttention`); None: all.
     """
 
     def __init__(
@@ -43,18 +45,17 @@ class CrossAttention(Decoder):
         ratio: float = 2.0,
         lengths: tuple[float, float] = (0.04, 0.25),
         max_frequency: float = 8.0,
+        nearest: int | None = None,
     ):
         super().__init__()
+
+        def attention() -> Attention | NearestAttention:
+            to_all = Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True)
+            return to_all if nearest is None else NearestAttention(to_all, nearest=nearest)
+
         self.position = Position(dim, schema)
         self.near = nn.Linear(near * schema.in_channels, dim) if near else None
-        self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
-                ratio=ratio,
-            )
-            for _ in range(depth)
-        )
+        self.blocks = nn.ModuleList(Block(dim, attention(), ratio=ratio) for _ in range(depth))
         self.head = MLP(dim, out=schema.out_channels, ratio=1.0)
 
     def forward(

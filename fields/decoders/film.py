@@ -34,6 +34,8 @@ class FiLM(Decoder):
         seeds: see `Pool`.
     """
 
+    periodic: Tensor
+
     def __init__(self, dim: int, schema: Schema, *, near: int = 0, depth: int = 3, omega: float = 30.0, seeds: int = 4):
         super().__init__()
         self.omega = omega
@@ -41,11 +43,12 @@ class FiLM(Decoder):
         self.pool = Pool(dim, schema, seeds=seeds)
         self.point = nn.Linear(2 * schema.dim, dim)
         self.near = nn.Linear(near * schema.in_channels, dim, bias=False) if near else None
-        self.layers = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(depth))
+        layers = [nn.Linear(dim, dim, bias=False) for _ in range(depth)]
+        self.layers = nn.ModuleList(layers)
         self.modulation = nn.Linear(dim, 2 * depth * dim)
         self.head = nn.Linear(dim, schema.out_channels)
         nn.init.uniform_(self.point.weight, -1 / (2 * schema.dim), 1 / (2 * schema.dim))
-        for layer in self.layers:
+        for layer in layers:
             nn.init.uniform_(layer.weight, -math.sqrt(6 / dim), math.sqrt(6 / dim))
         with torch.no_grad():
             self.modulation.weight.mul_(0.1)

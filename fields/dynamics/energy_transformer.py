@@ -47,7 +47,7 @@ class EnergyTransformer(Energy):
         self.key = nn.Parameter(torch.randn(heads, dim // heads, dim) / math.sqrt(dim))
         self.patterns = nn.Parameter(torch.randn(4 * dim if patterns is None else patterns, dim) / (2 * dim))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.partition = Partition()
 
     def value_and_grad(

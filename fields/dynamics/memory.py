@@ -42,7 +42,7 @@ class PatternEnergy(Energy):
         view = nn.init.orthogonal_(torch.empty(dim, dim))
         self.view = nn.Parameter(view.reshape(dim, heads, width).transpose(0, 1).contiguous())
         self.log_beta = nn.Parameter(torch.zeros(heads))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.partition = Partition()
 
     def value_and_grad(

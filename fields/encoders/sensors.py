@@ -31,6 +31,9 @@ class Sensors(Encoder):
         count: number of sensors; by default the points of the training grid.
     """
 
+    anchors: Tensor
+    periodic: Tensor
+
     def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, count: int | None = None):
         super().__init__()
         tokens = token_counts(tokens, schema)

@@ -25,6 +25,8 @@ class Tokens(Encoder):
         schema: names and geometry of the problem.
     """
 
+    periodic: Tensor
+
     def __init__(self, dim: int, schema: Schema):
         super().__init__()
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)

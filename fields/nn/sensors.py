@@ -17,6 +17,8 @@ class SensorArray(nn.Module):
         axes: number of coordinates.
     """
 
+    places: Tensor
+
     def __init__(self, count: int, axes: int):
         super().__init__()
         self.count = count

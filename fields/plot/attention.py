@@ -70,14 +70,15 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
         return weights, layer.stats(*args, **kwargs), kwargs.get("x_q"), kwargs.get("x_k")
 
     decoder = [m for m in model.get_submodule("decoder").modules() if isinstance(m, Attention)]
-    if not decoder:
-        raise ValueError(
-            "This model's decoder has no attention to all tokens, so no basis functions. Take one with `decoders.CrossAttention`."
-        )
     with observe(model, look) as seen:
         model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
-    name = [n for n in seen if n.startswith("decoder")][-1]
-    weights, stats, x_q, x_k = seen[name][0]
+    names = [n for n in seen if model.get_submodule(n) in decoder]
+    if not names:
+        raise ValueError(
+            "This model's decoder has no attention to all tokens, so no basis functions to draw. "
+            "Take `decoders.CrossAttention` without `nearest`."
+        )
+    weights, stats, x_q, x_k = seen[names[-1]][0]
     assert weights is not None and x_q is not None and x_k is not None  # the layer is one of the decoder's
     return Basis(
         y=target_points(axes, schema).numpy(),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skfem
 import torch
 from einops import einsum
 from problems import schema
+from scipy.spatial import Delaunay
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fields.decoders import CPWL, CrossAttention, DeepONet, LocalCrossAttention
+from fields.decoders import CPWL, CrossAttention, DeepONet
 from fields.decoders.cpwl import interpolate
-from fields.decoders.local import neighbours
 from fields.nn.attention import Attention, attend
 from fields.nn.mesh import hats
+from fields.nn.nearest import NearestAttention, neighbours
 from fields.sample import Latent
 
 LINE, PLANE, SPACE = ((False,) * d for d in (1, 2, 3))
@@ -74,6 +76,17 @@ def test_cpwl_is_numpys_interp_on_a_line():
         assert np.abs(out.numpy() - expected).max() < 1e-12
 
 
+def test_cpwl_equals_finite_element_interpolation():
+    """scikit-fem's P1 elements on the same triangulation, evaluated at the same points."""
+    nodes = cloud(2, 40)
+    y = inside(nodes, 200)
+    values = torch.randn(1, 40, 1, generator=torch.Generator().manual_seed(2)).double()
+    mesh = skfem.MeshTri(nodes.numpy().T.copy(), Delaunay(nodes.numpy()).simplices.T.copy())
+    expected = skfem.Basis(mesh, skfem.ElementTriP1()).probes(y.numpy().T) @ values[0, :, 0].numpy()
+    out = interpolate(values, latent_at(nodes, values, PLANE), y[None])[0, :, 0]
+    assert np.abs(out.numpy() - expected).max() < 1e-11
+
+
 def test_cpwl_is_attention_with_the_score_log_phi():
     torch.manual_seed(0)
     decoder, nodes = CPWL(16, schema(PLANE)).double(), cloud(2, 30)
@@ -113,16 +126,35 @@ def test_deeponet_is_bilinear():
     torch.testing.assert_close(moved, 3 * product + trunk.sum(-1, keepdim=True) / 4, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("cls", [CrossAttention, LocalCrossAttention])
-def test_equal_tokens_make_a_constant_field(cls):
+@pytest.mark.parametrize("nearest", [None, 9])
+def test_equal_tokens_make_a_constant_field(nearest):
     """On homogeneous axes, without rotation: weights that sum to one leave nothing to see of the positions."""
     torch.manual_seed(0)
-    decoder = cls(16, schema((True, True)), max_frequency=1e-9).double()
+    decoder = CrossAttention(16, schema((True, True)), max_frequency=1e-9, nearest=nearest).double()
     latent = latent_at(cloud(2, 20), torch.randn(1, 1, 16).double().expand(2, 20, 16), (True, True))
     out = decoder(latent, cloud(2, 50, seed=1)[None])
     assert (out - out[:, :1]).abs().max() < 1e-10
     other = decoder(latent._replace(z=torch.randn(2, 20, 16).double()), cloud(2, 50, seed=1)[None])
     assert (other - other[:, :1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("nearest", [None, 9])
+def test_the_size_of_the_tokens_reaches_the_field(nearest):
+    """f ∝ z where scores do not depend on z: a norm between tokens and field would set a floor under small errors."""
+    torch.manual_seed(0)
+    block = CrossAttention(16, schema(PLANE), nearest=nearest).double().blocks[0]
+    attention = getattr(block.attention, "attention", block.attention)
+    torch.nn.init.zeros_(attention.query.weight), torch.nn.init.zeros_(attention.query.bias)  # scores of position alone
+    for linear in (attention.key_value, attention.out):
+        torch.nn.init.zeros_(linear.bias)
+    nodes, y = cloud(2, 20), cloud(2, 30, seed=1)
+    q, z = torch.randn(1, 30, 16).double(), torch.randn(1, 20, 16).double()
+    where = {"x_q": y[None], "x_k": nodes[None], "periodic": torch.tensor(PLANE)}
+    seen = []
+    block.norm_mlp.register_forward_hook(lambda module, given, out: seen.append(given[0] - q))
+    block(q, z, **where), block(q, 1000 * z, **where)
+    torch.testing.assert_close(seen[1], 1000 * seen[0], rtol=1e-9, atol=1e-9)
+    assert seen[0].abs().max() > 1e-2
 
 
 def test_neighbours_are_the_nearest_round_periodic_axes():
@@ -136,9 +168,20 @@ def test_neighbours_are_the_nearest_round_periodic_axes():
     assert window.min() > 0 and window.max() < 1
 
 
-def test_local_attention_with_all_tokens_sees_all_of_them():
+def test_attention_to_the_nearest_is_attention_where_all_are_near():
     torch.manual_seed(0)
-    few, all_of_them = (LocalCrossAttention(16, schema(PLANE), nearest=s).double() for s in (5, 99))
+    attention = Attention(16, heads=2, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
+    nodes, y, q, z = cloud(2, 20)[None], cloud(2, 30, seed=1)[None], torch.randn(2, 30, 16), torch.randn(2, 20, 16)
+    given = (q.double(), z.double())
+    where = {"x_q": y, "x_k": nodes, "periodic": torch.tensor((True, False))}
+    whole = attention(*given, **where)
+    torch.testing.assert_close(NearestAttention(attention, nearest=20)(*given, **where), whole, atol=1e-12, rtol=0)
+    assert (NearestAttention(attention, nearest=5)(*given, **where) - whole).abs().max() > 1e-3
+
+
+def test_attention_to_the_nearest_does_not_see_the_others():
+    torch.manual_seed(0)
+    few, all_of_them = (CrossAttention(16, schema(PLANE), nearest=s).double() for s in (5, 99))
     all_of_them.load_state_dict(few.state_dict())
     nodes, z, y = cloud(2, 20), torch.randn(1, 20, 16).double(), cloud(2, 1, seed=1)[None]
     z.requires_grad_()
@@ -147,10 +190,9 @@ def test_local_attention_with_all_tokens_sees_all_of_them():
     assert seen == [5, 20]
 
 
-def test_local_attention_answers_many_queries_in_bounded_memory():
-    """Queries in chunks: the largest tensor is that of one chunk."""
-    decoder = LocalCrossAttention(16, schema(PLANE), chunk=200)
-    latent = latent_at(cloud(2, 64).float(), torch.randn(1, 64, 16), PLANE)
+def test_attention_to_the_nearest_holds_one_number_per_query_and_token():
+    decoder = CrossAttention(16, schema(PLANE), nearest=2, heads=4)
+    latent = latent_at(cloud(2, 400).float(), torch.randn(1, 400, 16), PLANE)
     largest = [0]
 
     class Largest(TorchDispatchMode):
@@ -160,7 +202,6 @@ def test_local_attention_answers_many_queries_in_bounded_memory():
                 largest[0] = max(largest[0], out.untyped_storage().nbytes())
             return out
 
-    y = cloud(2, 10_000, seed=1).float()[None]
     with torch.no_grad(), Largest():
-        decoder(latent, y)
-    assert largest[0] < 2 * 200 * 64 * 4 * 4  # distances of one chunk, not 50 of them
+        decoder(latent, cloud(2, 500, seed=1).float()[None])
+    assert 0.9 < largest[0] / (4 * 500 * 400) < 1.1  # the distances, not the scores of four heads

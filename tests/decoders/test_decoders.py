@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from functools import partial
 
 import pytest
 import torch
 from problems import schema
 
 import fields.decoders
-from fields.decoders import Decoder
+from fields.decoders import CrossAttention, Decoder
 from fields.nn.embeddings import grid_points
 from fields.part import build as rebuild
 from fields.sample import Latent
@@ -26,7 +27,8 @@ def all_decoders() -> list[type[Decoder]]:
     return sorted((c for c in found if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
 
-DECODERS = pytest.mark.parametrize("cls", all_decoders(), ids=lambda c: c.__name__)
+NEAREST = pytest.param(partial(CrossAttention, nearest=9), id="CrossAttention to the nearest")
+DECODERS = pytest.mark.parametrize("cls", [*(pytest.param(c, id=c.__name__) for c in all_decoders()), NEAREST])
 AXES = pytest.mark.parametrize("periodic", PERIODIC, ids=["1D", "2D", "3D"])
 
 
