@@ -98,6 +98,26 @@ def test_weights_are_a_partition_of_unity():
     assert (shifted - attend(q, k, unit)).abs().max() < 1e-12
 
 
+def test_a_soft_dictionary():
+    """Between the values, equal where they are equal, and a lookup when it is cold (PHYSICS §1 row 3)."""
+    q, k, v = qkv(grad=False)
+    out = attend(q, k, v)
+    low, high = v.amin(-2, keepdim=True), v.amax(-2, keepdim=True)
+    assert (out >= low - 1e-12).all() and (out <= high + 1e-12).all() and (out - v.mean(-2, keepdim=True)).abs().max() > 0.1
+    same = torch.randn(5).double().expand_as(v)
+    assert (attend(q, k, same) - same[:, :, :1]).abs().max() < 1e-12
+    best = (q @ k.mT).argmax(-1, keepdim=True)
+    assert (attend(q, k, v, scale=1e6) - v.gather(-2, best.expand(-1, -1, -1, 5))).abs().max() < 1e-12
+
+
+def test_a_set_has_no_order_until_it_has_positions():
+    plain, located = (Attention(12, heads=3, lengths=lengths).double() for lengths in (None, (0.1, 0.5)))
+    z, x, order = torch.randn(2, 7, 12).double(), torch.rand(1, 7, 2).double(), torch.randperm(7)
+    where = {"x_q": x, "x_k": x, "periodic": PERIODIC}
+    assert (plain(z[:, order], z[:, order]) - plain(z, z)[:, order]).abs().max() < 1e-12
+    assert (located(z[:, order], z[:, order], **where) - located(z, z, **where)[:, order]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("limit", [0, 2**30])
 @pytest.mark.parametrize("biased", [True, False])
