@@ -82,7 +82,7 @@ def baseline(cls: Any, data: Any, width: int | None) -> Compose:
         options["modes"] = min(16, min(data.schema.grid or (16,)) // 2)
     if cls is PCANet:
         options["components"] = 64
-    made = partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
+    made: Callable[..., Any] = partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
     if data.schema.dt is None or cls in FITTED:
         return made
     return lambda **problem: Stepwise(operator=made(**problem), **problem)

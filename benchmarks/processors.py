@@ -140,7 +140,7 @@ def main() -> None:
     table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"], ["---"] * 7]
     for r in rows:
         figures = [f"{r['milliseconds_per_sample']:.2f}", f"{r['of_block']:.2f}", f"{r['limit']:.2f}".replace("nan", "")]
-        table.append([r["step"], str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
+        table.append([str(r["step"]), str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
     text = "\n".join("| " + " | ".join(row) + " |" for row in table)
     print(text)
     if options.json:

@@ -11,7 +11,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from datasets.base import Problem, circle, field
-from datasets.solvers.spectral import ETDRK4, resample, sample_at, two_thirds, wavenumbers
+from datasets.solvers.spectral import ETDRK4, resample, sample_at, self_advection, wavenumbers
 
 MODES = 512  # of the initial state: the modes left out carry 1e-4 of its norm, and nothing of u(1)
 
@@ -69,14 +69,9 @@ class Burgers(Problem):
     def evolve(self, v: Complex[Tensor, "b k"], *, points: int, refine: int = 1) -> Complex[Tensor, "b k"]:
         """Coefficients on `points` points, from time 0 to 1; `refine` divides the time step."""
         (k,) = wavenumbers((points,), (1.0,), device=v.device)
-        slope = -0.5j * k * two_thirds((points,), device=v.device)
-        start = 0.0
+        start, steepen = 0.0, self_advection((points,), (1.0,), device=v.device)
         for until, steps in SMOOTH if self.viscosity >= 0.05 else SHOCKS:
-            solver = ETDRK4(
-                -self.viscosity * k**2,
-                lambda w: slope * torch.fft.rfft(torch.fft.irfft(w, n=points) ** 2),
-                dt=(until - start) / (steps * refine),
-            )
+            solver = ETDRK4(-self.viscosity * k**2, steepen, dt=(until - start) / (steps * refine))
             v, start = solver.run(v, steps=steps * refine), until
         return v
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, integral, two_thirds, wavenumbers
+from datasets.solvers.spectral import ETDRK4, fields_flow, integral, self_advection, wavenumbers
 
 STEPS = 20  # per interval
 
@@ -50,13 +49,8 @@ class BurgersTime(Evolution):
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        slope = -0.5j * k * two_thirds(points, device=device)
-        steps = STEPS * refine
-        solver = ETDRK4(
-            -self.viscosity * k**2,
-            lambda v: slope * torch.fft.rfft(torch.fft.irfft(v, n=points[0]) ** 2),
-            dt=self.interval / steps,
-        )
+        steps, steepen = STEPS * refine, self_advection(points, self.lengths, device=device)
+        solver = ETDRK4(-self.viscosity * k**2, steepen, dt=self.interval / steps)
         return fields_flow(solver, points, steps=steps)
 
     def conserved(self) -> dict[str, Quantity]:

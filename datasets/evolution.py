@@ -76,14 +76,20 @@ class Evolution(Problem):
         """See `Problem`; training and test samples have streams of their own."""
         return np.random.default_rng([seed, index, int(self.part == "test")])
 
+    def start(
+        self, indices: range, points: tuple[int, ...], *, seed: int, device: str = "cpu"
+    ) -> tuple[Float[Tensor, "b c *x"], dict[str, Tensor]]:
+        """The states of the first frame, and what else differs between these samples."""
+        drawn = [self.initial(self.random(seed, index), points) for index in indices]
+        values = {name: torch.tensor(np.stack([d[name] for d in drawn]), device=device) for name in drawn[0]}
+        return torch.stack([values.pop(name) for name in self.states], dim=1), values
+
     def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
         """Variables over (sample, time, *axes), stored on a stride of the solver's grid."""
         stride = -(-self.points // resolution)
         points = (stride * resolution,) * len(self.lengths)
         axes = "xyz"[: len(points)]
-        drawn = [self.initial(self.random(seed, index), points) for index in indices]
-        values = {name: torch.tensor(np.stack([d[name] for d in drawn]), device=device) for name in drawn[0]}
-        state = torch.stack([values.pop(name) for name in self.states], dim=1)
+        state, values = self.start(indices, points, seed=seed, device=device)
         coarse = (..., *[slice(None, None, stride)] * len(points))
         step = self.stepper(points, values, device=device)
         frames = [state[coarse].cpu()]

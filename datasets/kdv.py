@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, gradient, integral, two_thirds, wavenumbers
+from datasets.solvers.spectral import ETDRK4, fields_flow, gradient, integral, self_advection, two_thirds, wavenumbers
 
 STEPS = 50  # per interval
 
@@ -40,14 +39,8 @@ class KortewegDeVries(Evolution):
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        keep = two_thirds(points, device=device)
-        slope = -3j * k * keep
-        steps = STEPS * refine
-        solver = ETDRK4(
-            1j * k**3 * keep,
-            lambda v: slope * torch.fft.rfft(torch.fft.irfft(v * keep, n=points[0]) ** 2),
-            dt=self.interval / steps,
-        )
+        steps, steepen = STEPS * refine, self_advection(points, self.lengths, speed=6.0, device=device)
+        solver = ETDRK4(1j * k**3 * two_thirds(points, device=device), steepen, dt=self.interval / steps)
         return fields_flow(solver, points, steps=steps)
 
     def conserved(self) -> dict[str, Quantity]:

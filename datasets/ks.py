@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, integral, sample_at, two_thirds, wavenumbers
+from datasets.solvers.spectral import ETDRK4, fields_flow, integral, sample_at, self_advection, wavenumbers
 
 STEPS = 20  # per interval
 BURN_IN = 100  # intervals
@@ -35,26 +35,27 @@ class KuramotoSivashinsky(Evolution):
     lengths: tuple[float, ...] = (22.0,)
 
     def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
-        """See `Evolution`."""
-        grid = (self.points,)  # burnt in on one grid, since chaos would amplify the difference between two
-        u = torch.tensor(random_field(random, grid, modes=6, deviation=lambda j: np.exp(-((j / 3) ** 2) / 2)))
-        step = self.stepper(grid, {})
+        """See `Evolution`; before the burn-in."""
+        return {"u": random_field(random, points, modes=6, deviation=lambda j: np.exp(-((j / 3) ** 2) / 2))}
+
+    def start(
+        self, indices: range, points: tuple[int, ...], *, seed: int, device: str = "cpu"
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Evolution`; burnt in on one grid, since chaos would amplify the difference between two."""
+        own = (self.points,)
+        state, statics = super().start(indices, own, seed=seed, device=device)
+        step = self.stepper(own, statics, device=device)
         for _ in range(BURN_IN):
-            u = step(u)
-        return {"u": fourier_values(u, points[0]).numpy()}
+            state = step(state)
+        return fourier_values(state, points[0]), statics
 
     def stepper(
         self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        slope = -0.5j * k * two_thirds(points, device=device)
-        steps = STEPS * refine
-        solver = ETDRK4(
-            k**2 - k**4,
-            lambda v: slope * torch.fft.rfft(torch.fft.irfft(v, n=points[0]) ** 2),
-            dt=self.interval / steps,
-        )
+        steps, steepen = STEPS * refine, self_advection(points, self.lengths, device=device)
+        solver = ETDRK4(k**2 - k**4, steepen, dt=self.interval / steps)
         return fields_flow(solver, points, steps=steps)
 
     def conserved(self) -> dict[str, Quantity]:

@@ -105,6 +105,16 @@ class ETDRK4:
         return v
 
 
+def self_advection(
+    points: tuple[int, ...], lengths: tuple[float, ...], *, speed: float = 1.0, device: torch.device | str | None = None
+) -> Callable[[Tensor], Tensor]:
+    r"""N(v̂) of u_t = −(c/2) (u²)_x in one dimension, c = `speed`, on the modes that `two_thirds` keeps."""
+    (k,) = wavenumbers(points, lengths, device=device)
+    keep = two_thirds(points, device=device)
+    slope = -0.5j * speed * k * keep
+    return lambda v: slope * torch.fft.rfft(torch.fft.irfft(keep * v, n=points[0]) ** 2)
+
+
 def fields_flow(solver: ETDRK4, points: tuple[int, ...], *, steps: int) -> Callable[[Tensor], Tensor]:
     """The map of real fields (… *x) to fields that `steps` steps on their coefficients make."""
     dims = tuple(range(-len(points), 0))

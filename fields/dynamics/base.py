@@ -125,7 +125,7 @@ class SeparableHamiltonian(LawfulField):
 
     def kinetic(self, p: Float[Tensor, "b k c"]) -> Float[Tensor, "b"]:
         """T(p) = ½ Σ m⁻¹ p²."""
-        return 0.5 * (self.inverse_mass() * p.square()).sum((-2, -1))
+        return 0.5 * (p.square().sum(-2) @ self.inverse_mass())
 
     def energy(self, state: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = T + V."""

@@ -90,7 +90,7 @@ class RandomWalk(LinearDiffusion):
         features = context.shift(self.norm(z))
         query, key = (self._turn(layer(features).to(z.dtype), context) for layer in (self.query, self.key))
         with full_precision(z):
-            return self.softmax((query.shape[-1] ** -0.5 * query) @ key.mT + self._geometry(context))
+            return self.softmax(((query.shape[-1] ** -0.5 * query) @ key.mT).add_(self._geometry(context)))
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """κ (A z − z): r is one."""

@@ -57,13 +57,13 @@ class GraphField(WaveField):
         return torch.cat(self.turn(q, p, context, back=True), dim=1)
 
     def turn(self, q: Tensor, p: Tensor, context: Context, *, back: bool = False) -> tuple[Tensor, Tensor]:
-        """Values rotated by where they are."""
+        """Values rotated by where they are; latent edges keep theirs in the frame in which D acts."""
         if context.pos is None or context.periodic is None:
             return q, p
-        turns = self.incidence.turns(context.pos, context.periodic)
-        heads = self.incidence.heads
-        q, p = (merge_heads(rotate(split_heads(x, heads), turn, back=back)) for x, turn in zip((q, p), turns, strict=True))
-        return q, p
+        turn = self.incidence.rotary(context.pos, context.periodic)
+        own = (q, p) if self.edges is None else (q,)
+        moved = [merge_heads(rotate(split_heads(x, self.incidence.heads), turn, back=back)) for x in own]
+        return moved[0], moved[-1] if self.edges is None else p
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """Edges start with the differences of the tokens: p = D q."""

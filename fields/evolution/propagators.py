@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -72,7 +73,8 @@ class Step(Propagator):
 
         z(t + Δ) = P(z(t), c + W (Δ − 1)),    Δ ≤ 1 frame
 
-    Longer intervals are cut into equal steps of at most one frame. Each step is a residual map: free, and without a law.
+    Longer intervals are cut into equal steps of at most one frame. Each step is a residual map: free, and without a law. Where
+    training has seen whole frames alone W is zero, and a prediction between frames warns.
     """
 
     def __init__(self, dim: int, processor: Processor):
@@ -86,6 +88,10 @@ class Step(Propagator):
         for time in times:
             passes = math.ceil(time - now - SLACK)
             delta = (time - now) / max(passes, 1)
+            delta = 1.0 if abs(delta - 1) < SLACK else delta
+            if delta != 1 and not self.training and not bool(self.stride.weight.any()):
+                sentence = "`Step` was trained on whole frames alone: times between them are a guess. Train `FlowInTime` for those."
+                warnings.warn(sentence, stacklevel=2)
             shift = self.stride(latent.z.new_tensor([delta - 1.0])).expand(len(latent.z), -1)
             for _ in range(passes):
                 latent = self.processor(latent, shift if cond is None else cond + shift)

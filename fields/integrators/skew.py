@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Law, full_precision
 from fields.dynamics.graph import DoubleBracket, GraphHamiltonian, Metriplectic
@@ -162,16 +163,17 @@ class MetriplecticStep(Integrator):
 
 def rotate(d: Coboundary, dt, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """(q, p) one Cayley step on; the solve is on the smaller of the two sides."""
-    m, n = d.matrix.shape[-2:]
+    heads, m, n = d.matrix.shape[-3:]
+    q, p = split_heads(q, heads), split_heads(p, heads)  # once: the products below would else copy both ways each
     if m <= n:
-        gram = d.matrix @ d.matrix.mT
-        pm = solve(eye(m, q) + dt**2 / 4 * gram, p + dt / 2 * d.up(q))
-        qm = q - dt / 2 * d.down(pm)
+        pm = solve(eye(m, q) + dt**2 / 4 * (d.matrix @ d.matrix.mT), p + dt / 2 * d.up(q))
+        dq = dt * d.down(pm)
+        q, p = q - dq, p + dt * d.up(q - 0.5 * dq)
     else:
-        gram = d.matrix.mT @ d.matrix
-        qm = solve(eye(n, q) + dt**2 / 4 * gram, q - dt / 2 * d.down(p))
-        pm = p + dt / 2 * d.up(qm)
-    return q - dt * d.down(pm), p + dt * d.up(qm)
+        qm = solve(eye(n, q) + dt**2 / 4 * (d.matrix.mT @ d.matrix), q - dt / 2 * d.down(p))
+        dp = dt * d.up(qm)
+        q, p = q - dt * d.down(p + 0.5 * dp), p + dp
+    return merge_heads(q), merge_heads(p)
 
 
 def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], dt, x: Float[Tensor, "b k c"]) -> Tensor:
@@ -184,10 +186,31 @@ def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], 
     return x - dt / 2 * scaled.down(solve(eye(rows, x) + dt / 2 * b @ b.mT, scaled.up(x)))
 
 
-def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b k c"]) -> Float[Tensor, "b k c"]:
+def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b *heads k c"]) -> Float[Tensor, "b *heads k c"]:
     """matrix⁻¹ x, head by head, for a symmetric positive definite matrix. Unchecked, hence no wait for the device."""
-    factor = torch.linalg.cholesky_ex(matrix).L
-    return merge_heads(torch.cholesky_solve(split_heads(x, matrix.shape[1]), factor))
+    if x.ndim == matrix.ndim:
+        return SymmetricSolve.apply(matrix, x)
+    return merge_heads(SymmetricSolve.apply(matrix, split_heads(x, matrix.shape[1])))
+
+
+class SymmetricSolve(torch.autograd.Function):
+    """x = A⁻¹ b by Cholesky;   db = A⁻¹ dx,   dA = −db xᵀ: the factor is used again, not differentiated."""
+
+    @staticmethod
+    def forward(ctx, a: Float[Tensor, "*b k k"], b: Float[Tensor, "*b k e"]) -> Float[Tensor, "*b k e"]:
+        """x."""
+        factor = torch.linalg.cholesky_ex(a).L
+        x = torch.cholesky_solve(b, factor)
+        ctx.save_for_backward(factor, x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_x: Tensor) -> tuple[Tensor, Tensor]:
+        """dA, for whatever symmetric function of parameters A is, and db."""
+        factor, x = ctx.saved_tensors
+        d_b = torch.cholesky_solve(d_x, factor)
+        return -(d_b @ x.mT), d_b
 
 
 def eye(size: int, like: Tensor) -> Tensor:

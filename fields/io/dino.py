@@ -93,7 +93,7 @@ class ShelfHandle(Handle):
 
     def _connect(self) -> dict[str, bytes]:
         with dbm.open(str(self.path), "r") as shelf:
-            return {bytes(key).decode(): b"" for key in shelf.keys()}  # noqa: SIM118
+            return {key.decode() if isinstance(key, bytes) else str(key): b"" for key in shelf.keys()}  # noqa: SIM118
 
     def _find(self, file: dict[str, bytes], name: str) -> np.ndarray:
         with dbm.open(str(self.path), "r") as shelf:

@@ -46,14 +46,15 @@ def attend(
         mask, causal = lower if mask is None else mask & lower, False
     if on_cpu and learns and q.dtype == torch.bfloat16 and size <= PLAIN * (1 if columns is None else 2):
         return _attend_plain(q, k, v, bias, mask, causal, scale)
-    extra = None if bias is None else bias.to(q.dtype)
-    if mask is not None:
+    bare = on_cpu and bias is None  # there the kernel takes a boolean mask as it is, and empty rows give zero by themselves
+    extra = mask if bare else None if bias is None else bias.to(q.dtype)
+    if mask is not None and not bare:
         extra = q.new_zeros(()) if extra is None else extra
         extra = torch.where(mask, extra, torch.finfo(q.dtype).min)
     v = F.pad(v, (0, q.shape[-1] - width)) if columns is not None else v  # fused kernels want one width
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=extra, is_causal=causal, scale=scale)
     out = out if columns is None else out[..., :width]
-    return out if mask is None else out * mask.any(-1, keepdim=True)
+    return out if mask is None or bare else out * mask.any(-1, keepdim=True)
 
 
 def _append(q: Tensor, k: Tensor, columns: tuple[Tensor, Tensor], scale: float) -> tuple[Tensor, Tensor]:

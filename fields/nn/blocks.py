@@ -5,9 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.nn.attention import Attention
 from fields.nn.dropout import NeuronDropout
-from fields.nn.nearest import NearestAttention
 
 
 class MLP(nn.Module):
@@ -27,14 +25,14 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    Without ``source`` it is self-attention, and the keys share the norm of the queries; the source has a norm of its own if
-    ``dim_source`` is given and stays as it is otherwise.
+    ``attention`` is an `Attention` or a layer that wraps one. Without ``source`` it is self-attention, and the keys share the
+    norm of the queries; the source has a norm of its own if ``dim_source`` is given and stays as it is otherwise.
     """
 
     def __init__(
         self,
         dim: int,
-        attention: Attention | NearestAttention,
+        attention: nn.Module,
         *,
         dim_source: int | None = None,
         ratio: float = 2.0,

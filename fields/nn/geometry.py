@@ -82,7 +82,8 @@ class Rotary(nn.Module):
 
     Args:
         width: channels per head; the last width mod 2d channels are left alone.
-        max_frequency: the largest f, in turns per domain; f runs geometrically from max_frequency / 16 (and 0).
+        max_frequency: the largest f, in turns per domain. The width/2d frequencies of an axis run from 0 to it, denser at the
+            low end; a head of less than 4d channels has the 0 alone and is not rotated.
     """
 
     def __init__(self, width: int, *, max_frequency: float):

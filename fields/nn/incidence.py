@@ -33,21 +33,22 @@ def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
 class Coboundary(NamedTuple):
     """D: a field on the nodes becomes differences on the edges; heads act on slices of the channels.
 
-    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e.
+    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e; fields that are split into heads
+    already, (b heads n e) and (b heads m e), stay so.
     """
 
     matrix: Float[Tensor, "b heads m n"]
 
-    def up(self, q: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
+    def up(self, q: Float[Tensor, "b *heads n c"]) -> Float[Tensor, "b *heads m c"]:
         """D q."""
         return self._apply(self.matrix, q)
 
-    def down(self, p: Float[Tensor, "b m c"]) -> Float[Tensor, "b n c"]:
+    def down(self, p: Float[Tensor, "b *heads m c"]) -> Float[Tensor, "b *heads n c"]:
         """Dᵀ p."""
         return self._apply(self.matrix.mT, p)
 
     def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return merge_heads(matrix @ split_heads(x, matrix.shape[1]))
+        return matrix @ x if x.ndim == matrix.ndim else merge_heads(matrix @ split_heads(x, matrix.shape[1]))
 
     def to(self, dtype: torch.dtype) -> Coboundary:
         """The same operator in another precision."""
@@ -62,8 +63,9 @@ def coboundary(
     The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2 whatever the weights.
     With one-hot rows DᵀD is the normalised graph Laplacian.
     """
-    mass = (weight[..., None] * (head + tail)).sum(-2, keepdim=True) + torch.finfo(head.dtype).eps
-    return Coboundary(weight.sqrt()[..., None] * (head - tail) * mass.rsqrt())
+    row = weight[..., None, :].to(head.dtype)
+    mass = row @ head + row @ tail + torch.finfo(head.dtype).eps
+    return Coboundary((head - tail) * (weight.sqrt()[..., None] * mass.rsqrt()))
 
 
 class SoftIncidence(nn.Module):

@@ -38,7 +38,8 @@ class WeightedAttention(nn.Module):
         z_kv, log_weight = z_kv[..., :-1], z_kv[..., -1]
         asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic, mask=mask)
         assert asked.columns is not None  # the geometric term
-        cols_q, cols_k = asked.columns[0], asked.columns[1].expand(len(z_kv), -1, -1, -1)
+        cols_q, cols_k = asked.columns
+        cols_k = cols_k.expand(len(z_kv), -1, -1, -1)
         own = log_weight.to(cols_k.dtype)[:, None, :, None].expand(*cols_k.shape[:-1], 1)
         columns = torch.cat([cols_q, torch.ones_like(cols_q[..., :1])], dim=-1), torch.cat([cols_k, own], dim=-1)
         return self.attention.gather(asked._replace(columns=columns))

@@ -114,7 +114,7 @@ class Trajectories(Assembly):
         for name in self.measured[0].quantities:
             curves = {"truth": plot.Curve(self.still.times, self.still.quantities[name][1].mean(0))}
             curves |= {r.model: plot.Curve(r.times, r.quantities[name][0].mean(0)) for r in self.measured}
-            y_label = f"{name} of the decoded field / rms at the start"
+            y_label = f"{name} of the field, relative"
             drawn = plot.time_figure(curves, trained_to=trained_to, y_label=y_label, log=False)
             out.append(Picture(name, f"{name.capitalize()} of the decoded fields, mean over test trajectories.", plot.png(drawn)))
         shown = case.until(4 * self.trained)

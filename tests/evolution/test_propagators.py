@@ -57,6 +57,16 @@ def test_long_intervals_are_cut_into_equal_steps_that_know_their_length(latent):
     assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.25, -0.25]  # 0.75 − 1
 
 
+def test_times_between_frames_warn_where_training_has_seen_none(latent):
+    model = Step(DIM, Transformer(DIM, depth=1)).double().eval()
+    with pytest.warns(UserWarning, match="times between them are a guess"):
+        list(model.at(latent, None, [0.5]))
+    times = (torch.arange(1, 400).float() * 0.1).double() / 0.1  # rounded whole frames do not, and train nothing
+    z = list(model.train().at(latent, None, times[-3:].tolist()))[-1].z
+    z.square().sum().backward()
+    assert model.stride.weight.grad is None or not model.stride.weight.grad.any()
+
+
 def test_direct_asks_every_time_by_itself(latent):
     torch.manual_seed(0)
     model = Direct(DIM, Transformer(DIM, depth=1)).double()

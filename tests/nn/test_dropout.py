@@ -36,6 +36,25 @@ def test_held_masks_stay_and_are_released():
         assert (net(z) != first).any()
 
 
+def test_an_energy_stays_one_function_along_a_rollout():
+    first, drop = nn.Linear(16, 32).double(), NeuronDropout(32, p=0.5)
+    energy = lambda z: drop(first(z).tanh()).square().sum()  # noqa: E731
+
+    def rollout():
+        z, levels = torch.randn(5, 16).double(), []
+        for _ in range(40):
+            z = z.detach().requires_grad_()
+            level = energy(z)
+            levels.append(float(level.detach()))
+            z = z - 0.02 * torch.autograd.grad(level, z)[0]
+        return torch.tensor(levels)
+
+    with hold(drop):
+        held = rollout()
+    assert (held.diff() < 0).all() and held[-1] < 0.9 * held[0]
+    assert (rollout().diff() > 0).any()  # with a new mask at every step energy is created out of nothing
+
+
 def test_no_silence_without_probability():
     z = torch.randn(4, 8)
     assert (NeuronDropout(8, p=0.0)(z) == z).all()
