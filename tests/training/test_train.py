@@ -130,6 +130,16 @@ class StopAfter(L.Callback):
             raise KeyboardInterrupt
 
 
+class EndAfter(L.Callback):
+    """Stops after whole epochs; the schedule is that of the full run."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, *_):
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_resuming_equals_never_stopping(tmp_path):
     path = data_file(tmp_path)
@@ -154,10 +164,11 @@ def test_resuming_equals_never_stopping(tmp_path):
 def test_training_learns_and_seeds_fix_it(tmp_path):
     path = data_file(tmp_path, samples=64)
     errors = []
-    for folder in ("a", "b"):
+    for folder, callbacks in (("whole", []), ("begun", [EndAfter(2)])):
         L.seed_everything(0, verbose=False)
-        lightning = task()
-        fit(lightning, FieldDataModule(str(path), batch_size=8), tmp_path / folder, max_epochs=12, **QUICK)
+        lightning, data = task(), FieldDataModule(str(path), batch_size=8)
+        fit(lightning, data, tmp_path / folder, max_epochs=12, callbacks=callbacks, **QUICK)
         errors.append([h["val_error"] for h in lightning.history])
-    assert errors[0] == errors[1]
+    assert len(errors[0]) == 12 and len(errors[1]) == 2
+    assert errors[0][:2] == errors[1]
     assert errors[0][-1] < 0.5 * errors[0][0]
