@@ -1,7 +1,7 @@
 """Files made by others, brought into canonical form with splits, symmetries and geometry as input.
 
-    python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out data/holed_poisson.h5
-    python -m datasets.prepare diffusion_perlin --source ../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5
+python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out data/holed_poisson.h5
+python -m datasets.prepare diffusion_perlin --source ../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5
 """
 
 from __future__ import annotations

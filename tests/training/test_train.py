@@ -26,7 +26,7 @@ QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summa
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 IN_TIME = [config for config in CONFIGS if "propagator" in yaml.safe_load(config.read_text())["model"]]
 STILL = [config for config in CONFIGS if config not in IN_TIME]
-PARTS = sorted((ROOT / "configs" / "processor").glob("*.yaml")) + sorted((ROOT / "configs" / "decoder").glob("*.yaml"))
+PARTS = [file for part in ("encoder", "processor", "decoder") for file in sorted((ROOT / "configs" / part).glob("*.yaml"))]
 
 
 def data_file(folder: Path, dims: int = 1, samples: int = 24) -> Path:
