@@ -50,7 +50,7 @@ def write(path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None,
         file["t-coordinate"] = np.arange(shape[1] + 1) * 0.1
 
 
-def windows_per_second(read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], count: int, seed: int) -> float:
+def windows_per_second(read: Callable[[int, int], Any], shape: tuple[int, ...], count: int, seed: int) -> float:
     """Random windows read per second of processor time, which a busy machine does not slow (files are cached)."""
     rng = np.random.default_rng(seed)
     places = [(int(rng.integers(shape[0])), int(rng.integers(shape[1] - WINDOW + 1))) for _ in range(count)]

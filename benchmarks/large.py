@@ -15,6 +15,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -52,7 +53,12 @@ def train(path: Path, steps: int, folder: Path) -> tuple[float, float]:
     task = FieldTraining(
         dim=32, encoder=partial(Patches, tokens=(8, 8)), processor=partial(Transformer, depth=2), queries=256, augment=False
     )
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "logger": False}
+    quiet: dict[str, Any] = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "logger": False,
+    }
     L.Trainer(
         max_steps=steps, limit_val_batches=0, num_sanity_val_steps=0, accelerator="cpu", default_root_dir=folder, **quiet
     ).fit(task, datamodule=data)

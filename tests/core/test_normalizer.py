@@ -111,7 +111,7 @@ def test_scalings_are_settings(tmp_path):
     chosen = {"beta": {"class_path": "fields.scaling.Log"}}
     chosen |= {"u": {"class_path": "fields.scaling.PerParameter", "init_args": {"by": "beta"}}}
     options = parser.parse_object({"data": {"path": str(tmp_path / "a.nc"), "scalings": chosen}})
-    data = parser.instantiate_classes(options).data
+    data = parser.instantiate(options).data
     data.setup()
     assert isinstance(data.statistics["beta"].scaling, Log) and len(data.statistics["u"].groups) == 3
     assert "outputs_knots" in Normalizer(data.schema, data.statistics).state_dict()
