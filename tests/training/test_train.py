@@ -47,6 +47,10 @@ def run_overrides(folder: Path, path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def test_no_config_is_left_out():
+    assert {*CONFIGS, *PARTS} == set((ROOT / "configs").rglob("*.yaml"))
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_runs_two_steps(config, tmp_path):
     dims = len(yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]["tokens"])
