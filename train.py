@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import json
 import logging
-import platform
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
@@ -75,17 +75,19 @@ def precision(bf16: bool) -> str:
     return "bf16-mixed" if bf16 and fast else "32-true"
 
 
-def make(path: Path, recipe: dict[str, Any] | None) -> None:
-    """Makes the data with the catalogue's generator if the file is not there."""
-    if path.exists():
-        return
-    if recipe is None:
-        sys.exit(f"train.py: there is no file {path}. Set data.path, or `make` to a problem of `python -m datasets --help`.")
+def make(data: Namespace, recipe: dict[str, Any] | None) -> None:
+    """Makes missing files with the catalogue's generator; those for tests with what ``test`` changes in the recipe."""
     from datasets.__main__ import main as generate
 
-    options = [word for key, value in recipe.items() if key != "problem" for word in (f"--{key}", str(value))]
-    print(f"{path} is not there yet: making it.")
-    generate([recipe["problem"], "--out", str(path), *options])
+    for path in map(Path, (data.path, *data.test_paths)):
+        if path.exists():
+            continue
+        if recipe is None:
+            sys.exit(f"train.py: there is no file {path}. Set data.path, or `make` to a problem of `python -m datasets --help`.")
+        chosen = recipe | (recipe.get("test", {}) if str(path) != data.path else {})
+        options = [word for key, value in chosen.items() if key not in ("problem", "test") for word in (f"--{key}", str(value))]
+        print(f"{path} is not there yet: making it.")
+        generate([recipe["problem"], "--out", str(path), *options])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         argv = ["--config", str(DEFAULT), *argv]
     settings = parser()
     config = settings.parse_args(argv)
-    make(Path(config.data.path), config.make)
+    make(config.data, config.make)
     parts = settings.instantiate(config)
     run: Run = parts.run
     folder = Path(run.folder) / (run.name or Path(config.data.path).stem)
@@ -112,9 +114,10 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     """Trains the field and the baseline and reports on both."""
     import lightning.pytorch as L
 
-    from fields.baselines.fno import FNO
-    from fields.experiment import fit, score, score_mean
-    from fields.task import BaselineTraining
+    from fields.experiment import fit
+    from fields.report.assembly import Assembly
+    from fields.report.maps import Maps
+    from fields.report.rollouts import Trajectories
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
@@ -124,30 +127,49 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     options = {**vars(parts.trainer), "precision": precision(run.bf16), "enable_model_summary": False}
     print(describe(data, options["precision"]))
     fit(task, data, folder / "checkpoints", resume=run.resume, **options)
-    seconds = task.elapsed
-    print(f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {seconds:.0f} s.")
-    scores = score(FIELD, task.model, data)
-    finite = [g for g in data.symmetries if "shift" not in g]
-    if finite:
-        scores += score(f"{FIELD}, {2 ** len(finite)} symmetries", task.model, data, symmetries=finite)
-    scores += score_mean(data)
-    histories = {FIELD: task.history}
+    print(f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {task.elapsed:.0f} s.")
+    still = data.schema.dt is None
+    assembly: Assembly = Maps(data) if still else Trajectories(data, quantities=quantities(data.source))
+    assembly.add(FIELD, task)
     if run.baseline:
-        print(f"Training neuraloperator's FNO for the same {seconds:.0f} s.")
-        grid = data.schema.grid
-        peer = BaselineTraining(
-            lambda **given: FNO(modes=min(16, min(grid) // 2), **given),
-            optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-4),
-            augment=all(data.schema.homogeneous),
-            seconds=seconds,
-            seed=task.seed,
-        )
+        print(f"Training neuraloperator's FNO for the same {task.elapsed:.0f} s.")
+        peer = baseline(data, seconds=task.elapsed, seed=task.seed)
         fit(peer, data, folder / "checkpoints" / "fno", **{**options, "max_epochs": 100_000, "precision": "32-true"})
-        assert peer.model is not None  # composed when it was fitted
-        scores += score("FNO (neuraloperator)", peer.model, data)
-        histories["FNO (neuraloperator)"] = peer.history
-    times = {name: seconds for name in dict.fromkeys(s.model for s in scores if s.parameters)}
-    report(folder, task.model, data, scores, histories, seconds=times, command=command)
+        assembly.add("FNO (neuraloperator)", peer)
+    report(folder, task.model, data, assembly, command)
+
+
+def baseline(data: Any, *, seconds: float, seed: int) -> Any:
+    """neuraloperator's FNO for so many seconds; repeated step by step in time."""
+    from fields.baselines.fno import FNO
+    from fields.baselines.stepwise import Stepwise
+    from fields.task import BaselineTraining
+
+    def compose(**given: Any) -> Any:
+        operator = FNO(modes=min(16, min(data.schema.grid) // 2), **given)
+        return operator if data.schema.dt is None else Stepwise(operator=operator, **given)
+
+    return BaselineTraining(
+        compose,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-4),
+        augment=all(data.schema.homogeneous),
+        seconds=seconds,
+        seed=seed,
+    )
+
+
+def quantities(source: Any) -> dict[str, Any]:
+    """Invariants and Lyapunov functions of a problem of the catalogue; none for other data."""
+    from datasets.__main__ import catalogue
+    from datasets.evolution import Evolution
+
+    problem = catalogue().get(source.attrs.get("problem", ""))
+    if problem is None or not issubclass(problem, Evolution):
+        return {}
+    constants = json.loads(source.attrs["protocol"])["constants"]
+    accepted = inspect.signature(problem).parameters
+    made = problem(**{name: value for name, value in constants.items() if name in accepted})
+    return made.conserved() | made.dissipated()
 
 
 def describe(data: Any, precision: str) -> str:
@@ -160,85 +182,25 @@ def describe(data: Any, precision: str) -> str:
     )
 
 
-def report(
-    folder: Path, model: Any, data: Any, scores: list[Any], histories: dict[str, Any], *, seconds: dict[str, float], command: str
-) -> None:
+def report(folder: Path, model: Any, data: Any, assembly: Any, command: str) -> None:
     """Checkpoint, table, pictures, ``report.json`` and ``report.html``."""
     from fields import report as page
     from fields.checkpoint import save
 
-    protocol = {
-        "data": data.path,
-        "recipe": data.source.attrs.get("protocol", ""),
-        "split": f"{len(data.train)} train, {len(data.val)} validation, {scores[0].samples} test",
-        "seconds": seconds,
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "selection": "best validation error; the test split is used once",
-        "command": command,
-    }
-    card = {"protocol": protocol, "scores": [asdict(one) for one in scores], "symmetries": data.symmetries}
-    save(model, folder / "model.safetensors", card=card)
-    rows = [
-        page.Row(s.model, s.test, s.mean, s.median, s.worst, s.parameters, seconds.get(s.model), ours=s.model.startswith(FIELD))
-        for s in scores
-    ]
-    results = page.Results(
+    save(model, folder / "model.safetensors", card=assembly.card(command))
+    dt, fine = data.schema.dt, "x".join(["256"] * data.schema.dim)
+    asked = f"--at {fine}" if dt is None else f"--times [{dt / 2:g},{100 * dt:g}]"
+    target = f"--out {folder / 'prediction.nc'}"
+    results = assembly.results(
         title=f"{data.source.attrs.get('problem', Path(data.path).stem)}: {describe(data, '').split(':')[0]}",
         problem=describe(data, "").strip(),
-        rows=rows,
-        protocol=protocol,
         command=command,
-        summary=headline(scores),
-        error_name="relative L2 of each test sample",
-        histories={name: {"x": [h["epoch"] for h in log], "y": [h["val_error"] for h in log]} for name, log in histories.items()},
-        pictures=pictures(model, data, scores, histories),
-        next_command=f"python -m fields predict {folder / 'model.safetensors'} {data.path}"
-        f" --at {'x'.join(['256'] * data.schema.dim)} --out {folder / 'prediction.nc'}",
+        next_command=f"python -m fields predict {folder / 'model.safetensors'} {data.path} {asked} {target}",
     )
     page.print_table(results)
     written = page.write(results, folder)
     print("\n".join(f"wrote {path}" for path in (folder / "model.safetensors", *written)))
     print(f"next: {results.next_command}")
-
-
-def headline(scores: list[Any]) -> str:
-    """Ours against the baseline at the training resolution."""
-    ours = scores[0].mean
-    peers = [s for s in scores if s.model.startswith("FNO") and s.test == scores[0].test]
-    if not peers:
-        return f"Mean relative L2 {ours:.4f} at {scores[0].test} points."
-    return f"Mean relative L2 {ours:.4f} at {scores[0].test} points: {ours / peers[0].mean:.2f} times FNO's {peers[0].mean:.4f}."
-
-
-def pictures(model: Any, data: Any, scores: list[Any], histories: dict[str, Any]) -> list[Any]:
-    """Median and worst sample, error against resolution, loss curves."""
-    from fields import plot
-    from fields.report import Picture
-    from fields.sample import collate
-
-    first = scores[0]
-    cases = []
-    for title, index in (("median test sample", first.median_index), ("worst test sample", first.worst_index)):
-        sample = data.tests[first.test][index]
-        with torch.no_grad():
-            v_hat = model(collate([sample]))[0]
-        cases.append(plot.Case.from_sample(sample, v_hat, model.schema, title=title))
-    out = [Picture("samples", f"Median and worst test sample at {first.test} points.", plot.png(plot.sample_figure(cases)))]
-    if data.schema.grid is not None and len(data.tests) > 1:
-        names = dict.fromkeys(s.model for s in scores)
-        lines = {n: [(int(s.test.split("x")[0]), s.mean) for s in scores if s.model == n] for n in names}
-        curves = {n: plot.Curve(*map(np.array, zip(*sorted(points), strict=True))) for n, points in lines.items()}
-        drawn = plot.png(plot.resolution_figure(curves, trained_at=data.schema.grid[0]))
-        out.append(Picture("resolution", "Mean error against resolution; trained at the marked one only.", drawn))
-    curves = {
-        f"{name}, {which}": plot.Curve(np.array([h["seconds"] for h in log]), np.array([h[key] for h in log]))
-        for name, log in histories.items()
-        for which, key in (("training", "loss"), ("validation", "val_error"))
-        if log
-    }
-    if curves:
-        out.append(Picture("losses", "Losses in wall time.", plot.png(plot.loss_figure(curves, x_label="training time (s)"))))
-    return out
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
 """`attend` beside `scaled_dot_product_attention`: the same scores, the same machine, taking turns.
 
-    python -m benchmarks.attention [--repeat 7] [--device cpu] [--only geometric]
+    python -m benchmarks.attention [--repeat 21] [--quick] [--device cpu] [--only geometric] [--out table.md]
+    python -m benchmarks.attention --memory
 
-Prints, per case, the median time of both in milliseconds and the median ratio of neighbouring runs, attend / SDPA (below 1
-is faster). On CPU it is the processor time of one thread, which other work on the machine disturbs less than the wall
-clock. The thresholds PLAIN and BIAS in `fields/nn/attention.py` come from this table; ``--thresholds`` forces each path.
+Per case: the median time of both in milliseconds, and the median ratio of neighbouring readings, attend / SDPA (below 1 is
+faster), with its quartiles. SDPA gets what it takes natively: a mask as it is, broadcast; the geometric score as a bias. On
+CPU a reading is the processor time of one thread, which other work on the machine disturbs less than the wall clock, over
+as many calls as take 10 ms. The thresholds PLAIN and BIAS in `fields/nn/attend.py` come from this table; ``--thresholds`` forces
+each path. ``--memory`` prints the peak of one training step above what there was before it, a process for each case.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fields.nn import attention
+from fields.nn import attend as paths
 from fields.nn.geometry import Locality
 
 # name: samples, heads, queries, keys, width per head
@@ -30,79 +37,146 @@ SHAPES = {
     "cross 4096 × 256": (1, 4, 4096, 256, 32),
     "encode 256 × 4096": (1, 4, 256, 4096, 32),
 }
+QUICK = ("self 64", "self 256", "cross 1024 × 256")
+KINDS = ("plain", "masked", "causal", "geometric")
+READING = 10.0  # milliseconds
+MEMORY = [(m, 256) for m in (4096, 8192, 16384, 32768)] + [(n, n) for n in (1024, 2048, 4096)]
 
 
 def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, train: bool) -> dict[str, Callable[[], Tensor]]:
     """Both contestants as functions of nothing, on the same inputs."""
     b, heads, m, k, e = shape
     q, keys, v = (torch.randn(b, heads, n, e, dtype=dtype, device=device, requires_grad=train) for n in (m, k, k))
+    attend, sdpa = paths.attend, F.scaled_dot_product_attention
     if kind == "plain":
-        return {"attend": lambda: attention.attend(q, keys, v), "sdpa": lambda: F.scaled_dot_product_attention(q, keys, v)}
+        return {"attend": lambda: attend(q, keys, v), "sdpa": lambda: sdpa(q, keys, v)}
+    if kind == "causal":
+        return {"attend": lambda: attend(q, keys, v, causal=True), "sdpa": lambda: sdpa(q, keys, v, is_causal=True)}
     if kind == "masked":
         mask = torch.arange(k, device=device) < torch.randint(k // 2, k, (b, 1, 1, 1), device=device)
-        return {
-            "attend": lambda: attention.attend(q, keys, v, mask=mask),
-            "sdpa": lambda: F.scaled_dot_product_attention(q, keys, v, attn_mask=mask.expand(b, 1, m, k)),
-        }
+        return {"attend": lambda: attend(q, keys, v, mask=mask), "sdpa": lambda: sdpa(q, keys, v, attn_mask=mask)}
     locality = Locality(heads=heads, lengths=(0.05, 0.3)).to(device).requires_grad_(train)
     x_q, x_k = (torch.rand(1, n, 2, device=device) - 0.5 for n in (m, k))
     periodic = torch.tensor([True, False], device=device)
 
     def peer() -> Tensor:
         columns = locality(x_q, x_k, periodic)
-        return F.scaled_dot_product_attention(q, keys, v, attn_mask=(columns[0] @ columns[1].mT).to(dtype))
+        return sdpa(q, keys, v, attn_mask=(columns[0] @ columns[1].mT).to(dtype))
 
-    return {"attend": lambda: attention.attend(q, keys, v, columns=locality(x_q, x_k, periodic)), "sdpa": peer}
+    return {"attend": lambda: attend(q, keys, v, columns=locality(x_q, x_k, periodic)), "sdpa": peer}
 
 
 def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
-    """Milliseconds of each, in alternating order; the first round warms up."""
+    """Milliseconds per call of each, in alternating order; the first round warms up and says how many calls make a reading."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+
+    def reading(run: Callable[[], object], calls: int) -> float:
+        start = clock()
+        for _ in range(calls):
+            run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return 1e3 * (clock() - start) / calls
+
+    for run in runs.values():
+        reading(run, 2)
+    calls = max(1, round(READING / min(reading(run, 2) for run in runs.values())))
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(repeat + 1):
+    for i in range(repeat):
         for name in list(runs)[:: 1 if i % 2 else -1]:
-            start = clock()
-            runs[name]()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[name].append(1e3 * (clock() - start))
-    return {name: values[1:] for name, values in times.items()}
+            times[name].append(reading(runs[name], calls))
+    return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=21)
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, a third of the readings")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--thresholds", action="store_true", help="time each path of attend against the other")
+    parser.add_argument("--memory", action="store_true", help="peaks instead of times")
+    parser.add_argument("--peak", nargs=3, metavar=("WHO", "M", "K"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="also write the table into this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'case':38} {'dtype':9} {'pass':8} {'attend':>8} {'sdpa':>8} {'ratio':>6}" + ("  forced" if options.thresholds else ""))
-    for kind in ("plain", "masked", "geometric"):
+    if options.peak:
+        print(peak(options.peak[0], *map(int, options.peak[1:])))
+        return
+    lines = []
+    for line in memory() if options.memory else times(options):
+        print(line, flush=True)
+        lines.append(line)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text("\n".join(lines) + "\n")
+
+
+def times(options: argparse.Namespace):
+    """The table, row by row."""
+    yield "| case | type | pass | attend, ms | SDPA, ms | ratio (quartiles) |"
+    yield "|---|---|---|---|---|---|"
+    repeat = options.repeat // 3 if options.quick else options.repeat
+    for kind in KINDS:
         for name, shape in SHAPES.items():
-            if options.only not in f"{kind} {name}":
+            label = f"{kind} {name}"
+            wanted = options.only in label and (not options.quick or name in QUICK)
+            if not wanted or (kind == "causal" and shape[2] != shape[3]):
                 continue
             for dtype in (torch.float32, torch.bfloat16):
                 for train in (False, True):
-                    row(kind, name, shape, dtype, train, options)
+                    for forced in ("fused", "small") if options.thresholds else ("",):
+                        yield row(kind, label, shape, dtype, train, repeat, options.device, forced)
 
 
-def row(kind: str, name: str, shape: tuple[int, ...], dtype: torch.dtype, train: bool, options: argparse.Namespace) -> None:
-    """One line of the table, or one per path with ``--thresholds``."""
-    chosen = attention.PLAIN, attention.BIAS
-    for limit in (0, 2**40) if options.thresholds else (None,):
-        if limit is not None:
-            attention.PLAIN = attention.BIAS = limit
-        passes = build(kind, shape, dtype, options.device, train)
-        backwards = {label: lambda run=run: run().sum().backward() for label, run in passes.items()}
-        with torch.set_grad_enabled(train):
-            times = turns(backwards if train else passes, options.repeat)
-        ratio = statistics.median(a / s for a, s in zip(times["attend"], times["sdpa"], strict=True))
-        ours, theirs = (statistics.median(times[label]) for label in ("attend", "sdpa"))
-        forced = "" if limit is None else "  fused" if limit == 0 else "  small"
-        label, mode = f"{kind} {name}", "fwd+bwd" if train else "fwd"
-        print(f"{label:38} {str(dtype)[6:]:9} {mode:8} {ours:8.2f} {theirs:8.2f} {ratio:6.2f}{forced}", flush=True)
-    attention.PLAIN, attention.BIAS = chosen
+def row(
+    kind: str, label: str, shape: tuple[int, ...], dtype: torch.dtype, train: bool, repeat: int, device: str, forced: str
+) -> str:
+    """One line of the table; ``forced`` names a path to take whatever the size."""
+    chosen = paths.PLAIN, paths.BIAS
+    if forced:
+        paths.PLAIN = paths.BIAS = 0 if forced == "fused" else 2**40
+    runs = build(kind, shape, dtype, device, train)
+    if train:
+        runs = {label: (lambda run=run: run().sum().backward()) for label, run in runs.items()}
+    with torch.set_grad_enabled(train):
+        taken = turns(runs, repeat)
+    paths.PLAIN, paths.BIAS = chosen
+    low, middle, high = statistics.quantiles([a / s for a, s in zip(taken["attend"], taken["sdpa"], strict=True)], n=4)
+    ours, theirs = (statistics.median(taken[name]) for name in ("attend", "sdpa"))
+    mode = "forward + backward" if train else "forward"
+    tail = f" {forced} |" if forced else ""
+    return f"| {label} | {str(dtype)[6:]} | {mode} | {ours:.2f} | {theirs:.2f} | {middle:.2f} ({low:.2f}–{high:.2f}) |{tail}"
+
+
+def memory():
+    """Peaks of both, each in a fresh process whose freed memory goes back at once."""
+    yield "| queries | keys | attend, MB | per 1000 queries | SDPA with a bias, MB |"
+    yield "|---|---|---|---|---|"
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    for m, k in MEMORY:
+        command = [sys.executable, "-m", "benchmarks.attention", "--peak"]
+        runs = [[*command, who, str(m), str(k)] for who in ("attend", "sdpa")]
+        ours, theirs = (float(subprocess.run(run, capture_output=True, check=True, env=environment).stdout) for run in runs)
+        yield f"| {m} | {k} | {ours:.1f} | {1000 * ours / m:.2f} | {theirs:.1f} |"
+
+
+def peak(who: str, m: int, k: int) -> float:
+    """MB above what was there before, at the worst moment of a geometric training step (Linux)."""
+
+    def status(key: str) -> float:
+        return int(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key)).split()[1]) / 1024
+
+    def step(m: int, k: int) -> Callable[[], None]:
+        run = build("geometric", (1, 4, m, k, 32), torch.float32, "cpu", True)[who]
+        return lambda: run().sum().backward()
+
+    step(1024, 512)()  # libraries load, threads start
+    measured = step(m, k)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    measured()
+    return status("VmHWM") - before
 
 
 if __name__ == "__main__":

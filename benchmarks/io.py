@@ -1,18 +1,19 @@
 """How fast windows of frames are read: `python -m benchmarks.io [--samples 64] [--frames 60] [--size 96]`.
 
 Random windows of five frames from the same files in the same run, by h5py with open handles, by this library's lazy
-arrays (what a training loop uses) and by xarray's ``isel`` on the same dataset; then an epoch with one and two worker
-processes (this needs two idle cores), and the peak memory of a reader of a file four times as large.
+arrays (what a training loop uses), by `FieldDataset` (which makes torch samples of them) and by xarray's ``isel`` on the same
+dataset; then an epoch with one and two worker processes (wall time needs two idle cores; the processor time of the busiest
+worker tells how the work is shared on a busy machine too), and the peak memory of a reader of a file four times as large.
 
-Beside The Well's own reader: make an environment of its own with `pip install the-well bracketfields`, write a file
-with `the_well.utils.dummy_data`, and give it as `--well FILE`: this script then times `WellDataset` and this library on
-it.
+Beside The Well's own reader: make an environment of its own with `pip install the-well` and give its interpreter as
+`--well-python ENV/bin/python`: it times `WellDataset` on its own dummy file, and this library then reads the same file.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,22 +21,24 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import xarray as xr
+from torch.utils.data import DataLoader
 
+from fields.data import FieldDataset, schema_of
 from fields.io import open_dataset, stored_array, write_dataset
 from fields.io.handles import CHUNK_CACHE
 from fields.io.lazy import LazyArray
+from fields.sample import collate
+from fields.sampling import TrainingOrder
 
 WINDOW, ROUNDS = 5, 6
 
 
-def write(
-    path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None, compression: str | None = None
-) -> None:
+def write(path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None, compression: str | None = None) -> None:
     """A PDEBench-like file, filled sample by sample."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
@@ -47,7 +50,7 @@ def write(
         file["t-coordinate"] = np.arange(shape[1] + 1) * 0.1
 
 
-def windows_per_second(read: Callable[[int, int], object], shape: tuple[int, ...], count: int, seed: int) -> float:
+def windows_per_second(read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], count: int, seed: int) -> float:
     """Random windows read per second of processor time, which a busy machine does not slow (files are cached)."""
     rng = np.random.default_rng(seed)
     places = [(int(rng.integers(shape[0])), int(rng.integers(shape[1] - WINDOW + 1))) for _ in range(count)]
@@ -58,10 +61,9 @@ def windows_per_second(read: Callable[[int, int], object], shape: tuple[int, ...
 
 
 def stored(variable: xr.DataArray) -> LazyArray:
-    """The variable's array in its file."""
+    """The array behind a variable of an opened file."""
     array = stored_array(variable)
-    if array is None:
-        raise ValueError(f"{variable.name!r} is no lazy variable: give a file whose numbers are stored as they are.")
+    assert array is not None, f"{variable.name} is read through xarray"
     return array
 
 
@@ -69,94 +71,99 @@ def compare(path: Path, name: str, count: int) -> dict[str, float]:
     """Median rate of each reader over alternating rounds."""
     ds = open_dataset(path)
     fast = stored(ds["u"])
-    rates: dict[str, list[float]] = {"h5py": [], "lazy": [], "isel": []}
+    data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), memory_limit=0)
+    rates: dict[str, list[float]] = {"h5py": [], "lazy": [], "samples": [], "isel": []}
     with h5py.File(path, rdcc_nbytes=CHUNK_CACHE) as file:
         raw = file[name]
         assert isinstance(raw, h5py.Dataset)
         readers = {
             "h5py": lambda i, t: raw[i, t : t + WINDOW],
             "lazy": lambda i, t: fast.read((i, slice(t, t + WINDOW), slice(None), slice(None))),
+            "samples": lambda i, t: data[i * data.windows + t],
             "isel": lambda i, t: ds["u"].isel(sample=i, time=slice(t, t + WINDOW)).values,
         }
-        assert all(np.array_equal(read(1, 2), readers["h5py"](1, 2)) for read in readers.values())
+        assert all(np.array_equal(readers[name](1, 2), readers["h5py"](1, 2)) for name in ("lazy", "isel"))
         for round_ in range(ROUNDS):
             for i, (label, read) in enumerate(readers.items()):  # other places for each: they share HDF5's chunk cache
                 rates[label].append(windows_per_second(read, raw.shape, count, seed=len(readers) * round_ + i))
     return {label: float(np.median(values)) for label, values in rates.items()}
 
 
-class Windows:
-    """Map-style dataset of all windows that do not overlap, for a DataLoader."""
+class Timed(NamedTuple):
+    """A loader's batch: which process made it, and the processor time that this process had used by then."""
 
-    def __init__(self, path: Path):
-        ds = open_dataset(path)
-        self.array, self.per_sample = stored(ds["u"]), ds.sizes["time"] // WINDOW
-
-    def __len__(self) -> int:
-        return self.array.shape[0] * self.per_sample
-
-    def __getitem__(self, item: int) -> np.ndarray:
-        sample, window = divmod(item, self.per_sample)
-        return self.array.read((sample, slice(window * WINDOW, (window + 1) * WINDOW), slice(None), slice(None)))
+    process: int
+    seconds: float
+    batch: Any
 
 
-def epoch(path: Path, workers: int) -> float:
-    """Seconds for one epoch in random order, workers already started."""
-    from torch.utils.data import DataLoader, Dataset  # reading, whose memory is measured, needs no torch
+def timed(samples: list[Any]) -> Timed:
+    """Collates, and notes the time."""
+    return Timed(os.getpid(), time.process_time(), collate(samples))
 
-    loader = DataLoader(cast(Dataset, Windows(path)), 8, shuffle=True, num_workers=workers, persistent_workers=True)
-    for _ in loader:
-        pass
+
+def epoch(path: Path, workers: int) -> tuple[float, float]:
+    """Wall seconds for the second epoch, and processor seconds of the worker that was busiest in it."""
+    ds = open_dataset(path)
+    data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), window_stride=WINDOW, memory_limit=0)
+    order = TrainingOrder(data, seed=0, batch_size=8, workers=workers)
+    loader = DataLoader(data, 8, sampler=order, num_workers=workers, persistent_workers=True, collate_fn=timed)
+    used = {made.process: made.seconds for made in loader}
     begin = time.perf_counter()
-    for _ in loader:
-        pass
-    return time.perf_counter() - begin
+    now = {made.process: made.seconds for made in loader}
+    return time.perf_counter() - begin, max(seconds - used[process] for process, seconds in now.items())
 
 
 def peak_megabytes(path: Path) -> float:
     """Peak memory of a process that reads a thousand windows."""
     code = f"from benchmarks.io import read_thousand; read_thousand({str(path)!r})"
     root = Path(__file__).parents[1]
-    return float(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout
-    )
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout)
 
 
 def read_thousand(path: str) -> None:
     """Reads, then prints the process's own peak."""
     ds = open_dataset(path)
     array = stored(ds["u"])
-    windows_per_second(
-        lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0
-    )
+    windows_per_second(lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def beside_the_well(path: Path) -> None:
-    """WellDataset and this library on the same file of The Well."""
-    well = importlib.import_module("the_well.data")  # of an environment of its own
-    theirs = well.WellDataset(path=str(path.parent), n_steps_input=4, n_steps_output=1, use_normalization=False)
-    ds = open_dataset(path)
-    arrays = [stored(v) for v in ds.data_vars.values() if "time" in v.dims]
-    places = np.random.default_rng(0).integers(len(theirs), size=200)
-    begin = time.process_time()
-    for i in places:
-        theirs[int(i)]
-    per_second = len(places) / (time.process_time() - begin)
-    shape = arrays[0].shape
+def beside_the_well(python: Path, count: int) -> None:
+    """WellDataset in its own environment, then this library in this one, on the same dummy file of The Well."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(__file__).with_name("well_dataset.py")
+        out = subprocess.run([str(python), str(script), folder, str(count)], capture_output=True, text=True, check=True).stdout
+        theirs = json.loads(out.splitlines()[-1])
+        ds = open_dataset(Path(folder) / "dummy.hdf5")
+        arrays = [array for v in ds.data_vars.values() if "time" in v.dims and (array := stored_array(v)) is not None]
+        shape = arrays[0].shape
 
-    def ours(i: int, t: int) -> list[np.ndarray]:
-        return [array.read((i, slice(t, t + WINDOW), *[slice(None)] * (len(shape) - 2))) for array in arrays]
+        def read(i: int, t: int) -> list[np.ndarray]:
+            return [array.read((i, slice(t, t + WINDOW), *[slice(None)] * (len(shape) - 2))) for array in arrays]
 
-    rate = windows_per_second(ours, shape, 2000, 0)
-    print(f"The Well: WellDataset {per_second:.0f}/s, this library {rate:.0f}/s, {rate / per_second:.1f} times")
+        rates = {"WellDataset": theirs["per_second"], "lazy arrays": windows_per_second(read, shape, 10 * count, 0)}
+        for name, limit in (("FieldDataset, streamed", 0.0), ("FieldDataset, held in memory", 1e9)):
+            data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), memory_limit=limit)
+            assert len(data) == theirs["windows"]
+            places = np.random.default_rng(0).integers(len(data), size=10 * count)
+            data[0]
+            begin = time.process_time()
+            for i in places:
+                data[int(i)]
+            rates[name] = len(places) / (time.process_time() - begin)
+        print(
+            f"The Well's dummy file, {', '.join(map(str, ds.data_vars))} {shape}, windows of {WINDOW} frames per processor second"
+        )
+        for name, rate in rates.items():
+            print(f"{name:30s}{rate:9.0f}{rate / rates['WellDataset']:8.1f} times")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("samples", 64), ("frames", 60), ("size", 96), ("windows", 500)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--well", type=Path)
+    parser.add_argument("--well-python", type=Path, help="interpreter of an environment with the-well")
     options = parser.parse_args()
     shape = (options.samples, options.frames, options.size, options.size)
     frame, trajectory = (1, 1, *shape[2:]), (1, *shape[1:])
@@ -169,18 +176,23 @@ def main() -> None:
         files["ours"] = Path(folder) / "ours.nc"
         write_dataset(open_dataset(files["contiguous"]), files["ours"])
         print(f"windows of {WINDOW} frames per processor second; files of {' x '.join(map(str, shape))}")
-        print(f"{'stored':14s}{'h5py':>9s}{'lazy':>9s}{'isel':>9s}{'lazy/h5py':>11s}")
+        print(f"{'stored':14s}{'h5py':>9s}{'lazy':>9s}{'samples':>9s}{'isel':>9s}{'lazy/h5py':>11s}")
         for name, path in files.items():
             rate = compare(path, "u" if name == "ours" else "tensor", options.windows if "gzip" not in name else 60)
-            row = "".join(f"{rate[label]:9.0f}" for label in ("h5py", "lazy", "isel"))
+            row = "".join(f"{rate[label]:9.0f}" for label in ("h5py", "lazy", "samples", "isel"))
             print(f"{name:14s}{row}{rate['lazy'] / rate['h5py']:11.2f}")
-        one, two = epoch(files["gzip frames"], 1), epoch(files["gzip frames"], 2)
-        print(f"epoch over gzip frames: one worker {one:.2f} s, two {two:.2f} s, {one / two:.2f} times")
+        load = os.getloadavg()[0]
+        (wall, busy), (wall2, busy2) = epoch(files["gzip frames"], 1), epoch(files["gzip frames"], 2)
+        print(
+            f"epoch over gzip frames, {os.cpu_count()} processors, load {load:.1f}: one worker {wall:.2f} s, two {wall2:.2f} s, ",
+            end="",
+        )
+        print(f"{wall / wall2:.2f} times; busiest worker {busy:.2f} and {busy2:.2f} processor seconds, {busy / busy2:.2f} times")
         write(Path(folder) / "large.h5", (4 * shape[0], *shape[1:]), chunks=frame)
         small, large = peak_megabytes(files["frames"]), peak_megabytes(Path(folder) / "large.h5")
         print(f"peak memory: file {options.samples} samples {small:.0f} MB, four times as large {large:.0f} MB")
-    if options.well:
-        beside_the_well(options.well)
+    if options.well_python:
+        beside_the_well(options.well_python, options.windows // 5)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Cost of one step of each flow beside a transformer block of the same width: time and saved memory, forward and backward.
 
-    python benchmarks/processors.py [--device cuda] [--repeat 20] [--json out.json]
+    python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] [--json out.json] [--markdown out.md]
 
-Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the median is printed.
+Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the share is the median of
+the ratios of neighbouring runs. On CPU it is the processor time of one thread, which other work on the machine disturbs
+less than the wall clock.
 """
 
 from __future__ import annotations
@@ -12,13 +14,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from fields.dynamics import (
-    AttentionEnergy,
     AttentionField,
     CanonicalHamiltonian,
     Context,
@@ -34,13 +34,22 @@ from fields.processors.stack import Block
 from fields.sample import Latent
 
 SIZES = ((64, 128, 16), (256, 256, 4))  # tokens, width, batch
+BLOCK = "transformer block"
+LIMITS = {  # share of the block's time that a step may take
+    ("verlet + projection", 64, 128): 0.75,
+    ("verlet + projection", 256, 256): 0.5,
+    ("grand random walk", 64, 128): 0.65,
+    ("grand random walk", 256, 256): 0.4,
+    ("cayley, n/2 edges", 64, 128): 0.8,
+    ("cayley, n/2 edges", 256, 256): 0.55,
+}
 
 
 def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
     """One step of each, the transformer block first."""
     steps = {
-        "transformer block": (AttentionField(dim, heads=4, ratio=4.0), Euler()),
-        "verlet + projection": (CanonicalHamiltonian(dim, energy=partial(AttentionEnergy, ratio=2)), KineticProjection()),
+        BLOCK: (AttentionField(dim, heads=4, ratio=4.0), Euler()),
+        "verlet + projection": (CanonicalHamiltonian(dim), KineticProjection()),
         "grand random walk": (RandomWalk(dim), ExplicitDiffusion()),
         "grand symmetric": (SymmetricGrand(dim), ExplicitDiffusion()),
         "cayley, n/2 edges": (GraphHamiltonian(dim, heads=2, edges=tokens // 2), Cayley()),
@@ -81,30 +90,36 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: set[int]) -> int:
     return total
 
 
-def measure(tokens: int, dim: int, batch: int, *, device: str, repeat: int) -> list[dict[str, float | str]]:
+def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> list[dict[str, float | str]]:
     torch.manual_seed(0)
+    device = options.device
     z = torch.randn(batch, tokens, dim, device=device, requires_grad=True)
     latent = Latent(z, torch.rand(1, tokens, 2, device=device) - 0.5, torch.tensor([True, False], device=device))
     modules = {name: module.to(device) for name, module in candidates(tokens, dim).items()}
+    modules = {name: m for name, m in modules.items() if name == BLOCK or options.only in name}
     forwards = {name: prepare(module, latent) for name, module in modules.items()}
     memory = {n: saved_bytes(f, {p.untyped_storage().data_ptr() for p in modules[n].parameters()}) for n, f in forwards.items()}
+    if options.compile:
+        forwards = {name: torch.compile(forward, fullgraph=True) for name, forward in forwards.items()}
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    cotangents = {name: torch.randn_like(forward()) for name, forward in forwards.items()}
     times: dict[str, list[float]] = {name: [] for name in forwards}
-    for i in range(repeat + 2):
+    for i in range(options.repeat + 2):
         for name, forward in forwards.items():
-            start = time.perf_counter()
-            forward().square().mean().backward()
+            start = clock()
+            forward().backward(cotangents[name])
             if device == "cuda":
                 torch.cuda.synchronize()
             if i >= 2:
-                times[name].append(time.perf_counter() - start)
-    block = statistics.median(times["transformer block"])
+                times[name].append(clock() - start)
     return [
         {
             "step": name,
             "tokens": tokens,
             "dim": dim,
-            "milliseconds": 1e3 * statistics.median(t),
-            "of_block": statistics.median(t) / block,
+            "milliseconds_per_sample": 1e3 * statistics.median(t) / batch,
+            "of_block": statistics.median(own / block for own, block in zip(t, times[BLOCK], strict=True)),
+            "limit": LIMITS.get((name, tokens, dim), float("nan")),
             "saved_megabytes_per_sample": memory[name] / batch / 1e6,
         }
         for name, t in times.items()
@@ -115,18 +130,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--only", default="", help="steps whose name contains this, beside the block")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile(fullgraph=True)")
     parser.add_argument("--json")
+    parser.add_argument("--markdown")
     options = parser.parse_args()
-    rows = [row for size in SIZES for row in measure(*size, device=options.device, repeat=options.repeat)]
-    print(f"{'step':26s} {'tokens':>6s} {'dim':>5s} {'ms':>8s} {'of block':>9s} {'MB/sample':>10s}")
+    torch.set_num_threads(1)
+    rows = [row for size in SIZES for row in measure(*size, options)]
+    table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"], ["---"] * 7]
     for r in rows:
-        print(
-            f"{r['step']:26s} {r['tokens']:6d} {r['dim']:5d} {r['milliseconds']:8.2f} {r['of_block']:9.2f} "
-            f"{r['saved_megabytes_per_sample']:10.2f}"
-        )
+        figures = [f"{r['milliseconds_per_sample']:.2f}", f"{r['of_block']:.2f}", f"{r['limit']:.2f}".replace("nan", "")]
+        table.append([str(r["step"]), str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
+    text = "\n".join("| " + " | ".join(row) + " |" for row in table)
+    print(text)
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"torch": torch.__version__, "threads": torch.get_num_threads(), "rows": rows}, file, indent=1)
+            about = {"torch": torch.__version__, "repeat": options.repeat, "compile": options.compile}
+            json.dump(about | {"rows": rows}, file, indent=1)
+    if options.markdown:
+        with open(options.markdown, "w") as file:
+            file.write(text + "\n")
 
 
 if __name__ == "__main__":

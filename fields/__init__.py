@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fields.checkpoint import load, save
+    from fields.evolution.model import EvolutionOperator
     from fields.io import DataError, open_dataset, write_dataset
     from fields.model import FieldOperator
     from fields.sample import Latent, Sample, Schema, collate
+    from fields.uncertainty import Ensemble
 
 __all__ = [
     "DataError",
+    "Ensemble",
+    "EvolutionOperator",
     "FieldOperator",
     "Latent",
     "Sample",
@@ -33,9 +37,11 @@ __all__ = [
 
 HOMES = {
     "checkpoint": ("load", "save"),
+    "evolution.model": ("EvolutionOperator",),
     "io": ("DataError", "open_dataset", "write_dataset"),
     "model": ("FieldOperator",),
     "sample": ("Latent", "Sample", "Schema", "collate"),
+    "uncertainty": ("Ensemble",),
 }
 
 

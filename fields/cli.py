@@ -88,7 +88,14 @@ def repack(
 
 
 def predict(
-    checkpoint: str, source: Path, *, out: Path, at: str | None = None, symmetrise: bool = False, json: bool = False
+    checkpoint: str,
+    source: Path,
+    *,
+    out: Path,
+    at: str | None = None,
+    times: list[float] | None = None,
+    symmetrise: bool = False,
+    json: bool = False,
 ) -> int:
     """Predicts every sample of a file with a trained model and writes the fields as netCDF.
 
@@ -97,6 +104,7 @@ def predict(
         source: a data file of any layout, with the model's inputs.
         out: the file to write.
         at: points per axis of another regular grid over the domain, such as 256x256; by default the source's own points.
+        times: of evolution problems, such as [0.1,0.25,3] from the last given frame; by default those that the source stores.
         symmetrise: average over the problem's mirror and swap symmetries, at a multiple of the cost.
         json: print JSON for programs.
     """
@@ -107,7 +115,8 @@ def predict(
     model = load(checkpoint)
     card = getattr(model, "card", {})
     symmetries = card.get("symmetries", ()) if symmetrise else ()
-    answer = model.predict(open_dataset(source), at=None if at is None else regular_grid(at, model.schema), symmetries=symmetries)
+    points = None if at is None else regular_grid(at, model.schema)
+    answer = model.predict(open_dataset(source), at=points, times=times, symmetries=symmetries)
     write_dataset(answer, out)
     names, sizes = ", ".join(map(str, answer.data_vars)), dict(answer.sizes)
     print(json_.dumps({"out": str(out), "sizes": sizes}) if json else f"wrote {out}: {names} over {sizes}")
@@ -128,14 +137,12 @@ def verify(checkpoint: str, source: Path, *, samples: int = 8, steps: int = 1000
 
     from fields.checkpoint import load
     from fields.io import open_dataset
-    from fields.model import FieldOperator
     from fields.predict import encoded
     from fields.verify import verify as certify
 
     model = load(checkpoint)
-    latent, cond = encoded(model, open_dataset(source), samples=samples)
-    assert isinstance(model, FieldOperator)  # `encoded` refuses others
-    certificate = certify(model.processor, latent, cond, steps=steps)
+    processor, latent, cond = encoded(model, open_dataset(source), samples=samples)
+    certificate = certify(processor, latent, cond, steps=steps)
     if json:
         print(json_.dumps(asdict(certificate), indent=2))
     else:

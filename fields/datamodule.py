@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as L
 import numpy as np
-import torch
 import xarray as xr
+from torch import distributed
 from torch.utils.data import DataLoader, Sampler
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
 from fields.io import open_dataset
+from fields.memory import available
+from fields.remember import remembered
 from fields.sample import Sample, Schema, collate
+from fields.sampling import TestOrder, TrainingOrder, place
+from fields.scaling import Scaling, Statistics
+
+log = logging.getLogger(__name__)
 
 
 class FieldDataModule(L.LightningDataModule):
     """Training, validation and test data of one problem.
 
+    Data that fit into memory are read once and kept, others are read from the file batch by batch; the log says which. Under
+    torchrun each process trains on trajectories of its own, and tests are shared so that every sample counts once.
+
     Args:
         path: the file to train on, of any layout that ``fields.open_dataset`` reads.
         test_paths: further files to test on; empty for the test split of ``path``.
+        mapping: YAML file that names the arrays of files of unknown layout.
         stride: train on every stride-th grid point of the file.
         test_strides: test on these strides of the test data, each a resolution of its own.
-        batch_size: samples per step.
+        batch_size: samples per step and process.
         validation, test: shares taken at random (``seed``) if the file records no split.
         samples: use only so many training samples.
-        history, horizon: given and wanted frames of evolution problems.
+        history, horizon: given and wanted frames of evolution problems, in training; validation and tests roll out the whole
+            trajectory from its first frames.
+        time_stride: frames of the file from one of a window to the next.
+        window_stride: frames from the beginning of one training window to that of the next.
+        sensors: give the input at so many random points of each sample instead of all.
+        scalings: by variable, how its values are brought to order one; :class:`fields.scaling.Standard` for the others.
         workers: loader processes; 0 reads in the training process, best for data held in memory.
-        seed: of the random split and of the order of samples.
+        start_method: of the loader processes; None for the system's own.
+        memory: bytes that each part (training, validation, a test) may take; by default half of what is free when it is opened.
+        seed: of the random split, of the order of samples and of the sensors.
     """
 
     def __init__(
@@ -39,6 +58,7 @@ class FieldDataModule(L.LightningDataModule):
         path: str,
         *,
         test_paths: Sequence[str] = (),
+        mapping: str | None = None,
         stride: int = 1,
         test_strides: Sequence[int] = (1,),
         batch_size: int = 32,
@@ -47,52 +67,95 @@ class FieldDataModule(L.LightningDataModule):
         samples: int | None = None,
         history: int = 1,
         horizon: int = 1,
+        time_stride: int = 1,
+        window_stride: int = 1,
+        sensors: int | None = None,
+        scalings: dict[str, Scaling] | None = None,
         workers: int = 0,
+        start_method: Literal["fork", "spawn", "forkserver"] | None = None,
+        memory: float | None = None,
         seed: int = 0,
     ):
         super().__init__()
         self.path, self.test_paths, self.stride, self.test_strides = path, tuple(test_paths), stride, tuple(test_strides)
         self.batch_size, self.shares, self.samples = batch_size, (validation, 0.0 if test_paths else test), samples
         self.history, self.horizon, self.workers, self.seed = history, horizon, workers, seed
+        self.time_stride, self.window_stride, self.sensors = time_stride, window_stride, sensors
+        self.mapping, self.scalings, self.start_method, self.memory = mapping, scalings or {}, start_method, memory
         self.schema: Schema | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Opens the files, splits them, computes the statistics of the training split; once."""
         if self.schema is not None:
             return
-        ds = open_dataset(self.path)
+        ds = open_dataset(self.path, mapping=self.mapping)
         self.source, self.symmetries = ds, json.loads(ds.attrs.get("symmetries", "[]"))
-        self.schema = schema_of(ds, stride=self.stride, history=self.history)
+        self.schema = schema_of(ds, stride=self.stride, history=self.history, time_stride=self.time_stride)
+        if self.sensors is not None:
+            self.schema = replace(self.schema, grid=None)
         split = split_indices(ds, validation=self.shares[0], test=self.shares[1], seed=self.seed)
-        self.train = self._data(ds, split["train"][: self.samples], self.stride)
+        free = available()
+        chosen = split["train"][: self.samples]
+        self.train = self._data(ds, chosen, self.stride, self.horizon, self.window_stride)
         self.val = self._data(ds, split["validation"], self.stride)
-        tests = {path: open_dataset(path) for path in self.test_paths} or {self.path: ds}
-        chosen = None if self.test_paths else split["test"]
+        tests = {path: open_dataset(path, mapping=self.mapping) for path in self.test_paths} or {self.path: ds}
         self.tests = {}
         for path, source in tests.items():
             for stride in self.test_strides:
-                data = self._data(source, chosen, stride)
+                data = self._data(source, None if self.test_paths else split["test"], stride)
                 self.tests[resolution_name(source, data.schema, stride, path)] = data
-        self.statistics = statistics(self.train)
+        self.statistics = self._statistics(chosen)
+        if place()[0] == 0:
+            log.info("%s, with %s free: %s.", self.path, size(free), "; ".join(self._where()))
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Whole epochs in an order that depends on seed and epoch alone."""
-        order = EpochShuffle(len(self.train), self.seed, self)
-        return self._loader(self.train, sampler=order)
+        order = TrainingOrder(self.train, seed=self.seed, batch_size=self.batch_size, workers=self.workers)
+        return self._loader(self.train, order)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation split at the training resolution."""
-        return self._loader(self.val)
+        return self._loader(self.val, TestOrder(self.val))
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """One loader per test resolution, in the order of ``tests``."""
-        return [self._loader(data) for data in self.tests.values()]
+        return [self._loader(data, TestOrder(data)) for data in self.tests.values()]
 
-    def _data(self, ds: xr.Dataset, indices: np.ndarray | None, stride: int) -> FieldDataset:
+    def _data(
+        self, ds: xr.Dataset, indices: np.ndarray | None, stride: int, horizon: int | None = None, window_stride: int = 1
+    ) -> FieldDataset:
         assert self.schema is not None
-        return FieldDataset(ds, self.schema, indices=indices, stride=stride, horizon=self.horizon)
+        return FieldDataset(
+            ds,
+            self.schema,
+            indices=indices,
+            stride=stride,
+            horizon=horizon,
+            time_stride=self.time_stride,
+            window_stride=window_stride,
+            sensors=self.sensors,
+            seed=self.seed,
+            memory_limit=self.memory,
+        )
 
-    def _loader(self, data: FieldDataset, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
+    def _statistics(self, samples: np.ndarray) -> dict[str, Statistics]:
+        """Computed by one process for all, and kept beside the file."""
+        assert self.schema is not None
+        names = (self.schema.inputs, self.schema.outputs, self.schema.params)
+        selection = [names, samples, self.stride, self.mapping and Path(self.mapping).read_text()]
+        known: list[Any] = [None]
+        if place()[0] == 0:
+            known = [remembered(Path(self.path), selection, self.scalings, lambda: statistics(self.train, self.scalings))]
+        if place()[1] > 1:
+            distributed.broadcast_object_list(known)
+        return known[0]
+
+    def _where(self) -> list[str]:
+        """What is kept in memory and what is read from its file, with sizes."""
+        parts = {"training": self.train, "validation": self.val} | {f"test {name}": data for name, data in self.tests.items()}
+        return [f"{n} {size(d.nbytes)} {'held in memory' if d.in_memory else 'streamed from the file'}" for n, d in parts.items()]
+
+    def _loader(self, data: FieldDataset, sampler: Sampler[int]) -> DataLoader[Any]:
         return DataLoader(
             data,
             batch_size=self.batch_size,
@@ -100,26 +163,21 @@ class FieldDataModule(L.LightningDataModule):
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            multiprocessing_context=self.start_method if self.workers else None,
         )
 
 
-class EpochShuffle(Sampler[int]):
-    """A permutation drawn from (seed, epoch), so that a resumed run sees the samples in the order of an uninterrupted one."""
-
-    def __init__(self, length: int, seed: int, owner: L.LightningDataModule):
-        self.length, self.seed, self.owner = length, seed, owner
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self):
-        epoch = self.owner.trainer.current_epoch if self.owner.trainer is not None else 0
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+def size(count: float) -> str:
+    """Bytes for people: ``1.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def resolution_name(ds: xr.Dataset, schema: Schema, stride: int, path: str) -> str:
     """``64x64`` for grids, the file's name for scattered points."""
-    if schema.grid is None:
+    if "point" in ds.dims:
         return Path(path).stem
     return "x".join(str(-(-ds.sizes[axis] // stride)) for axis in schema.coords)

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from rich.progress import track
 from torch import Tensor
 
+from fields.data import FieldDataset
 from fields.datamodule import FieldDataModule
 from fields.metrics import RelativeL2, median_and_worst
 from fields.operator import Operator
@@ -67,7 +68,8 @@ def score(
         metric, start = RelativeL2(), time.perf_counter()
         for batch in track(loader, f"testing {name} at {test}", transient=True):
             metric.update(averaged(model, batch, symmetries, memory), batch.v, batch.y_mask)
-        scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
+        with metric.sync_context():  # several processes: each has seen a part of the samples
+            scores.append(_score(name, test, parameters, metric.per_sample(), time.perf_counter() - start))
     return scores
 
 
@@ -77,18 +79,27 @@ def score_mean(data: FieldDataModule) -> list[Score]:
 
     On grids finer than the training grid, and for scattered points, the mean value of every channel is used instead.
     """
-    train = torch.stack([data.train[i].v for i in range(len(data.train))]) if data.train.shared is not None else None
+    train = _mean_field(data.train) if data.train.shared is not None else None
     channels = torch.tensor([data.statistics[n][0] for n in data.train.schema.outputs])
     scores = []
     for test, loader in zip(data.tests, data.test_dataloader(), strict=True):
         metric, start = RelativeL2(), time.perf_counter()
         for batch in loader:
             field = channels.expand_as(batch.v)
-            if train is not None and batch.v.shape[1:] == train.shape[1:]:
-                field = train.mean(0).expand_as(batch.v)
+            if train is not None and batch.v.shape[1:] == train.shape:
+                field = train.expand_as(batch.v)
             metric.update(field, batch.v, batch.y_mask)
-        scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
+        with metric.sync_context():
+            scores.append(_score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start))
     return scores
+
+
+def _mean_field(data: FieldDataset) -> Tensor:
+    """(s m o) mean of the targets, added up one by one in float64: the file may be larger than memory."""
+    total = data[0].v.double()
+    for i in range(1, len(data)):
+        total += data[i].v
+    return (total / len(data)).float()
 
 
 def _score(name: str, test: str, parameters: int, errors: Tensor, seconds: float) -> Score:

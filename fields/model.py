@@ -51,7 +51,13 @@ class FieldOperator(Operator):
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries and times, in physical units."""
         latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
-        return self.decode(latent, batch.x, batch.u, batch.x_mask, batch.y, cond)[:, None]
+        return self.decode(latent, batch.x, batch.u, batch.x_mask, batch.y, cond, batch.params)[:, None]
+
+    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
+        """See `Operator`; the input is encoded once."""
+        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        given = (latent, batch.x, batch.u, batch.x_mask)
+        return torch.cat([self.decode(*given, y, cond, batch.params) for y, _ in self.pieces(batch, memory)], dim=1)[:, None]
 
     def encode(
         self,
@@ -62,7 +68,7 @@ class FieldOperator(Operator):
     ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
         """Input function in physical units -> processed tokens and the embedding of the PDE's constants."""
         cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
-        latent = self.encoder(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, cond)
+        latent = self.encoder(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, cond)
         return self.processor(latent, cond), cond
 
     def decode(
@@ -73,14 +79,15 @@ class FieldOperator(Operator):
         x_mask: Bool[Tensor, "#b n"],
         y: Float[Tensor, "#b m d"],
         cond: Float[Tensor, "b h"] | None = None,
+        params: Float[Tensor, "b p"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Tokens -> field at physical points y, in physical units; the input is needed for the local path."""
+        """Tokens -> field at physical points y, in physical units; the local path needs the input, scales ``params``."""
         y, near = self.normalizer.points(y), None
         if self.local is not None:
             with torch.autocast(y.device.type, enabled=False):
-                near = self.local(self.normalizer.points(x), self.normalizer.inputs(u), x_mask, y, latent.periodic)
+                near = self.local(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, y, latent.periodic)
         v = self.decoder(latent, y, cond, near)
-        return self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v)
+        return self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v, params)
 
     def decode_bytes(self, batch: Sample) -> float:
         """Scores of every head to every token, a few vectors of width h, and the local path's weights to every input point."""

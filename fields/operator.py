@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.normalizer import Normalizer
 from fields.part import Part
 from fields.sample import Sample, Schema
+
+
+class Draws(NamedTuple):
+    """How many answers to draw, and what to say of them."""
+
+    samples: int
+    quantiles: tuple[float, ...]
+    seed: int
 
 
 class Operator(Part, ABC):
@@ -32,9 +40,13 @@ class Operator(Part, ABC):
         ds: xr.Dataset,
         *,
         at: Mapping[str, Any] | None = None,
+        times: Sequence[float] | None = None,
         batch_size: int = 16,
         memory: float = 1e9,
         symmetries: Sequence[Mapping[str, Sequence[str]]] = (),
+        samples: int | None = None,
+        quantiles: Sequence[float] = (0.05, 0.95),
+        seed: int = 0,
     ) -> xr.Dataset:
         """Predicted fields for every sample of ``ds``, at its own points or at others.
 
@@ -42,19 +54,43 @@ class Operator(Part, ABC):
             ds: the schema's inputs and coordinates, in physical units.
             at: other points: ``{"x": xs, "y": ys}`` with 1-D arrays for a grid, or with DataArrays over one common dim for
                 scattered points.
+            times: of evolution problems, in physical units from the last given frame, ascending; by default those of the
+                frames that ``ds`` stores after its first ones, which are what is given, or else one frame later.
             batch_size: samples at a time.
             memory: bytes that one pass may take; queries are decoded in chunks that fit.
             symmetries: average over the group that these generators span (see ``fields.symmetry``).
+            samples: draw so many answers, from dropout or from the members of an ensemble (see ``fields.uncertainty``); the
+                result then holds their mean under the output's name and their quantiles beside it, such as ``u_q05``.
+            quantiles: which.
+            seed: of the draws.
 
         Returns:
-            A dataset with the schema's outputs, coordinates and units.
+            A dataset with the schema's outputs, coordinates and units; with a time axis for evolution problems.
 
         Raises:
             DataError: a variable or coordinate is missing, a value is not finite, or a point lies outside the trained domain.
         """
         from fields.predict import predict  # xarray wrapping lives beside the readers, not in the model
 
-        return predict(self, ds, at=at, batch_size=batch_size, memory=memory, symmetries=symmetries)
+        return predict(
+            self,
+            ds,
+            at=at,
+            times=times,
+            batch_size=batch_size,
+            memory=memory,
+            symmetries=symmetries,
+            draws=None if samples is None else Draws(samples, tuple(quantiles), seed),
+        )
+
+    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
+        """``forward``, with the queries in pieces that decode within ``memory`` bytes."""
+        return torch.cat([self(batch._replace(y=y, y_mask=mask)) for y, mask in self.pieces(batch, memory)], dim=2)
+
+    def pieces(self, batch: Sample, memory: float) -> Iterator[tuple[Float[Tensor, "#b m d"], Bool[Tensor, "#b m"]]]:
+        """The queries and their mask, cut so that each piece decodes within ``memory`` bytes."""
+        size = max(1, int(memory / self.decode_bytes(batch)))
+        yield from zip(batch.y.split(size, dim=1), batch.y_mask.split(size, dim=1), strict=True)
 
     def decode_bytes(self, batch: Sample) -> float:
         """Estimated memory that one query point of the whole batch takes while decoding; decides the chunks of ``predict``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ import xarray as xr
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
+from fields.evolution.model import EvolutionOperator
 from fields.io import SPLITS, DataError
 from fields.model import FieldOperator
-from fields.operator import Operator, to_device
+from fields.operator import Draws, Operator, to_device
+from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema, collate
 from fields.symmetry import Symmetry
+from fields.uncertainty import draws as drawn
 
 
 def predict(
@@ -24,44 +27,65 @@ def predict(
     ds: xr.Dataset,
     *,
     at: Mapping[str, Any] | None,
+    times: Sequence[float] | None = None,
     batch_size: int,
     memory: float,
     symmetries: Sequence[Mapping[str, Sequence[str]]],
+    draws: Draws | None = None,
 ) -> xr.Dataset:
     """See :meth:`fields.operator.Operator.predict`."""
     schema = model.schema
+    if draws is not None and symmetries:
+        raise DataError("`samples` and `symmetries` both average predictions. Ask for one of them.")
     require(ds, _inputs_only(schema))
     ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
+    asked = target_times(ds, times, schema)
+    ds = given_frames(ds, schema)
     queries = None if at is None else target_points(at, schema)
-    rows = FieldDataset(_with_outputs(ds, schema), schema)
+    rows = FieldDataset(_with_outputs(ds, schema), schema, horizon=0)
     check_finite(ds, schema)
     for points in (rows.shared,) if queries is None else (rows.shared, queries):
         check_inside(points, schema)
     was_training = model.training
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    answers: list[Tensor] = []
+    answers: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
             if queries is not None:
                 batch = batch._replace(y=queries[None], y_mask=torch.ones(1, len(queries), dtype=torch.bool))
-            answers.append(averaged(model, to_device(batch, device), symmetries, memory).cpu())
+            batch = batch._replace(t=asked.expand(len(batch.u), -1))
+            batch = to_device(batch, device)
+            found = {"": averaged(model, batch, symmetries, memory)} if draws is None else spread(model, batch, draws, memory)
+            for suffix, values in found.items():
+                answers.setdefault(suffix, []).append(values.cpu())
     model.train(was_training)
-    return wrap(answers, ds, at, schema)
+    return wrap(answers, ds, at, asked, schema)
+
+
+def spread(model: Operator, batch: Sample, draws: Draws, memory: float) -> dict[str, Tensor]:
+    """Mean and quantiles of several answers, by the suffix that their variables get."""
+    answers = torch.stack(list(drawn(model, batch, draws.samples, memory=memory, seed=draws.seed)))
+    found = {"": answers.mean(0)}
+    for q in draws.quantiles:
+        found[f"_q{100 * q:04.1f}".replace(".0", "")] = answers.quantile(q, dim=0)
+    return found
 
 
 @torch.no_grad()
-def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Latent, Tensor | None]:
-    """Encoder's tokens of the first test samples (any samples, if no split is recorded), as the processor receives them."""
-    if not isinstance(model, FieldOperator):
-        raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a `FieldOperator`.")
+def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor, Latent, Tensor | None]:
+    """A model's processor, with what it receives for the first test samples (any samples, if no split is recorded)."""
+    if not isinstance(model, FieldOperator | EvolutionOperator):
+        raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a conditional neural field.")
     ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == SPLITS.index("test"))) if "split" in ds.coords else ds
     require(ds, _inputs_only(model.schema))
-    rows = FieldDataset(_with_outputs(ds.isel(sample=slice(0, samples)), model.schema), model.schema)
+    ds = given_frames(ds.isel(sample=slice(0, samples)), model.schema)
+    rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     batch = collate([rows[i] for i in range(len(rows))])
     cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
-    return model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask, cond), cond
+    u = model.normalizer.inputs(batch.u, batch.params)
+    return model.processor, model.encoder(model.normalizer.points(batch.x), u, batch.x_mask, cond), cond
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
@@ -70,16 +94,35 @@ def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, S
     total, count = torch.zeros(()), 0
     for chosen in itertools.product((False, True), repeat=len(symmetry.generators)):
         moved, sign = symmetry.element(batch, chosen)
-        total = total + sign * torch.cat([model(part) for part in chunks(model, moved, memory)], dim=2)
+        total = total + sign * model.evaluate(moved, memory)
         count += 1
     return total / count
 
 
-def chunks(model: Operator, batch: Sample, memory: float) -> Iterator[Sample]:
-    """The batch with its queries cut into pieces that decode within ``memory`` bytes."""
-    size = max(1, int(memory / model.decode_bytes(batch)))
-    for start in range(0, batch.y.shape[1], size):
-        yield batch._replace(y=batch.y[:, start : start + size], y_mask=batch.y_mask[:, start : start + size])
+def target_times(ds: xr.Dataset, times: Sequence[float] | None, schema: Schema) -> Tensor:
+    """(s) physical times from the last given frame; a single 0 for static maps."""
+    if schema.dt is None:
+        if times is not None:
+            raise DataError("`times` are given, but the model is a map without time. Leave them out.")
+        return torch.zeros(1)
+    if times is None and ds.sizes.get("time", 1) > schema.history:
+        stored = np.asarray(ds["time"], dtype=np.float64)
+        times = stored[schema.history :] - stored[schema.history - 1]
+    asked = torch.as_tensor([schema.dt] if times is None else np.asarray(times, dtype=np.float64))
+    if asked.ndim != 1 or not len(asked) or bool((asked.diff(prepend=torch.zeros(1, dtype=asked.dtype)) < 0).any()):
+        raise DataError(f"`times` are {asked.tolist()}: they count from the last given frame, ascend and are not negative.")
+    return asked.float()
+
+
+def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
+    """The first frames, as many as the model is given; a dataset without a time axis is one frame."""
+    if schema.dt is None:
+        return ds
+    if "time" not in ds.dims:
+        ds = ds.assign({name: ds[name].expand_dims(time=[0.0]) for name in schema.outputs})
+    if ds.sizes["time"] < schema.history:
+        raise DataError(f"The data hold {ds.sizes['time']} frames, the model is given {schema.history}. Add the earlier ones.")
+    return ds.isel(time=slice(0, schema.history))
 
 
 def target_points(at: Mapping[str, Any], schema: Schema) -> Tensor:
@@ -127,20 +170,31 @@ def check_finite(ds: xr.Dataset, schema: Schema) -> None:
             raise DataError(f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting.")
 
 
-def wrap(answers: list[Tensor], ds: xr.Dataset, at: Mapping[str, Any] | None, schema: Schema) -> xr.Dataset:
-    """Names, coordinates and units around the numbers."""
-    target = ds if at is None else _target(at, schema)
+def wrap(
+    answers: Mapping[str, list[Tensor]], ds: xr.Dataset, at: Mapping[str, Any] | None, times: Tensor, schema: Schema
+) -> xr.Dataset:
+    """Names, coordinates and units around the numbers; times continue those of the data."""
+    target, moving = ds if at is None else _target(at, schema), schema.dt is not None
     dims = space_dims(target, schema)
     coords = {name: target[name] for name in schema.coords}
     out = xr.Dataset(coords={**coords, **({"sample": ds["sample"]} if "sample" in ds.coords else {})})
+    if moving:
+        last = float(ds["time"][-1])
+        out = out.assign_coords(time=("time", last + times.double().numpy(), _units("time", schema)))
     longest = target.sizes["point"] if "point" in dims else 0
-    parts = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in answers]
-    values = np.concatenate(parts)
-    for o, name in enumerate(schema.outputs):
-        field = values[:, 0, :, o].reshape(len(values), *(target.sizes[d] for d in dims))
-        attributes = {"role": "output"} | ({"units": schema.units[name]} if name in schema.units else {})
-        out[name] = (("sample", *dims), field, attributes)
+    for suffix, parts in answers.items():
+        padded = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in parts]
+        values = np.concatenate(padded)
+        for o, name in enumerate(schema.outputs):
+            field = values[..., o] if moving else values[:, 0, :, o]
+            field = field.reshape(*field.shape[:-1], *(target.sizes[d] for d in dims))
+            attributes = {"role": "state" if moving else "output"} | _units(name, schema)
+            out[f"{name}{suffix}"] = (("sample", *(("time",) if moving else ()), *dims), field, attributes)
     return out
+
+
+def _units(name: str, schema: Schema) -> dict[str, str]:
+    return {"units": schema.units[name]} if name in schema.units else {}
 
 
 def _target(at: Mapping[str, Any], schema: Schema) -> xr.Dataset:
@@ -156,5 +210,6 @@ def _inputs_only(schema: Schema) -> Schema:
 
 def _with_outputs(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     """Outputs are not needed to predict; where absent, zeros stand in so that samples have one form."""
-    absent = {name: xr.zeros_like(ds[schema.inputs[0]], dtype=np.float32) for name in schema.outputs if name not in ds}
-    return ds.assign(absent)
+    scattered = "point" in ds.dims  # targets may be NaN where another function lives; predictions are made there too
+    absent = [name for name in schema.outputs if name not in ds or (scattered and name not in schema.inputs)]
+    return ds.assign({name: xr.zeros_like(ds[schema.inputs[0]], dtype=np.float32) for name in absent})

@@ -47,6 +47,8 @@ class Schema:
         grid: points per axis of the training grid, None for scattered points.
         dt: time between frames of evolution problems, None for static maps.
         history: number of input frames stacked in the input channels.
+        weight: the input variable that holds quadrature weights of the points, if there is one; encoders that average over
+            points average with it.
     """
 
     coords: tuple[str, ...]
@@ -60,8 +62,11 @@ class Schema:
     grid: tuple[int, ...] | None = None
     dt: float | None = None
     history: int = 1
+    weight: str | None = None
 
     def __post_init__(self) -> None:
+        if self.weight is not None and self.weight not in self.inputs:
+            raise ValueError(f"Schema names the weights {self.weight!r}, which are not among the inputs {self.inputs}.")
         for name in ("periodic", "homogeneous"):
             if not getattr(self, name):
                 object.__setattr__(self, name, (False,) * self.dim)

@@ -18,6 +18,9 @@ from fields.decoders.base import Decoder
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.base import Encoder
 from fields.encoders.patches import Patches
+from fields.evolution.model import EvolutionOperator
+from fields.evolution.objective import Objective
+from fields.evolution.propagators import Propagator, Step
 from fields.losses import relative_l2
 from fields.metrics import RelativeL2
 from fields.model import FieldOperator
@@ -84,10 +87,14 @@ class Training(L.LightningModule, ABC):
     def training_step(self, batch: Sample, index: int) -> Tensor:
         """Loss of one batch, its points moved by a symmetry and its queries thinned out."""
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        batch = self.thin(self.symmetry(batch, random), random)
-        loss = relative_l2(self(batch), batch.v, batch.y_mask).mean()
+        loss = self.loss(self.symmetry(batch, random), random)
         self.log("loss", loss, prog_bar=True)
         return loss
+
+    def loss(self, batch: Sample, random: torch.Generator) -> Tensor:
+        """Mean relative L2 at a random part of the queries."""
+        batch = self.thin(batch, random)
+        return relative_l2(self(batch), batch.v, batch.y_mask).mean()
 
     def thin(self, batch: Sample, random: torch.Generator) -> Sample:
         """A random subset of the query points, the same for the whole batch."""
@@ -157,7 +164,9 @@ class FieldTraining(Training):
         dim: token width, written once and given to every part.
         encoder, decoder: from (dim, schema) to the part.
         processor: from dim to the part.
-        local: from the number of axes to the local path; None for none.
+        local: from the number of axes to the local path of static maps; None for none.
+        propagator: from (dim, processor) to what moves the code in time (evolution problems).
+        objective: the terms of the loss of evolution problems.
         training: see :class:`Training`.
     """
 
@@ -169,6 +178,8 @@ class FieldTraining(Training):
         processor: Callable[[int], Processor] = Transformer,
         decoder: Callable[[int, Schema], Decoder] = CrossAttention,
         local: Callable[[int], LocalMoments] | None = None,
+        propagator: Callable[[int, Processor], Propagator] = Step,
+        objective: Objective = Objective(),
         optimizer: Callable[[Iterable], Optimizer] = MuonAdamW,
         warmup: float = 0.1,
         queries: int | None = None,
@@ -178,19 +189,37 @@ class FieldTraining(Training):
     ):
         super().__init__(optimizer=optimizer, warmup=warmup, queries=queries, augment=augment, seconds=seconds, seed=seed)
         self.dim, self.encoder, self.processor, self.decoder, self.local = dim, encoder, processor, decoder, local
+        self.propagator, self.objective = propagator, objective
 
     def compose(self, schema: Schema, normalizer: Normalizer) -> Operator:
         """Every part by keyword; the only place where they meet."""
-        local = self.local(schema.dim) if self.local is not None else None
-        return FieldOperator(
+        encoder, processor, decoder = self.encoder(self.dim, schema), self.processor(self.dim), self.decoder(self.dim, schema)
+        if schema.dt is None:
+            return FieldOperator(
+                schema=schema,
+                normalizer=normalizer,
+                dim=self.dim,
+                encoder=encoder,
+                processor=processor,
+                decoder=decoder,
+                local=self.local(schema.dim) if self.local is not None else None,
+            )
+        if self.local is not None:
+            raise ValueError("A local path looks at the given frames, which a model in time leaves behind. Set `local: null`.")
+        return EvolutionOperator(
             schema=schema,
             normalizer=normalizer,
             dim=self.dim,
-            encoder=self.encoder(self.dim, schema),
-            processor=self.processor(self.dim),
-            decoder=self.decoder(self.dim, schema),
-            local=local,
+            encoder=encoder,
+            propagator=self.propagator(self.dim, processor),
+            decoder=decoder,
         )
+
+    def loss(self, batch: Sample, random: torch.Generator) -> Tensor:
+        """The loss of static maps, or the objective in time."""
+        if not isinstance(self.model, EvolutionOperator):
+            return super().loss(batch, random)
+        return self.objective(self.model, batch, progress=self.progress(), queries=self.queries, random=random)
 
 
 class BaselineTraining(Training):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass
-from functools import singledispatch
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics import AttentionEnergy, CanonicalHamiltonian, Context, DampedHamiltonian, Law, VectorField
-from fields.dynamics.base import LawfulField
-from fields.dynamics.graph import GraphField, Metriplectic
-from fields.nn.geometry import rotate
+from fields.decoders.base import Decoder
+from fields.decoders.galerkin import Galerkin
+from fields.dynamics import Law
+from fields.dynamics.witness import witness
 from fields.processors.base import Processor
-from fields.processors.stack import Moment, Stack
+from fields.processors.isometry import Isometry
+from fields.processors.stack import Stack
+from fields.processors.trace import Moment
 from fields.sample import Latent
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the scale, over the whole run
@@ -69,7 +70,14 @@ class Certificate:
 
 
 @torch.no_grad()
-def verify(processor: Processor, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, steps: int = 1000) -> Certificate:
+def verify(
+    processor: Processor,
+    latent: Latent,
+    cond: Float[Tensor, "b h"] | None = None,
+    *,
+    steps: int = 1000,
+    decoder: Decoder | None = None,
+) -> Certificate:
     """Rolls encoded samples for at least ``steps`` steps, in double and in single precision, and judges every one.
 
     The energies are computed here, by code that shares nothing with the step but the weights.
@@ -79,20 +87,25 @@ def verify(processor: Processor, latent: Latent, cond: Float[Tensor, "b h"] | No
         latent: tokens of real samples, as the encoder gives them.
         cond: their conditioning.
         steps: how far.
+        decoder: judge the L2 energy of the field that it decodes instead of the energy of the tokens. Refused unless the
+            field is linear in the tokens with an orthonormal basis, and the processor keeps every quadratic form of channels.
     """
+    if decoder is not None:
+        _check_physical(processor, decoder)
     name = type(processor).__name__
     if not isinstance(processor, Stack) or processor.law in (Law.NONE, Law.SYMPLECTIC):
         law = processor.law.value if isinstance(processor, Stack) else Law.NONE.value
         return Certificate(name, law, "nothing to verify", len(latent.z), 0, [], "no exact law is claimed")
     per_pass = processor.blocks[-1].steps if processor.owns_energy else sum(b.steps for b in processor.blocks)
     passes = -(-steps // per_pass)
-    findings = [_measure(processor, latent, cond, passes, dtype) for dtype in (torch.float64, torch.float32)]
+    findings = [_measure(processor, latent, cond, passes, dtype, decoder) for dtype in (torch.float64, torch.float32)]
     if not all(f.moved > MOVED for f in findings):
         verdict = "the state does not move: nothing is shown"
     else:
         verdict = "holds" if all(f.holds for f in findings) else "BROKEN"
-    reach = "within each block" if _by_stage(processor) else "through the whole stack"
-    return Certificate(name, processor.law.value, reach, len(latent.z), passes * per_pass, findings, verdict)
+    reach = "within each block" if _by_stage(processor) and len(processor.blocks) > 1 else "through the whole stack"
+    law = processor.law.value if decoder is None else "the L2 energy of the decoded field is constant"
+    return Certificate(name, law, reach, len(latent.z), passes * per_pass, findings, verdict)
 
 
 def _by_stage(processor: Stack) -> bool:
@@ -100,26 +113,42 @@ def _by_stage(processor: Stack) -> bool:
     return processor.owns_energy or (processor.law is Law.MAXIMUM and any(b.react is not None for b in processor.blocks))
 
 
-def _measure(processor: Stack, latent: Latent, cond: Tensor | None, passes: int, dtype: torch.dtype) -> Finding:
+def _check_physical(processor: Processor, decoder: Decoder) -> None:
+    if not isinstance(decoder, Galerkin):
+        raise ValueError(
+            f"`{type(decoder).__name__}` does not make its field from the tokens by an orthonormal linear map, so no energy of "
+            "the tokens is the L2 energy of the field. Use `fields.decoders.Galerkin`, or verify the tokens alone."
+        )
+    if not isinstance(processor, Isometry):
+        raise ValueError(
+            f"`{type(processor).__name__}` passes energy between what `Galerkin` shows of the tokens and what it does not. "
+            "Use `fields.processors.Isometry`, or verify the tokens alone."
+        )
+
+
+def _measure(
+    processor: Stack, latent: Latent, cond: Tensor | None, passes: int, dtype: torch.dtype, decoder: Decoder | None
+) -> Finding:
     runner, exact = copy.deepcopy(processor).to(dtype).eval(), copy.deepcopy(processor).double().eval()
     latent = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
     cond = None if cond is None else cond.to(dtype)
-    by_stage = _by_stage(processor)
-    start = before = first = None
-    worst, worst_step, refused, stage, step = 0.0, 0, {}, None, -1
-    for moment in runner.moments(latent, cond, passes=passes):
-        now = _reading(exact.blocks[moment.stage % len(exact.blocks)].field, moment)
-        if start is None or (by_stage and moment.stage != stage):
+    seen = (decoder.on_grid(latent), decoder.value.weight.double()) if isinstance(decoder, Galerkin) else None
+    moments = runner.moments(latent, cond, passes=passes)
+    first = last = next(moments)
+    start = before = _reading(exact, first, seen)
+    worst, worst_step, step, refused = 0.0, 0, 0, {}
+    for moment in moments:
+        now = _reading(exact, moment, seen)
+        fresh = moment.stage != last.stage
+        if fresh and _by_stage(processor):
             start = before = now
-        first = moment.state if first is None else first
-        step += moment.stage == stage
-        stage = moment.stage
-        refused[stage] = int(moment.clamps.sum())
+        step += not fresh
+        refused[moment.stage] = int(moment.clamps.sum())
         breach = _breach(processor.law, start, before, now)
         if not breach <= worst:  # also true for nan
             worst, worst_step = breach, step
-        before = now
-    moved = float((moment.state - first).norm() / first.norm())
+        last, before = moment, now
+    moved = float((last.state - first.state).norm() / first.state.norm())
     tolerance = TOLERANCE[dtype]
     name = str(dtype).removeprefix("torch.")
     return Finding(name, worst, tolerance, worst_step, sum(refused.values()), moved, worst <= tolerance)
@@ -136,9 +165,12 @@ class _Reading:
     high: Tensor
 
 
-def _reading(field: VectorField, moment: Moment) -> _Reading:
-    state = moment.state.double()
+def _reading(exact: Stack, moment: Moment, seen: tuple[Tensor, Tensor] | None) -> _Reading:
+    field, state = exact.blocks[moment.stage % len(exact.blocks)].field, moment.state.double()
     energy, scale, entropy = witness(field, state, moment.context.double())
+    if seen is not None:  # basis on a grid over the domain, and the decoder's matrix
+        basis, weight = seen
+        energy = scale = (basis @ (state @ weight.mT)).square().sum(-1).mean(-1) / 2
     return _Reading(energy, scale, entropy, state.amin(1), state.amax(1))
 
 
@@ -155,62 +187,3 @@ def _breach(law: Law, start: _Reading, before: _Reading, now: _Reading) -> float
         Law.MAXIMUM: outside.clamp(min=0),
     }[law]
     return float(breach)
-
-
-@singledispatch
-def witness(field: VectorField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """Energy, its scale and entropy of each sample. Fields without an energy: ½|z|²."""
-    energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, energy, torch.zeros_like(energy)
-
-
-@witness.register
-def _(field: LawfulField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """A field without a witness of its own is taken at its word for the energy; the step is still judged."""
-    energy = field.energy(state, context)
-    scale = energy.abs() + torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, scale, torch.zeros_like(energy)
-
-
-@witness.register
-def _(field: GraphField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    energy = torch.linalg.vector_norm(state[..., : field.dim].flatten(1), dim=1).square() / 2
-    entropy = torch.zeros_like(energy)
-    if isinstance(field, Metriplectic):
-        heat = state[:, :, -1]
-        energy, entropy = energy + heat.sum(1), torch.log(heat).sum(1)
-    return energy, energy, entropy
-
-
-@witness.register
-def _(field: CanonicalHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    half = state.shape[-1] // 2
-    q, p = state[..., :half], state[..., half:]
-    kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
-    potential = _attention_energy(field.v, q, context) if isinstance(field.v, AttentionEnergy) else field.v(q, context)
-    return kinetic + potential, kinetic, torch.zeros_like(kinetic)
-
-
-@witness.register
-def _(field: DampedHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    return witness(field.conservative, state, context)
-
-
-def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor:
-    """V by einsums, head by head, with nothing from the class but its weights."""
-    c, width = q.shape[-1], q.shape[-1] // v.heads
-    g = v.features.gamma * q / torch.sqrt(1 + torch.einsum("bkc,bkc->bk", q, q) / c)[..., None]
-    g = g if context.cond is None else g + context.cond[:, None, :c]
-    inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
-    potential = torch.einsum("bkm,m->b", torch.logaddexp(inner, -inner) - torch.log(inner.new_tensor(2.0)), v.weight)
-    for head in range(v.heads):
-        rows = slice(head * width, (head + 1) * width)
-        query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
-        if context.pos is not None:
-            turn = v.rotary(context.pos, context.periodic)
-            query, key = rotate(query, turn), rotate(key, turn)
-        score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
-        if context.distance2 is not None:
-            score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
-        potential = potential - v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1).sum(-1)
-    return potential + torch.exp(v.log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2

@@ -9,7 +9,8 @@ from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.points import Points
 from fields.model import FieldOperator
 from fields.normalizer import Normalizer
-from fields.plot.attention import attention_basis, basis_of, hat
+from fields.plot import attention_basis
+from fields.plot.attention import basis_of, hat
 from fields.processors.transformer import Transformer
 from fields.sample import Schema
 
@@ -46,9 +47,11 @@ def test_basis(d):
         assert np.abs(weights.sum(-1) - 1).max() < 1e-5 and weights.min() >= 0
     expected = np.exp(-(basis.weights * np.log(basis.weights + 1e-30)).sum(-1)).mean(0)
     assert np.abs(basis.tokens - expected).max() < 1e-3
+    assert np.abs(basis.entropy - -(basis.weights * np.log(basis.weights + 1e-30)).sum(-1)).max() < 1e-3
     assert len(basis.free_energy) == 3
-    axes = attention_basis(model, ds, points=12).axes
-    assert any("effective number" in a.get_title(loc="left") + a.get_title() for a in axes)
+    titles = [a.get_title(loc="left") + a.get_title() for a in attention_basis(model, ds, points=12).axes]
+    for part in ("hat", "learned, first head", "learned, mean of heads", "entropy", "effective number of tokens", "free energy"):
+        assert any(part in title for title in titles), part
 
 
 def test_a_decoder_without_attention_to_all_tokens_has_no_basis():

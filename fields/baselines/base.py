@@ -28,7 +28,7 @@ class AtInput(Operator, ABC):
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        v = self.normalizer.physical(self.at_input(batch))
+        v = self.normalizer.physical(self.at_input(batch), batch.params)
         if batch.y.shape != batch.x.shape or not torch.equal(batch.y, batch.x):
             warnings.warn(f"{type(self).__name__} answers at the points of its input; others are interpolated.", stacklevel=2)
             x, y = self.normalizer.points(batch.x), self.normalizer.points(batch.y)
@@ -49,7 +49,7 @@ class AtSensors(Operator, ABC):
 
     def read(self, batch: Sample) -> Float[Tensor, "b f"]:
         """Normalised input at all sensors, and the constants of the PDE, in one row per sample."""
-        x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u)
+        x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u, batch.params)
         order = self.sensors.match(x)
         if order is not None:
             u = u[:, order]
@@ -66,9 +66,10 @@ class AtSensors(Operator, ABC):
         y = self.normalizer.points(batch.y)
         order = self.sensors.match(y)
         if order is not None:
-            return self.normalizer.physical(v[:, order.argsort()])[:, None]
+            return self.normalizer.physical(v[:, order.argsort()], batch.params)[:, None]
         warnings.warn(f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.", stacklevel=3)
-        return self.normalizer.physical(carry(v, self.sensors.places[None], y, self.schema.periodic))[:, None]
+        v = carry(v, self.sensors.places[None], y, self.schema.periodic)
+        return self.normalizer.physical(v, batch.params)[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
         """Interpolation alone: all sensors are answered at once."""

@@ -44,7 +44,7 @@ class DeepONet(AtSensors):
         b = rearrange(self.branch(self.read(batch)), "b (o r) -> b o r", o=self.outputs)
         t = self.trunk(self.normalizer.points(batch.y)).expand(len(b), -1, -1)
         v = einsum(b, t, "b o r, b m r -> b m o") / math.sqrt(t.shape[-1]) + self.bias
-        return self.normalizer.physical(v)[:, None]
+        return self.normalizer.physical(v, batch.params)[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
         """Activations of the trunk."""

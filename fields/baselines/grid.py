@@ -41,7 +41,7 @@ class GridOperator(AtInput, ABC):
                 "product of their axes. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
             ) from error
         sizes = [len(axes[a]) for a in order]
-        given = self.normalizer.inputs(batch.u).reshape(len(batch.u), *sizes, -1)
+        given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
         u, ascending = upright(given, axes, order)
         constants = self.normalizer.params(batch.params).reshape(len(u), *(1 for _ in sizes), -1).expand(*u.shape[:-1], -1)
         lines = [(line - self.normalizer.centre[a]) / self.normalizer.extent[a] for a, line in enumerate(ascending)]

@@ -51,7 +51,7 @@ class KernelRidge(AtSensors):
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], samples=len(data))
         order = model.sensors.expect(normalizer.points(every.x), "KernelRidge")
         rows = model.read(every).double()
-        targets = ((every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std).flatten(1).double()
+        targets = normalizer.normalised(every.v[:, 0, order], every.params).flatten(1).double()
         mean, distances = targets.mean(0), torch.cdist(rows, rows)
         median, best = distances[distances > 0].median(), (math.inf, torch.ones(()), targets)
         for reach in REACHES:

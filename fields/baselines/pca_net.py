@@ -55,7 +55,7 @@ class PCANet(AtSensors):
         every, components = gather(data, "PCANet"), min(components, len(data) - 1)
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], components=components, **options)
         order = model.sensors.expect(normalizer.points(every.x), "PCANet")
-        targets = (every.v[:, 0, order] - normalizer.outputs_mean) / normalizer.outputs_std
+        targets = normalizer.normalised(every.v[:, 0, order], every.params)
         for name, rows in (("given", model.read(every)), ("asked", targets.flatten(1))):
             mean = rows.double().mean(0)
             _, spread, basis = torch.linalg.svd(rows.double() - mean, full_matrices=False)

@@ -6,11 +6,12 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fields.baselines.base import AtInput
+from fields.nn.attend import attend
 from fields.nn.blocks import MLP
 from fields.nn.embeddings import Position
+from fields.nn.weights import softmax
 from fields.normalizer import Normalizer
 from fields.sample import Sample, Schema
 
@@ -46,7 +47,7 @@ class Transolver(AtInput):
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
-        u = self.normalizer.inputs(batch.u)
+        u = self.normalizer.inputs(batch.u, batch.params)
         constants = self.normalizer.params(batch.params)[:, None].expand(-1, u.shape[1], -1)
         z = self.lift(torch.cat([u, constants], dim=-1)) + self.position(self.normalizer.points(batch.x))
         for block in self.blocks:
@@ -72,10 +73,10 @@ class SliceBlock(nn.Module):
         """Points that the mask leaves out belong to no slice."""
         y = self.norm(z)
         score = rearrange(self.share(y), "b n (a j) -> b a n j", a=self.heads) / self.log_temperature.exp()
-        w = score.softmax(-1)
+        w = softmax(score)  # over slices, not over keys
         held = w * mask[:, None, :, None]
         values = rearrange(self.value(y), "b n (a e) -> b a n e", a=self.heads)
         t = einsum(held, values, "b a n j, b a n e -> b a j e") / held.sum(2)[..., None].clamp_min(1e-6)
-        t = F.scaled_dot_product_attention(*self.query_key_value(t).chunk(3, dim=-1))
+        t = attend(*self.query_key_value(t).chunk(3, dim=-1))
         z = z + self.out(rearrange(einsum(w, t, "b a n j, b a j e -> b a n e"), "b a n e -> b n (a e)"))
         return z + self.mlp(self.norm_mlp(z))

@@ -6,6 +6,7 @@ from fields.decoders.cpwl import CPWL
 from fields.decoders.cross_attention import CrossAttention
 from fields.decoders.deeponet import DeepONet
 from fields.decoders.film import FiLM
+from fields.decoders.galerkin import Galerkin
 from fields.decoders.hyper import Hyper
 
-__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Hyper"]
+__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Galerkin", "Hyper"]

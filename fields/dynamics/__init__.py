@@ -18,3 +18,5 @@ from fields.dynamics.hamiltonian import CanonicalHamiltonian as CanonicalHamilto
 from fields.dynamics.hamiltonian import DampedHamiltonian as DampedHamiltonian
 from fields.dynamics.memory import PatternEnergy as PatternEnergy
 from fields.dynamics.memory import Recall as Recall
+from fields.dynamics.metric import MetricHamiltonian as MetricHamiltonian
+from fields.dynamics.skew_attention import SkewAttention as SkewAttention

@@ -101,6 +101,8 @@ class Energy(nn.Module, ABC):
 class LawfulField(VectorField):
     """A field with an energy: it can be asked how much of it a state holds."""
 
+    learned_energy: ClassVar[bool] = True  # False where E has no weights, hence is the same for every block
+
     @abstractmethod
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E of each sample."""
@@ -123,7 +125,7 @@ class SeparableHamiltonian(LawfulField):
 
     def kinetic(self, p: Float[Tensor, "b k c"]) -> Float[Tensor, "b"]:
         """T(p) = ½ Σ m⁻¹ p²."""
-        return 0.5 * (self.inverse_mass() * p.square()).sum((-2, -1))
+        return 0.5 * (p.square().sum(-2) @ self.inverse_mass())
 
     def energy(self, state: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = T + V."""

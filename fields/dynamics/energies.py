@@ -6,17 +6,18 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy
-from fields.nn.geometry import Rotary, rotate
+from fields.dynamics.pairwise import Pairs
+from fields.nn.geometry import Rotary, proximity, rotate
 
 
 def log_cosh(u: Tensor) -> Tensor:
     """log cosh u without overflow."""
-    return u.abs() + torch.log1p(torch.exp(-2 * u.abs())) - math.log(2)
+    return u - F.logsigmoid(2 * u) - math.log(2)
 
 
 class BoundedFeatures(nn.Module):
@@ -29,18 +30,19 @@ class BoundedFeatures(nn.Module):
     def forward(self, q: Float[Tensor, "b k c"]) -> tuple[Float[Tensor, "b k c"], Float[Tensor, "b k 1"]]:
         """g and the root r."""
         r = (1 + q.square().mean(-1, keepdim=True)).sqrt()
-        return self.gamma * q / r, r
+        return q * (self.gamma / r), r
 
     def pull_back(self, grad_g: Tensor, q: Tensor, r: Tensor) -> Float[Tensor, "b k c"]:
         """∂/∂q from ∂/∂g:   (γ/r) (∂g − q (q·∂g) / (c r²))."""
         along = (q * grad_g).mean(-1, keepdim=True)
-        return self.gamma / r * (grad_g - q * along / r.square())
+        scale = self.gamma / r
+        return torch.addcmul(scale * grad_g, q, -scale * along / r.square())
 
 
 class AttentionEnergy(Energy):
     r"""Tokens that attend to each other attract, and each is drawn to learned patterns.
 
-        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
+        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − min(‖xₙ − xₘ‖²/2ℓₕ², 40)) + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
         ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b)),    A = softmax of the exponent over m
 
     with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c), β = 1/√d. One pass gives V
@@ -79,8 +81,9 @@ class AttentionEnergy(Energy):
         self.weight = nn.Parameter(torch.full((patterns,), 0.5 * dim / patterns))
         self.amplitude = nn.Parameter(torch.ones(heads))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
+        self.pairs = Pairs()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -89,31 +92,33 @@ class AttentionEnergy(Energy):
         g, r = self.features(z)
         g = context.shift(g)
         attention, grad_attention = self._attention(g, context)
-        inner = F.linear(g, self.patterns, self.bias)
-        memory = log_cosh(inner) @ self.weight
-        grad_g = grad_attention + (self.weight * inner.tanh()) @ self.patterns
+        memory, grad_memory = self._memory(g)
         stiffness = self.log_stiffness.exp()
-        value = 0.5 * stiffness * z.square().sum((-2, -1)) + attention + memory.sum(-1)
-        return value, stiffness * z + self.features.pull_back(grad_g, z, r)
+        value = 0.5 * stiffness * z.square().sum((-2, -1)) + attention + memory
+        return value, stiffness * z + self.features.pull_back(grad_attention + grad_memory, z, r)
+
+    def _memory(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """log cosh u = u − log σ(2u) − log 2 and tanh u = 2σ(2u) − 1: few passes over the wide tensor u."""
+        twice = F.linear(g, 2 * self.patterns, 2 * self.bias)
+        slope = self.weight @ self.patterns  # of Σ w u
+        offset = g.shape[1] * (self.weight @ (self.bias - math.log(2)))
+        value = g.sum(1) @ slope + offset - F.logsigmoid(twice).sum(1) @ self.weight
+        return value, twice.sigmoid() @ (2 * self.weight[:, None] * self.patterns) - slope
 
     def _attention(self, g: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        query, key = (rearrange(F.linear(g, w), "b k (h e) -> b h k e", h=self.heads) for w in (self.query, self.key))
-        beta, turn = query.shape[-1] ** -0.5, None
+        beta, turn = (g.shape[-1] // self.heads) ** -0.5, None
+        weight = torch.cat([beta * self.query, self.key])
+        both = rearrange(F.linear(g, weight), "b k (two h e) -> two b h k e", two=2, h=self.heads)
         if context.pos is not None:
             turn = self.rotary(context.pos, context.periodic)
-            query, key = rotate(query, turn), rotate(key, turn)
-        score = (beta * query) @ key.mT
-        if context.distance2 is not None:
-            score = score - context.distance2[:, None] * (0.5 * (-2 * self.log_length).exp())[:, None, None]
-        total = score.logsumexp(-1, keepdim=True)
-        attention = (score - total).exp()
-        value = -(total.sum((-2, -1)) @ self.amplitude) / beta
-        amplitude = self.amplitude[:, None, None]
-        pulled = [-amplitude * (attention @ key), -amplitude * (attention.mT @ query)]
-        if turn is not None:
-            pulled = [rotate(x, turn, back=True) for x in pulled]
-        to_query, to_key = (rearrange(x, "b h k e -> b k (h e)") for x in pulled)
-        return value, to_query @ self.query + to_key @ self.key
+            both = rotate(both, turn)
+        near = g.new_zeros(1, 1, 1, 1) if context.distance2 is None else proximity(context.distance2, self.log_length)
+        total, to_query, to_key = self.pairs(both[0], both[1], near)
+        pulled = torch.stack([to_query, to_key])
+        pulled = pulled if turn is None else rotate(pulled, turn, back=True)
+        amplitude = self.amplitude / beta
+        scale = repeat(amplitude, "h -> (two h e) 1", two=2, e=pulled.shape[-1])
+        return -(total.sum(-1) @ amplitude), rearrange(pulled, "two b h k e -> b k (two h e)") @ (-scale * weight)
 
 
 class MLPEnergy(Energy):

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from fields.dynamics.base import Context, Energy
 from fields.dynamics.energies import BoundedFeatures
-from fields.nn.gradients import bilinear, bilinear_grad, log_sum_exp
+from fields.nn.gradients import bilinear, bilinear_grad
+from fields.nn.weights import Partition
 
 
 class EnergyTransformer(Energy):
@@ -46,7 +47,8 @@ class EnergyTransformer(Energy):
         self.key = nn.Parameter(torch.randn(heads, dim // heads, dim) / math.sqrt(dim))
         self.patterns = nn.Parameter(torch.randn(4 * dim if patterns is None else patterns, dim) / (2 * dim))
         self.log_stiffness = nn.Parameter(torch.zeros(()))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
+        self.partition = Partition()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -60,7 +62,7 @@ class EnergyTransformer(Energy):
             precision = torch.exp(-2 * self.log_length)[:, None, None]
             score = score - context.distance2[:, None] * precision / (2 * self.beta)
         others = ~torch.eye(z.shape[1], dtype=torch.bool, device=z.device)
-        predicted, weights = log_sum_exp(score, self.beta, others)
+        predicted, weights = self.partition(score, self.beta, others)
         d_q, d_k, _ = bilinear_grad(q, k, weights)
         pulled = [einsum(d, w, "b heads k e, heads e c -> b k c") for d, w in ((d_q, self.query), (d_k, self.key))]
         active = F.relu(g @ self.patterns.mT)

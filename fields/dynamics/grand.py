@@ -6,12 +6,14 @@ import math
 from abc import abstractmethod
 
 import torch
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Law, VectorField, full_precision
-from fields.nn.geometry import Rotary, rotate
+from fields.nn.geometry import Rotary, proximity, rotate
 from fields.nn.incidence import merge_heads, split_heads
+from fields.nn.weights import Softmax
 
 LENGTHS = (0.05, 1.0)  # initial attention lengths of the heads, in unit coordinates
 MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
@@ -38,7 +40,7 @@ class LinearDiffusion(Diffusion):
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim, bias=False)
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, LENGTHS), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(LENGTHS[0]), math.log(LENGTHS[1]), heads))
         self.rate = nn.Parameter(torch.linspace(*RATES, heads))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
         nn.init.orthogonal_(self.query.weight)
@@ -53,8 +55,10 @@ class LinearDiffusion(Diffusion):
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """κ (W z − r z)."""
-        w, x = self.weights(z, context), split_heads(z, self.heads)
-        return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
+        w = self.weights(z, context)
+        with full_precision(z):
+            x = split_heads(z, self.heads)
+            return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
 
     def _turn(self, features: Tensor, context: Context) -> Tensor:
         """Heads, rotated by position."""
@@ -62,9 +66,7 @@ class LinearDiffusion(Diffusion):
         return x if context.pos is None else rotate(x, self.rotary(context.pos, context.periodic))
 
     def _geometry(self, context: Context) -> Float[Tensor, "#b heads k k"] | float:
-        if context.distance2 is None:
-            return 0.0
-        return -context.distance2[:, None] * (0.5 * (-2 * self.log_length).exp())[:, None, None]
+        return 0.0 if context.distance2 is None else proximity(context.distance2, self.log_length)
 
 
 class RandomWalk(LinearDiffusion):
@@ -81,13 +83,21 @@ class RandomWalk(LinearDiffusion):
         super().__init__(dim, heads=heads)
         self.key = nn.Linear(dim, dim, bias=False)
         nn.init.orthogonal_(self.key.weight)
+        self.softmax = Softmax()  # A itself is needed, by the implicit steps and by its row sums
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """A."""
         features = context.shift(self.norm(z))
-        query, key = (self._turn(layer(features), context) for layer in (self.query, self.key))
-        score = (query.shape[-1] ** -0.5 * query) @ key.mT + self._geometry(context)
-        return score.softmax(-1).to(z.dtype)
+        query, key = (self._turn(layer(features).to(z.dtype), context) for layer in (self.query, self.key))
+        with full_precision(z):
+            return self.softmax(((query.shape[-1] ** -0.5 * query) @ key.mT).add_(self._geometry(context)))
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+        """κ (A z − z): r is one."""
+        w = self.weights(z, context)
+        with full_precision(z):
+            kappa = repeat(self.rate.sigmoid(), "heads -> (heads e)", e=z.shape[-1] // self.heads)
+            return kappa * (merge_heads(w @ split_heads(z, self.heads)) - z)
 
 
 class SymmetricGrand(LinearDiffusion):
@@ -97,7 +107,7 @@ class SymmetricGrand(LinearDiffusion):
 
     Directions instead of vectors, because the diagonal of W, which moves nothing, would otherwise outweigh all the rest.
     f comes from symmetric Sinkhorn iterations f ← (f − log Σⱼ exp(sᵢⱼ + fⱼ)) / 2. Since r = W1 is the actual row sum,
-    1ᵀ(diag(r) − W) = 0 however few iterations there were.
+    1ᵀ(diag(r) − W) = 0 however few iterations there were. W is normalised over rows and columns at once: no softmax.
 
     Args:
         dim, heads: as everywhere.

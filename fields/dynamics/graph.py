@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, Law, LawfulField
+from fields.dynamics.base import Context, Law
 from fields.dynamics.hamiltonian import Damping
+from fields.dynamics.skew import WaveField
 from fields.nn.geometry import rotate
 from fields.nn.incidence import Coboundary, SoftIncidence, merge_heads, split_heads
 
 
-class GraphField(LawfulField):
+class GraphField(WaveField):
     """State x = (q on n tokens, p on m edges), energy ½|x|², operator L(x) = [[0, −Dᵀ], [D, 0]].
 
     The energy has no weights and L is skew for every x: this is what lets attention change at every step, and weights at
@@ -28,10 +29,12 @@ class GraphField(LawfulField):
         frozen: attention of the encoder's tokens instead of the moving ones.
     """
 
+    learned_energy = False
+
     def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None, frozen: bool = False):
-        super().__init__()
+        super().__init__(dim)
         self.incidence = SoftIncidence(dim, heads=heads, edges=edges)
-        self.dim, self.edges, self.frozen = dim, edges, frozen
+        self.edges, self.frozen = edges, frozen
 
     def split(self, state: Float[Tensor, "b k s"]) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
         """q and p."""
@@ -54,13 +57,13 @@ class GraphField(LawfulField):
         return torch.cat(self.turn(q, p, context, back=True), dim=1)
 
     def turn(self, q: Tensor, p: Tensor, context: Context, *, back: bool = False) -> tuple[Tensor, Tensor]:
-        """Values rotated by where they are."""
-        if context.pos is None:
+        """Values rotated by where they are; latent edges keep theirs in the frame in which D acts."""
+        if context.pos is None or context.periodic is None:
             return q, p
-        turns = self.incidence.turns(context.pos, context.periodic)
-        heads = self.incidence.heads
-        q, p = (merge_heads(rotate(split_heads(x, heads), turn, back=back)) for x, turn in zip((q, p), turns, strict=True))
-        return q, p
+        turn = self.incidence.rotary(context.pos, context.periodic)
+        own = (q, p) if self.edges is None else (q,)
+        moved = [merge_heads(rotate(split_heads(x, self.incidence.heads), turn, back=back)) for x in own]
+        return moved[0], moved[-1] if self.edges is None else p
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """Edges start with the differences of the tokens: p = D q."""
@@ -70,18 +73,9 @@ class GraphField(LawfulField):
         _, p = self.turn(z, d.up(q), context, back=True)
         return torch.cat([z, p], dim=1)
 
-    def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
-        """The tokens."""
-        return self.split(state)[0]
-
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|q|² + ½|p|²."""
         return 0.5 * state[..., : self.dim].square().sum((-2, -1))
-
-    def skew(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
-        """D and, in its frame, the two halves of L x = (−Dᵀ p, D q)."""
-        d, q, p = self.open(state, context)
-        return d, -d.down(p), d.up(q)
 
 
 class GraphHamiltonian(GraphField):

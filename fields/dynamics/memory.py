@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy, Law, LawfulField
-from fields.nn.gradients import log_sum_exp
+from fields.nn.weights import Partition, softmax
 
 
 class PatternEnergy(Energy):
@@ -42,7 +42,8 @@ class PatternEnergy(Energy):
         view = nn.init.orthogonal_(torch.empty(dim, dim))
         self.view = nn.Parameter(view.reshape(dim, heads, width).transpose(0, 1).contiguous())
         self.log_beta = nn.Parameter(torch.zeros(heads))
-        self.log_length = nn.Parameter(torch.linspace(*map(math.log, lengths), heads))
+        self.log_length = nn.Parameter(torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads))
+        self.partition = Partition()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
@@ -52,7 +53,7 @@ class PatternEnergy(Energy):
         near = self._neighbourhood(context)
         y = y if near is None else near @ y
         score = einsum(y, self.patterns, "b heads k e, heads p e -> b heads k p")
-        familiar, weights = log_sum_exp(score, self.log_beta.exp()[:, None, None])
+        familiar, weights = self.partition(score, self.log_beta.exp()[:, None, None])
         recalled = einsum(weights, self.patterns, "b heads k p, heads p e -> b heads k e")
         recalled = recalled if near is None else near.mT @ recalled
         value = 0.5 * z.square().sum((-2, -1)) - familiar.sum((-2, -1))
@@ -62,7 +63,7 @@ class PatternEnergy(Energy):
         if context.distance2 is None:
             return None
         precision = torch.exp(-2 * self.log_length)[:, None, None]
-        return torch.softmax(-0.5 * precision * context.distance2[:, None], dim=-1)
+        return softmax(-0.5 * precision * context.distance2[:, None])
 
 
 class Recall(LawfulField):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -10,7 +12,39 @@ from fields.encoders.base import Encoder
 from fields.nn.attention import Attention
 from fields.nn.blocks import MLP, Block
 from fields.nn.embeddings import Position, grid_points, token_counts
+from fields.nn.weighted import WeightedAttention
 from fields.sample import Latent, Schema
+
+
+class Channels:
+    """Where certain variables, and the quadrature weights, are among the input channels."""
+
+    def __init__(self, schema: Schema, names: Sequence[str]):
+        stacked = list(schema.inputs * schema.history)
+        self.chosen = [c for c, name in enumerate(stacked) if name in names and name != schema.weight]
+        self.weight = None if schema.weight is None else len(stacked) - 1 - stacked[::-1].index(schema.weight)
+        self.count, self.all = len(self.chosen), len(self.chosen) == len(stacked)
+
+    def __call__(self, u: Float[Tensor, "b n c"]) -> Float[Tensor, "b n e"]:
+        """The values of these variables."""
+        return u if self.all else u[..., self.chosen]
+
+    def weighted(self, source: Float[Tensor, "b n h"], u: Float[Tensor, "b n c"]) -> Float[Tensor, "b n e"]:
+        """``source`` with log w as its last channel, if there are weights."""
+        if self.weight is None:
+            return source
+        log_weight = u[..., self.weight : self.weight + 1].clamp_min(torch.finfo(torch.float32).tiny).log()
+        return torch.cat([source.to(u.dtype), log_weight], dim=-1)
+
+
+def gather(dim: int, counts: tuple[int, ...], *, heads: int, reach: tuple[float, float], weighted: bool) -> Block:
+    """The block in which anchors ask the points around them; Gaussian lengths in anchor spacings."""
+    spacing = 1 / max(counts)
+    lengths = (reach[0] * spacing, reach[1] * spacing)
+    attention = Attention(dim, heads=heads, lengths=lengths, max_frequency=max(counts), rotate_values=True)
+    if weighted:
+        return Block(dim, WeightedAttention(attention))
+    return Block(dim, attention, dim_source=dim)
 
 
 class Points(Encoder):
@@ -20,7 +54,9 @@ class Points(Encoder):
 
     The weights α are a softmax over the input points, Gaussian around the anchor times a content factor: a mean, not a sum, so
     that refining the sampling changes the result only by the quadrature error. R rotates values by relative position, which
-    gives every anchor local Fourier moments of the input rather than its average alone.
+    gives every anchor local Fourier moments of the input rather than its average alone. Where the schema names quadrature
+    weights wⱼ, α ∝ wⱼ κ: a cloud that is denser in one part of the domain then gives the tokens of an even one. Every head has
+    queries, range and values of its own: points are routed to the tokens head by head.
 
     Args:
         dim: token width h.
@@ -44,22 +80,12 @@ class Points(Encoder):
     ):
         super().__init__()
         counts = token_counts(tokens, schema)
-        spacing = 1 / max(counts)
         self.register_buffer("anchors", grid_points(counts), persistent=False)
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
         self.position = Position(dim, schema)
-        self.embed = MLP(schema.in_channels, out=dim, ratio=dim / schema.in_channels)
-        self.gather = Block(
-            dim,
-            Attention(
-                dim,
-                heads=heads,
-                lengths=(reach[0] * spacing, reach[1] * spacing),
-                max_frequency=max(counts),
-                rotate_values=True,
-            ),
-            dim_source=dim,
-        )
+        self.read = Channels(schema, schema.inputs)
+        self.embed = MLP(self.read.count, out=dim, ratio=dim / self.read.count)
+        self.gather = gather(dim, counts, heads=heads, reach=reach, weighted=schema.weight is not None)
 
     def forward(
         self,
@@ -72,7 +98,8 @@ class Points(Encoder):
         anchors = self.anchors[None].to(x.dtype)
         z = self.position(anchors).expand(u.shape[0], -1, -1)
         z = z if cond is None else z + cond[:, None]
-        z = self.gather(z, self.embed(u), x_q=anchors, x_k=x, periodic=self.periodic, mask=x_mask)
+        source = self.read.weighted(self.embed(self.read(u)), u)
+        z = self.gather(z, source, x_q=anchors, x_k=x, periodic=self.periodic, mask=x_mask)
         return Latent(z, anchors, self.periodic)
 
     def num_tokens(self, points: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -56,7 +56,7 @@ class DormandPrince(Integrator):
         start, dt = torch.as_tensor(t, dtype=z.dtype, device=z.device), torch.as_tensor(dt, dtype=z.dtype, device=z.device)
         options = {"norm": worst, "first_step": dt.detach().abs()}
         times = torch.stack([start, start + dt])
-        z = odeint(velocity, z, times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options)[-1]
+        states = cast(Tensor, odeint(velocity, z, times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options))
         accepted = [e for e in errors if bool(e.amax() <= 1)]
         error = torch.stack([carry.error, *accepted]).amax(0)
-        return z, Accuracy(carry.evaluations + calls, error)
+        return states[-1], Accuracy(carry.evaluations + calls, error)

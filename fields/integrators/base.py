@@ -21,7 +21,7 @@ class Integrator(nn.Module, ABC):
     What a method must remember between steps (the energy at the start, the last force) is ``carry``: passed and returned.
     """
 
-    order: ClassVar[int]
+    order: int
     keeps: ClassVar[tuple[tuple[type[VectorField], Law], ...]] = ()
 
     @abstractmethod

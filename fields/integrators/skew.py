@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Law, full_precision
-from fields.dynamics.graph import DoubleBracket, GraphField, GraphHamiltonian, Metriplectic
+from fields.dynamics.graph import DoubleBracket, GraphHamiltonian, Metriplectic
+from fields.dynamics.metric import MetricHamiltonian
+from fields.dynamics.skew import WaveField
+from fields.dynamics.skew_attention import SkewAttention
 from fields.integrators.base import Integrator
 from fields.nn.incidence import Coboundary, merge_heads, split_heads
 
@@ -25,14 +29,14 @@ class Cayley(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
     def __init__(self, *, midpoint: bool = False):
         super().__init__()
         self.midpoint = midpoint
         self.order = 2 if midpoint else 1
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry):
         """One step."""
         d, q, p = field.open(z, context)
         if self.midpoint:
@@ -51,13 +55,13 @@ class RadialLeapfrog(Integrator):
     """
 
     order = 1
-    keeps = ((GraphHamiltonian, Law.ENERGY),)
+    keeps = ((GraphHamiltonian, Law.ENERGY), (MetricHamiltonian, Law.ENERGY))
 
-    def init(self, field: GraphField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
+    def init(self, field: WaveField, z: Tensor, context: Context) -> Float[Tensor, "b"]:
         """Energy at the start."""
         return field.energy(z, context)
 
-    def step(self, field: GraphField, t, dt, z: Tensor, context: Context, carry: Tensor):
+    def step(self, field: WaveField, t, dt, z: Tensor, context: Context, carry: Tensor):
         """One step."""
         d, q, p = field.open(z, context)
         with full_precision(z):
@@ -65,6 +69,26 @@ class RadialLeapfrog(Integrator):
             q = q - dt * d.down(p)
             z = field.close(q, p + dt / 2 * d.up(q), context)
             return z * (carry / field.energy(z, context)).sqrt()[:, None, None], carry
+
+
+class SkewCayley(Integrator):
+    r"""The Cayley transform of a skew matrix between tokens, one Cholesky solve.
+
+        (1 + BᵀB) zₘ = (1 + B) z,   B = hA/2,   z₁ = z + h A zₘ
+
+    (1 − B)(1 + B) = 1 + BᵀB because B is skew, so zₘ = (1 − B)⁻¹ z is the midpoint and zᵀz is kept for any h and any A.
+    """
+
+    order = 1
+    keeps = ((SkewAttention, Law.ENERGY),)
+
+    def step(self, field: SkewAttention, t, dt, z: Tensor, context: Context, carry):
+        """One step."""
+        a = field.matrix(z, context)
+        with full_precision(z):
+            b = dt / 2 * a
+            factor = torch.linalg.cholesky_ex(eye(z.shape[1], z) + b.mT @ b).L
+            return z + dt * (a @ torch.cholesky_solve(z + b @ z, factor)), carry
 
 
 class SplitBracket(Integrator):
@@ -139,16 +163,17 @@ class MetriplecticStep(Integrator):
 
 def rotate(d: Coboundary, dt, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """(q, p) one Cayley step on; the solve is on the smaller of the two sides."""
-    m, n = d.matrix.shape[-2:]
+    heads, m, n = d.matrix.shape[-3:]
+    q, p = split_heads(q, heads), split_heads(p, heads)  # once: the products below would else copy both ways each
     if m <= n:
-        gram = d.matrix @ d.matrix.mT
-        pm = solve(eye(m, q) + dt**2 / 4 * gram, p + dt / 2 * d.up(q))
-        qm = q - dt / 2 * d.down(pm)
+        pm = solve(eye(m, q) + dt**2 / 4 * (d.matrix @ d.matrix.mT), p + dt / 2 * d.up(q))
+        dq = dt * d.down(pm)
+        q, p = q - dq, p + dt * d.up(q - 0.5 * dq)
     else:
-        gram = d.matrix.mT @ d.matrix
-        qm = solve(eye(n, q) + dt**2 / 4 * gram, q - dt / 2 * d.down(p))
-        pm = p + dt / 2 * d.up(qm)
-    return q - dt * d.down(pm), p + dt * d.up(qm)
+        qm = solve(eye(n, q) + dt**2 / 4 * (d.matrix.mT @ d.matrix), q - dt / 2 * d.down(p))
+        dp = dt * d.up(qm)
+        q, p = q - dt * d.down(p + 0.5 * dp), p + dp
+    return merge_heads(q), merge_heads(p)
 
 
 def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], dt, x: Float[Tensor, "b k c"]) -> Tensor:
@@ -161,10 +186,31 @@ def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], 
     return x - dt / 2 * scaled.down(solve(eye(rows, x) + dt / 2 * b @ b.mT, scaled.up(x)))
 
 
-def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b k c"]) -> Float[Tensor, "b k c"]:
+def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b *heads k c"]) -> Float[Tensor, "b *heads k c"]:
     """matrix⁻¹ x, head by head, for a symmetric positive definite matrix. Unchecked, hence no wait for the device."""
-    factor = torch.linalg.cholesky_ex(matrix).L
-    return merge_heads(torch.cholesky_solve(split_heads(x, matrix.shape[1]), factor))
+    if x.ndim == matrix.ndim:
+        return SymmetricSolve.apply(matrix, x)
+    return merge_heads(SymmetricSolve.apply(matrix, split_heads(x, matrix.shape[1])))
+
+
+class SymmetricSolve(torch.autograd.Function):
+    """x = A⁻¹ b by Cholesky;   db = A⁻¹ dx,   dA = −db xᵀ: the factor is used again, not differentiated."""
+
+    @staticmethod
+    def forward(ctx, a: Float[Tensor, "*b k k"], b: Float[Tensor, "*b k e"]) -> Float[Tensor, "*b k e"]:
+        """x."""
+        factor = torch.linalg.cholesky_ex(a).L
+        x = torch.cholesky_solve(b, factor)
+        ctx.save_for_backward(factor, x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_x: Tensor) -> tuple[Tensor, Tensor]:
+        """dA, for whatever symmetric function of parameters A is, and db."""
+        factor, x = ctx.saved_tensors
+        d_b = torch.cholesky_solve(d_x, factor)
+        return -(d_b @ x.mT), d_b
 
 
 def eye(size: int, like: Tensor) -> Tensor:

@@ -12,13 +12,15 @@ import xarray as xr
 from fields.io.apebench import APEBench
 from fields.io.base import ROLES, SPLITS, DataError, Reader
 from fields.io.diagnose import diagnose
+from fields.io.dino import DinoShelf, DinoSphere
 from fields.io.fno_mat import FnoMat
+from fields.io.geo_fno import GeoFno
 from fields.io.lazy import stored_array
 from fields.io.mapping import open_mapped
 from fields.io.netcdf import NetCDF
 from fields.io.neuralop_pt import NeuralopPt
 from fields.io.own import OwnLayout, write_dataset
-from fields.io.pdearena import PDEArena
+from fields.io.pdearena import PDEArena, PDEArenaSphere
 from fields.io.pdebench import PDEBenchFlat
 from fields.io.pdebench_groups import PDEBenchGroups, PDEBenchIncompressible
 from fields.io.points import PointCloud
@@ -33,13 +35,17 @@ READERS: tuple[Reader, ...] = (  # asked in this order: the most specific conten
     PDEBenchFlat(),
     PDEBenchIncompressible(),
     PDEArena(),
+    PDEArenaSphere(),
+    DinoSphere(),
     PDEBenchGroups(),
     NeuralopPt(),
     Surfaces(),
     FnoMat(),
+    GeoFno(),
     APEBench(),
     PointCloud(),
     NetCDF(),
+    DinoShelf(),
 )
 
 

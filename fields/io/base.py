@@ -22,6 +22,9 @@ and, where known, ``units`` and ``long_name``. Coordinates are kept exactly as s
 ``boundary`` (the condition at the low and high end, such as ``wall wall``). Where an axis differs from sample to
 sample, its coordinate is the first sample's and ``sample_time``, ``sample_x``, … over (``sample``, axis) hold them all.
 
+An ``input`` over ``point`` with ``attrs["quadrature"] = 1`` holds the weights wⱼ of ∫ f dx ≈ Σⱼ wⱼ f(xⱼ). Several input
+functions with points of their own share the axis ``point``, one after the other: each is NaN where it is not given.
+
 Coordinates that no network reads: ``triangles`` over (``triangle``, ``corner``) of a mesh; ``longitude``,
 ``latitude`` over two axes of a curvilinear grid. NaN in a field means "no value here" (land, padding).
 

@@ -47,7 +47,7 @@ class TheWellEngine(FieldsEngine):
 class PDEArenaEngine(FieldsEngine):
     """pdearena and MP-PDE solvers."""
 
-    layouts = ("pdearena",)
+    layouts = ("pdearena", "pdearena_sphere")
 
 
 class FnoMatEngine(FieldsEngine):
@@ -66,3 +66,15 @@ class APEBenchEngine(FieldsEngine):
     """APEBench's ``.npy`` files."""
 
     layouts = ("apebench",)
+
+
+class GeoFnoEngine(FieldsEngine):
+    """Geo-FNO's pairs of ``.npy`` files."""
+
+    layouts = ("geo_fno",)
+
+
+class DinoEngine(FieldsEngine):
+    """DINo's Dedalus files and shelves."""
+
+    layouts = ("dino", "dino_shelf")

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ import numpy as np
 from fields.io.base import DataError
 
 CHUNK_CACHE = 32 * 2**20  # bytes per dataset: one trajectory chunk fits, and neighbouring frames are decoded once
-MAX_OPEN = 16  # datasets kept open per file, so that the caches together stay small
+MAX_OPEN = 16  # datasets that a process keeps open, so that their caches together stay small however many files there are
 NO_LOCKS = (errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks, read-only ones
 PLUGINS = {32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP", 32015: "Zstandard", 32026: "Blosc2"}
+
+
+_opened: dict[tuple[int, int, str], weakref.ref[Handle]] = {}  # (process, handle, name), the oldest first
 
 
 class Handle(ABC):
@@ -50,8 +54,7 @@ class Handle(ABC):
         """The stored array called ``name``: has ``shape``, ``dtype`` and numpy's basic indexing."""
         file, arrays = self._state()
         if name not in arrays:
-            if len(arrays) == MAX_OPEN:
-                del arrays[next(iter(arrays))]
+            self._make_room()
             try:
                 arrays[name] = self._find(file, name)
             except DataError:
@@ -60,7 +63,16 @@ class Handle(ABC):
                 raise DataError(
                     f"{self.path}: there is no readable array `{name}` ({type(error).__name__}: {error})."
                 ) from error
+            _opened[os.getpid(), id(self), name] = weakref.ref(self)
         return arrays[name]
+
+    def _make_room(self) -> None:
+        """Closes the dataset that was opened first, of whichever file, if there are too many."""
+        own = [key for key in _opened if key[0] == os.getpid()]
+        for key in own[: len(own) - MAX_OPEN + 1]:
+            handle = _opened.pop(key)()
+            if handle is not None and os.getpid() in handle._open:
+                handle._open[os.getpid()][1].pop(key[2], None)
 
     def _state(self) -> tuple[Any, dict[str, Any]]:
         state = self._open.get(os.getpid())

@@ -23,6 +23,11 @@ class LazyArray(BackendArray):
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Per axis, how many entries are stored as one and read together; 1 where any range can be read on its own."""
+        return (1,) * len(self.shape)
+
     @abstractmethod
     def read(self, key: Key) -> np.ndarray:
         """The values at ``key``: per axis an int, a slice with positive step, or (on one axis) an increasing list."""
@@ -73,6 +78,12 @@ class StoredArray(LazyArray):
         self.dtype = np.dtype(dtype or stored.dtype)
         self.as_stored = self.order == tuple(range(self.ndim_stored))
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Of the stored array, in the order of these axes."""
+        stored = getattr(self.handle.array(self.name), "chunks", None) or (1,) * self.ndim_stored
+        return tuple(1 if axis is None else stored[axis] for axis in self.order)
+
     def read(self, key: Key) -> np.ndarray:
         """The values at ``key``; a damaged place raises a :class:`DataError` that names it."""
         key = tuple(within(k, size) for k, size in zip(key, self.shape, strict=True))
@@ -121,6 +132,11 @@ class JoinedArray(LazyArray):
         self.dtype = np.dtype(dtype or parts[0].dtype)
         if len(set(tails)) > 1 and self.dtype.kind != "f":
             self.dtype = np.dtype("f8")
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Of the first part, for all."""
+        return self.parts[0].chunks
 
     def read(self, key: Key) -> np.ndarray:
         """The values at ``key``, gathered from the parts they lie in."""

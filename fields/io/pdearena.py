@@ -2,7 +2,10 @@
 
 Smoke in a closed box: ``u``, ``vx``, ``vy`` (N, T, X, Y), ``t`` (N, T), ``x`` (N, X), ``y`` (N, Y), buoyancy
 ``buo_y`` (N). One-dimensional equations: ``pde_{T}-{X}`` (N, T, X), with ``dt``, ``dx`` and constants per sample, or
-with ``x``, ``tmin``, ``tmax`` as attributes.
+with ``x``, ``tmin``, ``tmax`` as attributes. Maxwell: ``d_field``, ``h_field`` (N, T, X, Y, Z, 3), no coordinates.
+
+Shallow water on the sphere is a folder of netCDF files, ``seed=*/run*/output.nc``, one trajectory each, perhaps in folders
+``train``, ``valid``, ``test``; beside it lies ``normstats.pt``, which is not needed.
 
 Reference: Gupta & Brandstetter, TMLR 2023 (``pdearena/data``); Brandstetter, Worrall & Welling, ICLR 2022.
 """
@@ -19,27 +22,29 @@ import xarray as xr
 
 from fields.io.base import SPLITS, DataError, Reader, check
 from fields.io.diagnose import is_hdf5
-from fields.io.folders import FOLDERS
+from fields.io.folders import FOLDERS, join_samples
 from fields.io.grid import axis, shared
 from fields.io.handles import HDF5Handle, open_hdf5, subgroup
 from fields.io.lazy import StoredArray, lazy
+from fields.io.netcdf import NetCDF
 
 SMOKE = {"u": "smoke density", "vx": "velocity along x", "vy": "velocity along y"}
+MAXWELL = {"d_field": "electric displacement", "h_field": "magnetic field"}
 CONSTANTS = ("buo_y", "v", "alpha", "beta", "gamma", "bc_left", "bc_right", "c")
 
 
 class PDEArena(Reader):
-    """One group per mode: Navier–Stokes smoke, Kuramoto–Sivashinsky and the equations of MP-PDE solvers."""
+    """One group per mode: Navier–Stokes smoke, Maxwell, Kuramoto–Sivashinsky and the equations of MP-PDE solvers."""
 
     layout = "pdearena"
 
     def recognises(self, path: Path) -> bool:
-        """By a group named after its mode, holding smoke fields or ``pde_…``."""
+        """By a group named after its mode, holding smoke fields, ``d_field`` or ``pde_…``."""
         if not is_hdf5(path):
             return False
         with open_hdf5(path) as file:
             group = _group(file)
-            return group is not None and ("vx" in group or _resolutions(group) != [])
+            return group is not None and ("vx" in group or "d_field" in group or _resolutions(group) != [])
 
     def open(self, path: Path, *, resolution: str | None = None) -> xr.Dataset:
         """Opens the file.
@@ -51,7 +56,10 @@ class PDEArena(Reader):
         handle = HDF5Handle(path)
         group = _group(handle.file)
         assert group is not None
-        ds = _smoke(handle, group) if "vx" in group else _line(handle, group, resolution)
+        if "vx" in group:
+            ds = _smoke(handle, group)
+        else:
+            ds = _maxwell(handle, group) if "d_field" in group else _line(handle, group, resolution)
         samples = ds.sizes["sample"]
         for name in CONSTANTS:
             stored = group.get(name)
@@ -62,6 +70,30 @@ class PDEArena(Reader):
         ds.attrs["layout"] = self.layout
         ds.set_close(handle.close)
         return check(ds, path)
+
+
+class PDEArenaSphere(Reader):
+    """Shallow water: a folder of netCDF files, one trajectory each."""
+
+    layout = "pdearena_sphere"
+
+    def recognises(self, path: Path) -> bool:
+        """By files ``seed=*/run*/output.nc``."""
+        return path.is_dir() and bool(_runs(path))
+
+    def open(self, path: Path) -> xr.Dataset:
+        """Opens and joins all runs."""
+        parts = [(NetCDF().open(file), split) for file, split in _runs(path)]
+        ds = join_samples(parts, path)
+        ds.attrs = {"layout": self.layout, "problem": "shallow_water_sphere"}
+        return ds
+
+
+def _runs(path: Path) -> list[tuple[Path, str]]:
+    """The files with their splits; those of a folder without ``train`` … are of the split it is named after, else training."""
+    inside = [(path / name, split) for name, split in FOLDERS.items() if (path / name).is_dir()]
+    folders = inside or [(path, FOLDERS.get(path.name, "train"))]
+    return [(file, split) for folder, split in folders for file in sorted(folder.glob("seed=*/run*/output.nc"))]
 
 
 def _group(file: h5py.File) -> h5py.Group | None:
@@ -78,9 +110,7 @@ def _resolutions(group: h5py.Group) -> list[str]:
 def _smoke(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
     missing = [name for name in (*SMOKE, "t", "x", "y") if name not in group]
     if missing:
-        raise DataError(
-            f"{handle.path}: group `{group.name}` has no {', '.join(missing)}. It is incomplete: get it again."
-        )
+        raise DataError(f"{handle.path}: group `{group.name}` has no {', '.join(missing)}. It is incomplete: get it again.")
     coords: dict[str, Any] = shared("time", np.asarray(group["t"]))
     for name in ("x", "y"):
         coords |= shared(name, np.asarray(group[name]), periodic=False, boundary="wall wall")
@@ -88,6 +118,25 @@ def _smoke(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
     names = {name: f"{group.name}/{name}" for name in SMOKE}
     fields = {n: lazy(dims, StoredArray(handle, s), {"role": "state", "long_name": SMOKE[n]}) for n, s in names.items()}
     return xr.Dataset(fields, coords, {"problem": "navier_stokes_smoke"})
+
+
+def _maxwell(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
+    """Six components; points and frames are counted, since the file does not say where and when they are."""
+    fields, dims = {}, ("sample", "time", "x", "y", "z")
+    for stem, meaning in MAXWELL.items():
+        if stem not in group:
+            raise DataError(f"{handle.path}: group `{group.name}` has no `{stem}`. It is incomplete: get it again.")
+        name = f"{group.name}/{stem}"
+        shape = handle.array(name).shape
+        if len(shape) != 6 or shape[-1] != 3:
+            raise DataError(f"{handle.path}: `{name}` has shape {shape}, expected (samples, times, x, y, z, 3).")
+        for i, axis_name in enumerate(dims[2:]):
+            attrs = {"role": "state", "long_name": f"{meaning} along {axis_name}"}
+            fields[f"{stem}_{axis_name}"] = lazy(dims, StoredArray(handle, name, fixed={5: i}), attrs)
+    sizes = dict(zip(dims, next(iter(fields.values())).shape, strict=True))
+    coords: dict[str, Any] = {"time": ("time", np.arange(float(sizes["time"])), {"long_name": "frame"})}
+    coords |= {n: axis(n, np.arange(float(sizes[n])), long_name="grid index") for n in dims[2:]}
+    return xr.Dataset(fields, coords, {"problem": "maxwell"})
 
 
 def _line(handle: HDF5Handle, group: h5py.Group, resolution: str | None) -> xr.Dataset:

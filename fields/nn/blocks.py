@@ -5,17 +5,17 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.nn.attention import Attention
-from fields.nn.nearest import NearestAttention
+from fields.nn.dropout import NeuronDropout
 
 
 class MLP(nn.Module):
-    """Linear, GELU, Linear."""
+    """Linear, GELU, Linear; with ``dropout`` neurons between the two fall silent in training."""
 
-    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0):
+    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0, dropout: float = 0.0):
         super().__init__()
         inner = int(dim * ratio)
-        self.layers = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, out or dim))
+        bend = nn.Sequential(nn.GELU(), NeuronDropout(inner, p=dropout)) if dropout else nn.GELU()
+        self.layers = nn.Sequential(nn.Linear(dim, inner), bend, nn.Linear(inner, out or dim))
 
     def forward(self, z: Float[Tensor, "... h"]) -> Float[Tensor, "... o"]:
         """Applied to every token alike."""
@@ -25,17 +25,25 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    Without ``source`` it is self-attention, and the keys share the norm of the queries; the source has a norm of its own if
-    ``dim_source`` is given and stays as it is otherwise.
+    ``attention`` is an `Attention` or a layer that wraps one. Without ``source`` it is self-attention, and the keys share the
+    norm of the queries; the source has a norm of its own if ``dim_source`` is given and stays as it is otherwise.
     """
 
-    def __init__(self, dim: int, attention: Attention | NearestAttention, *, dim_source: int | None = None, ratio: float = 2.0):
+    def __init__(
+        self,
+        dim: int,
+        attention: nn.Module,
+        *,
+        dim_source: int | None = None,
+        ratio: float = 2.0,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.norm_source = nn.LayerNorm(dim_source) if dim_source else None
         self.attention = attention
         self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = MLP(dim, ratio=ratio)
+        self.mlp = MLP(dim, ratio=ratio, dropout=dropout)
 
     def forward(
         self,

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fields.nn.weights import Softmax
+
 
 class GraphAttention(nn.Module):
     r"""Nodes average their neighbours, with weights from a small network on each pair.
@@ -18,6 +20,8 @@ class GraphAttention(nn.Module):
 
     α is row-stochastic and not symmetric. A node without neighbours gives zero. Layer after layer the nodes become alike
     (over-smoothing); `fields.dynamics.grand` has the same idea with a law.
+
+    The score is no bilinear form, so `attend` has no path for it; only the weights are shared with the rest.
 
     Reference: Veličković et al., ICLR 2018. Shape: h (b n h), edges True where i looks at j -> (b n o).
 
@@ -35,6 +39,7 @@ class GraphAttention(nn.Module):
         self.heads = heads
         self.lift = nn.Linear(dim, out, bias=False)
         self.pair = nn.Parameter(torch.randn(2, heads, out // heads) / math.sqrt(out // heads))
+        self.softmax = Softmax()
 
     def forward(self, h: Float[Tensor, "b n h"], edges: Bool[Tensor, "#b n n"]) -> Float[Tensor, "b n o"]:
         """One step."""
@@ -48,4 +53,4 @@ class GraphAttention(nn.Module):
         own, other = ((lifted * a[:, None]).sum(-1) for a in self.pair)
         score = F.leaky_relu(own[..., :, None] + other[..., None, :], 0.2)
         edges = edges[:, None]
-        return score.masked_fill(~edges, torch.finfo(score.dtype).min).softmax(-1) * edges
+        return self.softmax(score, edges)

@@ -27,7 +27,7 @@ class Gibbs(NamedTuple):
 def gibbs(
     scores: Float[Tensor, "*b k"], *, beta: float | Tensor = 1.0, mask: Bool[Tensor, "*#b k"] | None = None
 ) -> Gibbs:
-    """Statistics of softmax(β scores) over the keys whose mask is True.
+    """Statistics of softmax(β scores) over the keys whose mask is True; a tensor β has to broadcast with the scores.
 
     Everything is measured from the largest score, so that scores of ±1e4 lose no digits of the entropy. A query without
     keys has log Z = −∞, F = ∞ and zero for the rest; gradients stay finite.
@@ -42,12 +42,12 @@ def gibbs(
     log_p = beta * below - log_z
     p = torch.where(allowed, log_p.masked_fill(~allowed, 0.0).exp(), 0.0)
     mean = (p * below).sum(-1, keepdim=True)
-    variance = (p * (below - mean).square()).sum(-1)
-    log_partition = torch.where(some, (log_z + beta * top)[..., 0], -torch.inf)
+    variance = (p * (below - mean).square()).sum(-1, keepdim=True)
+    log_partition = torch.where(some[..., None], log_z + beta * top, -torch.inf)
     return Gibbs(
-        log_partition=log_partition,
-        free_energy=-log_partition / beta,
+        log_partition=log_partition[..., 0],
+        free_energy=(-log_partition / beta)[..., 0],
         mean_score=torch.where(some, (mean + top)[..., 0], 0.0),
         entropy=-(p * log_p).sum(-1),
-        entropy_slope=-beta * variance,
+        entropy_slope=(-beta * variance)[..., 0],
     )

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from fields.nn.attention import attend
+from fields.nn.attend import attend
+from fields.nn.attention import Attention
 from fields.nn.gibbs import gibbs
 from fields.nn.gradients import bilinear, log_sum_exp
 
@@ -90,27 +91,21 @@ class Retrieval(nn.Module):
 
         Q₀ = z W_Q,   K = y W_K,   V = y W_V;    Qₙ₊₁ = Qₙ − γ (Qₙ − softmax(β Qₙ Kᵀ) K);    out = softmax(β Q Kᵀ) V W_O
 
-    With ``steps=1`` this is `Attention` without positions, weight for weight. β = 1/√e.
+    With ``steps=1`` this is the `Attention` it holds, without positions. β = 1/√e.
     """
 
     def __init__(self, dim: int, *, heads: int = 4, dim_kv: int | None = None, steps: int = 2, damping: float = 1.0):
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"Retrieval needs heads to divide dim, got dim {dim} and heads {heads}.")
-        self.heads, self.steps, self.damping = heads, steps, damping
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim_kv or dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.steps, self.damping = steps, damping
+        self.attention = Attention(dim, heads=heads, dim_kv=dim_kv)
 
     def forward(
         self, z_q: Float[Tensor, "b m h"], z_kv: Float[Tensor, "b k c"], *, mask: Bool[Tensor, "#b k"] | None = None
     ) -> Float[Tensor, "b m h"]:
         """Queries gather from tokens; ``mask`` is True for real tokens."""
-        q = rearrange(self.query(z_q), "b m (heads e) -> b heads m e", heads=self.heads)
-        k, v = rearrange(self.key_value(z_kv), "b k (two heads e) -> two b heads k e", two=2, heads=self.heads)
-        mask = None if mask is None else mask[:, None, None]
-        out = retrieve(q, k, v, steps=self.steps, damping=self.damping, mask=mask)
-        return self.out(rearrange(out, "b heads m e -> b m (heads e)"))
+        asked = self.attention.project(z_q, z_kv, mask=mask)
+        q = retrieve(asked.q, asked.k, steps=self.steps - 1, damping=self.damping, mask=asked.mask)
+        return self.attention.gather(asked._replace(q=q))
 
 
 class PatternDensity(nn.Module):

@@ -11,7 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.nn.geometry import Rotary, embed, rotate
+from fields.nn.geometry import Rotary, embed, proximity, rotate
+from fields.nn.weights import Softmax
 
 HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
 TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
@@ -32,21 +33,22 @@ def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
 class Coboundary(NamedTuple):
     """D: a field on the nodes becomes differences on the edges; heads act on slices of the channels.
 
-    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e.
+    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e; fields that are split into heads
+    already, (b heads n e) and (b heads m e), stay so.
     """
 
     matrix: Float[Tensor, "b heads m n"]
 
-    def up(self, q: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
+    def up(self, q: Float[Tensor, "b *heads n c"]) -> Float[Tensor, "b *heads m c"]:
         """D q."""
         return self._apply(self.matrix, q)
 
-    def down(self, p: Float[Tensor, "b m c"]) -> Float[Tensor, "b n c"]:
+    def down(self, p: Float[Tensor, "b *heads m c"]) -> Float[Tensor, "b *heads n c"]:
         """Dᵀ p."""
         return self._apply(self.matrix.mT, p)
 
     def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return merge_heads(matrix @ split_heads(x, matrix.shape[1]))
+        return matrix @ x if x.ndim == matrix.ndim else merge_heads(matrix @ split_heads(x, matrix.shape[1]))
 
     def to(self, dtype: torch.dtype) -> Coboundary:
         """The same operator in another precision."""
@@ -61,8 +63,9 @@ def coboundary(
     The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2 whatever the weights.
     With one-hot rows DᵀD is the normalised graph Laplacian.
     """
-    mass = (weight[..., None] * (head + tail)).sum(-2, keepdim=True) + torch.finfo(head.dtype).eps
-    return Coboundary(weight.sqrt()[..., None] * (head - tail) * mass.rsqrt())
+    row = weight[..., None, :].to(head.dtype)
+    mass = row @ head + row @ tail + torch.finfo(head.dtype).eps
+    return Coboundary((head - tail) * (weight.sqrt()[..., None] * mass.rsqrt()))
 
 
 class SoftIncidence(nn.Module):
@@ -88,9 +91,10 @@ class SoftIncidence(nn.Module):
         self.heads, self.edges = heads, edges
         self.norm = nn.LayerNorm(dim)
         self.key = nn.Linear(dim, dim, bias=False)
-        tails = torch.linspace(*map(math.log, TAILS), heads)
+        tails = torch.linspace(math.log(TAILS[0]), math.log(TAILS[1]), heads)
         self.log_length = nn.Parameter(torch.stack([torch.full((heads,), math.log(HEAD)), tails]))
         self.rotary = Rotary(dim // heads, max_frequency=MAX_FREQUENCY)
+        self.softmax = Softmax()  # P and R themselves are needed, not their products with values
         if edges is None:
             self.query = nn.Linear(dim, 2 * dim)
             self.weight = nn.Linear(dim, heads)
@@ -108,24 +112,28 @@ class SoftIncidence(nn.Module):
         distance2: Float[Tensor, "#b n n"] | None = None,
     ) -> Coboundary:
         """The coboundary of these tokens."""
-        key = rearrange(self.key(features), "b n (heads e) -> b heads n e", heads=self.heads)
-        if self.edges is None:
-            query = rearrange(self.query(features), "b m (two heads e) -> two b heads m e", two=2, heads=self.heads)
-            weight = rearrange(self.weight(features), "b m heads -> b heads m")
-        else:
-            query = self.query[:, None].to(key.dtype)
-            weight = self.weight.expand(len(key), -1, -1)
-            distance2 = None if pos is None else self._distance2(pos, periodic)
-        if pos is not None:
+        key = split_heads(self.key(features), self.heads)
+        query, weight = self._ends(features)
+        query = query.to(key.dtype)
+        if pos is not None and periodic is not None:
             nodes, edges = self.turns(pos, periodic)
             key, query = rotate(key, nodes), rotate(query, edges)
+            distance2 = distance2 if self.edges is None else self._distance2(pos, periodic)
         score = key.shape[-1] ** -0.5 * query @ key.mT
-        if distance2 is not None:
-            spacings = key.new_tensor([pos.shape[1] ** (2 / pos.shape[2]), 1.0])
-            precision = 0.5 * spacings[:, None] * (-2 * self.log_length).exp()
-            score = score - precision[:, None, :, None, None] * distance2[:, None]
-        head, tail = score.softmax(-1)
+        if pos is not None and distance2 is not None:
+            spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
+            near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
+            score = score + torch.stack(tuple(near))
+        head, tail = self.softmax(score)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
+
+    def _ends(self, features: Float[Tensor, "b n h"]) -> tuple[Float[Tensor, "two #b heads m e"], Float[Tensor, "b heads m"]]:
+        """u⁺ and u⁻ of each edge, and its weight before the softplus."""
+        if isinstance(self.query, nn.Linear) and isinstance(self.weight, nn.Linear):
+            query = rearrange(self.query(features), "b m (two heads e) -> two b heads m e", two=2, heads=self.heads)
+            return query, rearrange(self.weight(features), "b m heads -> b heads m")
+        assert isinstance(self.query, Tensor) and isinstance(self.weight, Tensor)  # latent edges
+        return self.query[:, None], self.weight.expand(len(features), -1, -1)
 
     def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Rotations at the places of the nodes and of the edges."""

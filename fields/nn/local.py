@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.nn.geometry import embed
+from fields.nn.weights import Softmax
 from fields.part import Part
 
 
@@ -30,6 +31,7 @@ class LocalMoments(Part):
         super().__init__()
         self.log_length = nn.Parameter(torch.tensor([math.log(length) for length in lengths]))
         self.features = len(lengths) * (1 + axes)
+        self.softmax = Softmax()  # α itself: it is shared by all samples on shared points, and multiplied with offsets
 
     def forward(
         self,
@@ -42,8 +44,7 @@ class LocalMoments(Part):
         """Input values u at x -> c·features values per query y."""
         distance = torch.cdist(embed(y, periodic), embed(x, periodic)).square()
         precision = torch.exp(-2 * self.log_length)[:, None, None]
-        score = (-0.5 * precision * distance[:, None]).masked_fill(~x_mask[:, None, None], -torch.inf)
-        weight = score.softmax(-1)
+        weight = self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None])
         offset = x[:, None] - y[:, :, None]
         offset = torch.where(periodic, torch.sin(2 * math.pi * offset) / (2 * math.pi), offset)
         first = weight[:, :, None] * rearrange(offset, "b m n d -> b 1 d m n") * precision.sqrt()[:, None]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fields.nn.attention import Attention
 from fields.nn.geometry import embed, rotate
+from fields.nn.weights import Softmax
 
 
 class NearestAttention(nn.Module):
@@ -27,7 +28,7 @@ class NearestAttention(nn.Module):
 
     def __init__(self, attention: Attention, *, nearest: int):
         super().__init__()
-        self.attention, self.nearest = attention, nearest
+        self.attention, self.nearest, self.softmax = attention, nearest, Softmax()
 
     def forward(
         self,
@@ -40,18 +41,17 @@ class NearestAttention(nn.Module):
         mask: None = None,
     ) -> Float[Tensor, "b m h"]:
         """Queries z_q at x_q gather from tokens z_kv at x_k, all of which are real."""
-        q, k, v, _, turn = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
+        asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
         index, squares, window = neighbours(x_q, x_k, periodic, self.nearest)
-        batch = torch.arange(len(k), device=k.device)[:, None, None]
-        near_k, near_v = (rearrange(part, "b heads k e -> b k heads e")[batch, index] for part in (k, v))
-        score = einsum(q, near_k, "b heads m e, b m s heads e -> b heads m s") * q.shape[-1] ** -0.5
+        batch = torch.arange(len(asked.k), device=z_q.device)[:, None, None]
+        near_k, near_v = (rearrange(part, "b heads k e -> b k heads e")[batch, index] for part in (asked.k, asked.v))
+        score = einsum(asked.q, near_k, "b heads m e, b m s heads e -> b heads m s") * asked.q.shape[-1] ** -0.5
         if self.attention.locality is not None:
             precision = 0.5 * torch.exp(-2 * self.attention.locality.log_length)
             score = score - precision[:, None, None] * squares[:, None]
-        weight = (score + window.log()[:, None]).softmax(-1).to(v.dtype)
+        weight = self.softmax(score + window.log()[:, None]).to(asked.v.dtype)
         out = einsum(weight, near_v, "b heads m s, b m s heads e -> b heads m e")
-        if turn is not None and self.attention.rotate_values:
-            out = rotate(out, turn, back=True)
+        out = out if asked.turn is None else rotate(out, asked.turn, back=True)
         return self.attention.out(rearrange(out, "b heads m e -> b m (heads e)"))
 
 

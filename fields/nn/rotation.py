@@ -69,11 +69,13 @@ class SphereMLP(nn.Module):
         return self.along(x, self.mlp(self.norm(x) + shift).to(x.dtype), tau)
 
     def along(self, x: Float[Tensor, "b k h"], f: Float[Tensor, "b k h"], tau: float | Tensor) -> Float[Tensor, "b k h"]:
-        """The great circle from x in the direction of f."""
-        tiny = torch.finfo(x.dtype).tiny
-        size2 = x.square().sum(-1, keepdim=True) + tiny
-        tangent = f - x * ((x * f).sum(-1, keepdim=True) / size2)
-        angle = tau * ((tangent.square().sum(-1, keepdim=True) + torch.finfo(x.dtype).eps ** 2) / size2).sqrt()
+        """The great circle from x in the direction of f; a token of no size stays."""
+        eps = torch.finfo(x.dtype).eps
+        size2 = x.square().sum(-1, keepdim=True)
+        sphere = size2 > eps**4
+        size2 = torch.where(sphere, size2, 1.0)
+        tangent = torch.where(sphere, f - x * ((x * f).sum(-1, keepdim=True) / size2), 0.0)
+        angle = tau * ((tangent.square().sum(-1, keepdim=True) + eps**2) / size2).sqrt()
         moved = angle.cos() * x + tau * torch.sinc(angle / math.pi) * tangent
         return keep_norm(x, moved)
 
@@ -103,8 +105,8 @@ class Reaction(nn.Module):
 
 def zero_start(mlp: MLP) -> MLP:
     """The MLP with its last layer at zero."""
-    nn.init.zeros_(mlp.layers[-1].weight)
-    nn.init.zeros_(mlp.layers[-1].bias)
+    for parameter in mlp.layers[-1].parameters():
+        nn.init.zeros_(parameter)
     return mlp
 
 

@@ -4,6 +4,7 @@ Figures are made without pyplot: no window, no backend, no global state, safe in
 answers with a :class:`matplotlib.figure.Figure`, which notebooks show by themselves; :func:`png` turns it into bytes.
 """
 
+from .attention import attention_basis
 from .curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
 from .evolution import animate, frames_figure, space_time_figure
 from .samples import Case, sample_figure
@@ -14,6 +15,7 @@ __all__ = [
     "Case",
     "Curve",
     "animate",
+    "attention_basis",
     "curves_figure",
     "frames_figure",
     "label",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from fields.nn.attention import Attention
 from fields.nn.gibbs import Gibbs
 from fields.nn.observe import observe
+from fields.nn.weights import Attentive
 from fields.operator import Operator
 from fields.predict import target_points
 
@@ -30,8 +30,10 @@ class Basis(NamedTuple):
     """One decoder layer on one sample, at the points y."""
 
     y: Float[np.ndarray, "m d"]  # physical coordinates
+    nodes: Float[np.ndarray, "k d"]  # where the tokens are, in unit coordinates
     weights: Float[np.ndarray, "heads m k"]  # αᵢ(y), the learned basis functions
     hats: Float[np.ndarray, "m k"]  # piecewise linear (multilinear) basis functions on the same nodes
+    entropy: Float[np.ndarray, "heads m"]  # H of the weights at y
     tokens: Float[np.ndarray, "m"]  # exp(H), the effective number of tokens, mean over heads
     free_energy: dict[str, float]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
 
@@ -63,25 +65,27 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
         for name, (low, high), closed in zip(schema.coords, schema.bounds, schema.periodic, strict=True)
     }
 
-    def look(layer: Attention, *args: Tensor, **kwargs: Tensor) -> tuple[Tensor | None, Gibbs, Tensor, Tensor]:
+    def look(layer: Attentive, *args: Tensor, **kwargs: Tensor) -> tuple[Tensor | None, Gibbs, Tensor | None, Tensor | None]:
         weights = layer.weights(*args, **kwargs) if layer in decoder else None
-        return weights, layer.stats(*args, **kwargs), kwargs["x_q"], kwargs["x_k"]
+        return weights, layer.stats(*args, **kwargs), kwargs.get("x_q"), kwargs.get("x_k")
 
     decoder = [m for m in model.get_submodule("decoder").modules() if isinstance(m, Attention)]
     with observe(model, look) as seen:
         model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
-    names = [n for n in seen if n.startswith("decoder")]
+    names = [n for n in seen if model.get_submodule(n) in decoder]
     if not names:
         raise ValueError(
             "This model's decoder has no attention to all tokens, so no basis functions to draw. "
             "Take `decoders.CrossAttention` without `nearest`."
         )
     weights, stats, x_q, x_k = seen[names[-1]][0]
-    assert weights is not None  # the layer is one of the decoder's
+    assert weights is not None and x_q is not None and x_k is not None  # the layer is one of the decoder's
     return Basis(
         y=target_points(axes, schema).numpy(),
+        nodes=x_k[0].numpy(),
         weights=weights[0].numpy(),
         hats=hat(x_q[0], x_k[0], schema.periodic).numpy(),
+        entropy=stats.entropy[0].numpy(),
         tokens=stats.entropy[0].exp().mean(0).numpy(),
         free_energy={n: float(calls[0][1].free_energy.mean()) for n, calls in seen.items()},
     )
@@ -89,7 +93,8 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
 
 @styled
 def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64) -> Figure:
-    """The decoder's learned basis functions beside hat functions on the same nodes, and how many tokens each point uses.
+    """The decoder's learned basis functions beside hat functions on the same nodes, where it looks at one token and where at
+    many (entropy H, effective number of tokens exp H), and the free energy of every attention of the model.
 
     Args:
         model: one with a cross-attention decoder in one or two dimensions.
@@ -100,13 +105,15 @@ def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: 
     basis, d = basis_of(model, ds, sample=sample, points=points), model.schema.dim
     if d > 2:
         raise ValueError(f"`attention_basis` draws one or two dimensions, this model has {d}.")
-    which = np.linspace(0, basis.hats.shape[1] - 1, shown + 2).round().astype(int)[1:-1]
+    across = np.linspace(-0.5, 0.5, shown + 2)[1:-1, None].repeat(d, axis=1)
+    across[:, 1:] = np.roll(across[:, 1:], 1, axis=0)  # inside, and on no common line
+    which = np.linalg.norm(across[:, None] - basis.nodes, axis=-1).argmin(1)
     return _lines(basis, which, model.schema.coords) if d == 1 else _images(basis, which, model.schema.coords)
 
 
 def _lines(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
-    figure = new_figure(11.0, 5.2)
-    (hats, first, last), (mean, count, energy) = figure.subplots(2, 3)
+    figure = new_figure(14.0, 5.2)
+    (hats, first, last, mean), (entropy, count, energy, empty) = figure.subplots(2, 4)
     panels = ((hats, "hat functions", basis.hats), (first, "learned, first head", basis.weights[0]))
     panels += ((last, "learned, last head", basis.weights[-1]), (mean, "learned, mean of heads", basis.weights.mean(0)))
     for axes, title, values in panels:
@@ -114,33 +121,42 @@ def _lines(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
             line(axes, basis.y, values[:, i], label=f"token {i}")
         axes.set(title=title, xlabel=coords[0])
     legend(hats)
+    for head, values in enumerate(basis.entropy):
+        line(entropy, basis.y, values, label=f"head {head}")
+    entropy.set(title="entropy of the weights", xlabel=coords[0], ylim=(0, None))
+    legend(entropy)
     line(count, basis.y, basis.tokens)
     count.set(title="effective number of tokens", xlabel=coords[0], ylim=(0, None))
     _energies(energy, basis)
+    empty.axis("off")
     return figure
 
 
 def _images(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
     figure = new_figure(3.0 * (len(which) + 1), 8.0)
     grid = figure.subplots(3, len(which) + 1)
-    heads = rearrange(basis.weights, "heads m k -> k m heads").mean(-1)
-    for row, (title, values) in enumerate(
-        (("hat", basis.hats.T), ("learned, first head", basis.weights[0].T), ("learned, mean of heads", heads))
-    ):
-        for column, i in enumerate(which):
-            colour_bar(grid[row, column], image(grid[row, column], basis.y, values[i], limits=None, colours="viridis"))
-            grid[row, column].set(title=f"{title}, token {i}", xlabel=coords[0], ylabel=coords[1])
-    drawn = image(grid[0, -1], basis.y, basis.tokens, limits=None, colours="viridis")
-    colour_bar(grid[0, -1], drawn)
-    grid[0, -1].set(title="effective number of tokens", xlabel=coords[0], ylabel=coords[1])
-    _energies(grid[1, -1], basis)
-    grid[2, -1].axis("off")
+    panels = [
+        (grid[row, column], f"{title}, token {i}", values[:, i])
+        for row, (title, values) in enumerate(
+            (("hat", basis.hats), ("learned, first head", basis.weights[0]), ("learned, mean of heads", basis.weights.mean(0)))
+        )
+        for column, i in enumerate(which)
+    ]
+    panels.append((grid[0, -1], "entropy, mean of heads", basis.entropy.mean(0)))
+    panels.append((grid[1, -1], "effective number of tokens", basis.tokens))
+    for axes, title, values in panels:
+        colour_bar(axes, image(axes, basis.y, values, limits=None, colours="viridis"))
+        axes.set(title=title, xlabel=coords[0], ylabel=coords[1])
+    _energies(grid[2, -1], basis)
     return figure
 
 
 def _energies(axes, basis: Basis) -> None:
-    names = [name.replace(".attention", "").replace("blocks.", "") for name in basis.free_energy]
+    short = {".attention": "", ".softmax": "", ".partition": "", "blocks.": ""}
+    names = list(basis.free_energy)
+    for long, new in short.items():
+        names = [name.replace(long, new) for name in names]
     axes.barh(range(len(names)), list(basis.free_energy.values()))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(title="mean free energy −log Z of each layer")
+    axes.set(title="mean free energy of each layer", xlabel="F = −log Z")

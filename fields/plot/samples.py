@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +30,10 @@ class Case:
     input: str
     output: str
     time: str = "time"
+
+    def until(self, steps: int) -> Case:
+        """The first steps alone."""
+        return replace(self, v=self.v[:steps], v_hat=self.v_hat[:steps], t=self.t[:steps])
 
     @classmethod
     def from_sample(

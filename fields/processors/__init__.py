@@ -9,5 +9,6 @@ from fields.processors.gat import GAT as GAT
 from fields.processors.grand import Grand as Grand
 from fields.processors.graph_hamiltonian import GraphHamiltonian as GraphHamiltonian
 from fields.processors.hamiltonian import Hamiltonian as Hamiltonian
+from fields.processors.isometry import Isometry as Isometry
 from fields.processors.metriplectic import Metriplectic as Metriplectic
 from fields.processors.transformer import Transformer as Transformer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fields.dynamics.memory import Recall
 from fields.integrators.recall import RetrievalStep
-from fields.processors.stack import Block, Stack
+from fields.processors.block import Block
+from fields.processors.stack import Stack
 
 
 class Associative(Stack):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from fields.dynamics import AttentionField
 from fields.integrators import Heun, Integrator
-from fields.processors.stack import Block, Stack
+from fields.processors.block import Block
+from fields.processors.stack import Stack
 
 
 class AttentionODE(Stack):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fields import dynamics
 from fields.integrators import SplitBracket
-from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors.stack import Block, Stack
+from fields.processors.block import wave_blocks
+from fields.processors.stack import Stack
 
 
 class DoubleBracket(Stack):
@@ -38,15 +38,8 @@ class DoubleBracket(Stack):
         dt: float = 1.0,
         recompute: bool = False,
     ):
-        blocks = [
-            Block(
-                field=dynamics.DoubleBracket(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned),
-                integrator=SplitBracket(),
-                h=h,
-                h_max=4.0,
-                rotate=Rotation(dim),
-                react=SphereMLP(dim, ratio=ratio),
-            )
-            for _ in range(depth)
-        ]
+        def field() -> dynamics.DoubleBracket:
+            return dynamics.DoubleBracket(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma, learned=learned)
+
+        blocks = wave_blocks(dim, field, SplitBracket, depth=depth, h=h, ratio=ratio)
         super().__init__(blocks, dt=dt, recompute=recompute)

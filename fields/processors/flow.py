@@ -7,7 +7,8 @@ from collections.abc import Callable
 from fields.dynamics import CanonicalHamiltonian, VectorField
 from fields.integrators import Integrator, KineticProjection
 from fields.nn.rotation import Rotation
-from fields.processors.stack import Block, Stack
+from fields.processors.block import Block
+from fields.processors.stack import Stack
 
 
 class Flow(Stack):

@@ -8,7 +8,8 @@ from fields.dynamics import SymmetricGrand
 from fields.dynamics.grand import Diffusion
 from fields.integrators import ExplicitDiffusion, Integrator
 from fields.nn.rotation import Reaction
-from fields.processors.stack import Block, Stack
+from fields.processors.block import Block
+from fields.processors.stack import Stack
 
 
 class Grand(Stack):

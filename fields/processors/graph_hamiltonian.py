@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fields import dynamics
 from fields.integrators import Cayley
-from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors.stack import Block, Stack
+from fields.processors.block import wave_blocks
+from fields.processors.stack import Stack
 
 
 class GraphHamiltonian(Stack):
@@ -16,12 +18,17 @@ class GraphHamiltonian(Stack):
     Each of the three keeps E, which has no weights: E is constant through the whole stack, in depth and in time, to
     rounding. Gradients neither vanish nor explode through a frozen D.
 
+    ``metric="frozen"`` is the lecture's form, :class:`fields.dynamics.MetricHamiltonian`: attention in the inner products of a
+    graph of nearest tokens, E = ½(qᵀA₀q + pᵀA₁p). A is part of the energy, so each block has an E of its own, constant while
+    the block flows (in time: for ever), and ½|z|² is not kept.
+
     Args:
         dim: token width h.
         depth: blocks.
         heads: incidence operators, each on its slice of the channels.
         edges: latent edges, None for one per token.
         frozen: attention of the encoder's tokens instead of the moving ones.
+        metric: None, or "frozen" for the lecture's form; ``edges`` and ``frozen`` then have no say.
         ratio: hidden width of the MLP over h.
         h: step size at the start; learned between 0 and 4.
         dt, recompute: as in :class:`fields.processors.stack.Stack`.
@@ -35,20 +42,22 @@ class GraphHamiltonian(Stack):
         heads: int = 4,
         edges: int | None = None,
         frozen: bool = False,
+        metric: Literal["frozen"] | None = None,
         ratio: float = 2.0,
         h: float = 1.0,
         dt: float = 1.0,
         recompute: bool = False,
     ):
-        blocks = [
-            Block(
-                field=dynamics.GraphHamiltonian(dim, heads=heads, edges=edges, frozen=frozen),
-                integrator=Cayley(),
-                h=h,
-                h_max=4.0,
-                rotate=Rotation(dim),
-                react=SphereMLP(dim, ratio=ratio),
+        if metric not in (None, "frozen"):
+            raise ValueError(
+                f"metric={metric!r} would change the energy itself at every step, so nothing would be kept. "
+                'Use metric="frozen", or None for attention in the operator, which may move.'
             )
-            for _ in range(depth)
-        ]
+
+        def field() -> dynamics.MetricHamiltonian | dynamics.GraphHamiltonian:
+            if metric:
+                return dynamics.MetricHamiltonian(dim, heads=heads)
+            return dynamics.GraphHamiltonian(dim, heads=heads, edges=edges, frozen=frozen)
+
+        blocks = wave_blocks(dim, field, Cayley, depth=depth, h=h, ratio=ratio)
         super().__init__(blocks, dt=dt, recompute=recompute)

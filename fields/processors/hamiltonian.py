@@ -7,7 +7,8 @@ from collections.abc import Callable
 from fields.dynamics import AttentionEnergy, CanonicalHamiltonian, Energy
 from fields.integrators import KineticProjection
 from fields.nn.rotation import Rotation
-from fields.processors.stack import Block, Stack
+from fields.processors.block import Block
+from fields.processors.stack import Stack
 
 
 class Hamiltonian(Stack):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fields import dynamics
 from fields.integrators import MetriplecticStep
-from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors.stack import Block, Stack
+from fields.processors.block import wave_blocks
+from fields.processors.stack import Stack
 
 
 class Metriplectic(Stack):
@@ -35,15 +35,8 @@ class Metriplectic(Stack):
         dt: float = 1.0,
         recompute: bool = False,
     ):
-        blocks = [
-            Block(
-                field=dynamics.Metriplectic(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma),
-                integrator=MetriplecticStep(),
-                h=h,
-                h_max=4.0,
-                rotate=Rotation(dim),
-                react=SphereMLP(dim, ratio=ratio),
-            )
-            for _ in range(depth)
-        ]
+        def field() -> dynamics.Metriplectic:
+            return dynamics.Metriplectic(dim, heads=heads, edges=edges, frozen=frozen, gamma=gamma)
+
+        blocks = wave_blocks(dim, field, MetriplecticStep, depth=depth, h=h, ratio=ratio)
         super().__init__(blocks, dt=dt, recompute=recompute)

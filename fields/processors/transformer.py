@@ -25,6 +25,7 @@ class Transformer(Processor):
         ratio: inner width of the MLP over h.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
+        dropout: share of the MLPs' inner neurons that fall silent in training; what `predict(samples=…)` draws from.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Transformer(Processor):
         ratio: float = 2.0,
         lengths: tuple[float, float] = (0.1, 1.0),
         max_frequency: float = 8.0,
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
@@ -43,6 +45,7 @@ class Transformer(Processor):
                 dim,
                 Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
                 ratio=ratio,
+                dropout=dropout,
             )
             for _ in range(depth)
         )

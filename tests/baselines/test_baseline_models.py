@@ -89,6 +89,36 @@ def test_pca_bases_are_orthonormal_and_hold_smooth_data():
     torch.testing.assert_close(coefficients.square().mean(0), torch.ones(2), atol=1e-3, rtol=0)
 
 
+def affine_ends(model, batch):
+    """How far PCA-Net is from affine in the input's coefficients, and its answers from the span of the output's basis."""
+    rows = model.read(batch)
+    seen = []
+    model.net.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad():
+        v = model(batch)
+        model(batch._replace(u=0.3 * batch.u + 0.7 * batch.u.roll(1, 0)))
+    mixed = 0.3 * seen[0] + 0.7 * seen[0].roll(1, 0)
+    out = model.normalizer.outputs_mean + model.normalizer.outputs_std * model.asked_mean
+    left = (v.flatten(1) - out) / model.normalizer.outputs_std
+    outside = left - left @ model.asked_basis.mT @ model.asked_basis
+    assert rows.std() > 0.1 and left.std() > 1e-2
+    return float((seen[1] - mixed).abs().max()), float(outside.abs().max())
+
+
+def test_pca_net_is_linear_in_both_ends(monkeypatch):
+    data, given, batch = problem(CIRCLE, (16,))
+    model = PCANet.fit(data, **given, components=6)
+    entry, exit_ = affine_ends(model, batch)
+    assert entry < 1e-3 and exit_ < 1e-4
+    whole = PCANet.read  # a bent input does not pass
+    monkeypatch.setattr(PCANet, "read", lambda self, batch: whole(self, batch).tanh())
+    assert affine_ends(model, batch)[0] > 0.01
+    monkeypatch.undo()
+    answer = PCANet.answer  # neither does a bent output
+    monkeypatch.setattr(PCANet, "answer", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch))
+    assert affine_ends(model, batch)[1] > 1e-3
+
+
 def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
     data, given, _ = problem(CIRCLE, (16,), samples=200)
     fresh = collate([data[i] for i in range(160, 200)])

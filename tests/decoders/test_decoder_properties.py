@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skfem
 import torch
 from einops import einsum
 from problems import schema
+from scipy.spatial import Delaunay
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fields.decoders import CPWL, CrossAttention, DeepONet
@@ -72,6 +74,17 @@ def test_cpwl_is_numpys_interp_on_a_line():
         out = interpolate(values, latent_at(nodes, values, (periodic,)), y[None, :, None])[0, :, 0]
         expected = np.interp(y, nodes[order, 0], values[0, order, 0], period=period)
         assert np.abs(out.numpy() - expected).max() < 1e-12
+
+
+def test_cpwl_equals_finite_element_interpolation():
+    """scikit-fem's P1 elements on the same triangulation, evaluated at the same points."""
+    nodes = cloud(2, 40)
+    y = inside(nodes, 200)
+    values = torch.randn(1, 40, 1, generator=torch.Generator().manual_seed(2)).double()
+    mesh = skfem.MeshTri(nodes.numpy().T.copy(), Delaunay(nodes.numpy()).simplices.T.copy())
+    expected = skfem.Basis(mesh, skfem.ElementTriP1()).probes(y.numpy().T) @ values[0, :, 0].numpy()
+    out = interpolate(values, latent_at(nodes, values, PLANE), y[None])[0, :, 0]
+    assert np.abs(out.numpy() - expected).max() < 1e-11
 
 
 def test_cpwl_is_attention_with_the_score_log_phi():

@@ -72,7 +72,7 @@ def _attention_energy(field, z: Tensor, where: Context) -> Tensor:
                 )
             score = queries @ keys.T / d**0.5
             if where.distance2 is not None:
-                score = score - where.distance2[0] / (2 * v.log_length[h].exp() ** 2)
+                score = score - (where.distance2[0] / (2 * v.log_length[h].exp() ** 2)).clamp(max=40)
             total = total - v.amplitude[h] * d**0.5 * score.logsumexp(-1).sum()
         for n in range(len(q)):
             inner = v.patterns @ g[n] + v.bias

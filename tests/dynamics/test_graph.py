@@ -83,7 +83,7 @@ def test_a_flipped_sign_breaks_the_law(method, monkeypatch):
     assert (half_square(x) > 1.001 * half_square(x0)).any()
 
 
-@EDGES
+@pytest.mark.parametrize("edges", [None, 5, 20])  # the solve is on the edges, or on the nodes where they are fewer
 def test_cayley_is_the_dense_cayley_transform_on_either_side(edges):
     f = field(edges=edges)
     x0, where = start(f)
@@ -95,6 +95,7 @@ def test_cayley_is_the_dense_cayley_transform_on_either_side(edges):
     actual = torch.cat(rotate(d, torch.tensor(0.7, dtype=q.dtype), q, p), dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
     torch.testing.assert_close(actual, expected, atol=1e-11, rtol=1e-11)
     torch.testing.assert_close(skew, -skew.mT, atol=0, rtol=0)
+    assert ((actual.square().sum((-2, -1)) - x.square().sum((-2, -1))) / x.square().sum((-2, -1))).abs().max() < 1e-13
 
 
 @pytest.mark.parametrize(("method", "order"), [(Cayley(), 1), (Cayley(midpoint=True), 2)])
@@ -125,6 +126,36 @@ def test_flipping_every_edge_changes_nothing_on_the_nodes():
     b = rotate(coboundary(tail, head, weight), torch.tensor(0.5), q, -p)
     torch.testing.assert_close(a[0], b[0], atol=1e-12, rtol=0)
     torch.testing.assert_close(a[1], -b[1], atol=1e-12, rtol=0)
+
+
+def test_a_frozen_operator_keeps_the_weighted_mean_of_the_nodes():
+    torch.manual_seed(0)
+    head, tail = torch.randn(2, 3, 2, 9, 7, dtype=torch.float64).softmax(-1)
+    weight = torch.rand(3, 2, 9, dtype=torch.float64)
+    root = (weight[..., None] * (head + tail)).sum(-2).sqrt()[..., None]
+    q, p = torch.randn(3, 7, 8, dtype=torch.float64), torch.randn(3, 9, 8, dtype=torch.float64)
+    mean = lambda q: (root * q.unflatten(-1, (2, 4)).transpose(1, 2)).sum(-2)  # noqa: E731
+    d, x = coboundary(head, tail, weight), (q, p)
+    for _ in range(20):
+        x = rotate(d, torch.tensor(0.5), *x)
+    torch.testing.assert_close(mean(x[0]), mean(q), atol=1e-12, rtol=1e-12)
+    assert (x[0] - q).norm() > 0.1 * q.norm()
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"),
+    [
+        (GraphHamiltonian, Cayley()),
+        (DoubleBracket, SplitBracket()),
+        (DoubleBracket, CoupledBracket()),
+        (Metriplectic, MetriplecticStep()),
+    ],
+)
+def test_an_equilibrium_is_kept(cls, method):
+    f = field(cls)
+    x0, where = start(f, n=1)  # one token: head and tail of its edge coincide, L = 0
+    x1, _ = next(march(f, method, x0, where, 5.0, 1))
+    torch.testing.assert_close(x1, x0, atol=1e-14, rtol=0)
 
 
 @STEPS

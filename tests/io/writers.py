@@ -1,7 +1,10 @@
 """Small valid files of each layout, written as its own project writes them."""
 
+import pickle
+
 import h5py
 import numpy as np
+import xarray as xr
 
 
 def rng():
@@ -21,9 +24,7 @@ def the_well(path, *, samples=2, frames=3, sample_time=False, still=True, trajec
     if not still:
         del data["t0_fields/height"]
     with h5py.File(path, "w") as file:
-        file.attrs.update(
-            {"dataset_name": "dummy", "grid_type": "cartesian", "n_spatial_dims": d, "n_trajectories": samples}
-        )
+        file.attrs.update({"dataset_name": "dummy", "grid_type": "cartesian", "n_spatial_dims": d, "n_trajectories": samples})
         for group in ("t0_fields", "t1_fields", "t2_fields"):
             fields = [name.split("/")[1] for name in data if name.startswith(group)]
             file.create_group(group).attrs["field_names"] = fields
@@ -72,9 +73,7 @@ def pdebench_flat(path, *, kind="burgers", samples=3, frames=4, n=6, extra_time=
         file["t-coordinate"] = np.arange(frames + extra_time) * 0.1
         constants = {"advection": {"beta": 0.4}, "burgers": {"Nu": 0.01}, "reaction": {"Nu": 0.5, "rho": 1.0}}
         if attrs:
-            file.attrs.update(
-                constants.get(kind, {"beta": 0.1} if kind == "darcy" else {"eta": 0.01, "zeta": 0.01, "M": 0.1})
-            )
+            file.attrs.update(constants.get(kind, {"beta": 0.1} if kind == "darcy" else {"eta": 0.01, "zeta": 0.01, "M": 0.1}))
     return data
 
 
@@ -137,3 +136,77 @@ def mat73(path, arrays):
             file[name] = np.asarray(values).T
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def maxwell(path, *, mode="train", samples=2, frames=3, grid=(2, 3, 4)):
+    data = {name: rng().normal(size=(samples, frames, *grid, 3)) + i for i, name in enumerate(("d_field", "h_field"))}
+    with h5py.File(path, "w") as file:
+        file.create_group(mode).update(data)
+    return data
+
+
+def pdearena_sphere(path, *, split="", seeds=2, runs=2, frames=3, level=True):
+    """One netCDF file per run, with an axis of one level in the velocities, and statistics beside the folder."""
+    data, (nlat, nlon) = [], (4, 8)
+    for seed in range(seeds):
+        for run in range(runs):
+            values = {name: np.random.default_rng(10 * seed + run).normal(size=(frames, nlat, nlon)).astype("f4") for name in "uv"}
+            values |= {"pres": values["u"] + 1, "vor": values["v"] + 2}
+            layered = {n: v[:, None] if level and n != "pres" else v for n, v in values.items()}
+            dims = {n: ("time", "lev", "lat", "lon") if v.ndim == 4 else ("time", "lat", "lon") for n, v in layered.items()}
+            coords = {
+                "time": ("time", np.arange(frames) * 6.0, {"units": "hours since 2000-01-01"}),
+                "lat": ("lat", np.linspace(80, -80, nlat), {"units": "degrees_north"}),
+                "lon": ("lon", np.arange(nlon) * 360 / nlon, {"units": "degrees_east"}),
+            } | ({"lev": ("lev", [0.5])} if level else {})
+            file = path / split / f"seed={seed}" / f"run{run}" / "output.nc"
+            file.parent.mkdir(parents=True)
+            xr.Dataset({n: (dims[n], v) for n, v in layered.items()}, coords).to_netcdf(file, engine="h5netcdf")
+            data.append(values)
+    return data
+
+
+def geo_fno(path, *, samples=3, grid=(4, 5), channels=5):
+    """A bent grid: ``path`` is the folder."""
+    x, y = rng().random((samples, *grid)), rng().random((samples, *grid)) + 1
+    q = rng().normal(size=(samples, channels, *grid))
+    for word, values in (("X", x), ("Y", y), ("Q", q)):
+        np.save(path / f"NACA_Cylinder_{word}.npy", values)
+    return x, y, q
+
+
+def geo_fno_scattered(path, *, samples=3, points=7):
+    xy, sigma = rng().random((points, 2, samples)), rng().normal(size=(points, samples))
+    np.save(path / "Random_UnitCell_XY_10.npy", xy)
+    np.save(path / "Random_UnitCell_sigma_10.npy", sigma)
+    return xy, sigma
+
+
+def dino_sphere(path, *, trajectories=2, frames=3, sim_time=True):
+    """Dedalus' analysis files: coordinates are dimension scales of shape (n, 1) and (1, n)."""
+    path.mkdir()
+    data, phi, theta = [], np.arange(8) * np.pi / 4, np.linspace(3, 0.1, 5)
+    for i in range(trajectories):
+        values = {name: np.random.default_rng(i).normal(size=(frames, 8, 5)) + k for k, name in enumerate(("height", "vorticity"))}
+        with h5py.File(path / f"traj_{i:04d}.h5", "w") as file:
+            scales = {"phi": phi[:, None], "theta": theta[None]} | ({"sim_time": np.arange(frames) * 0.5} if sim_time else {})
+            for name, scale in scales.items():
+                file[f"scales/{name}"] = scale
+                file[f"scales/{name}"].make_scale(name)
+            for name, field in values.items():
+                file[f"tasks/{name}"] = field
+                for axis, scale in ((1, "phi"), (2, "theta"), *([(0, "sim_time")] if sim_time else [])):
+                    file[f"tasks/{name}"].dims[axis].attach_scale(file[f"scales/{scale}"])
+        data.append(values)
+    return data
+
+
+def dino_shelf(path, *, samples=3, channels=1, kind="dumb", extra=None):
+    """As `shelve` writes it: one pickle per key, in one of Python's databases."""
+    from importlib import import_module
+
+    data = [rng().normal(size=(channels, 4, 6, 5)).astype("f4") + i for i in range(samples)]
+    with import_module(f"dbm.{kind}").open(str(path), "n") as shelf:
+        for i, values in enumerate(data):
+            shelf[str(i).encode()] = pickle.dumps({"data": values} if extra is None else {"data": values, "more": extra})
+    return data

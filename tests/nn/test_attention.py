@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from fields.nn import attention
-from fields.nn.attention import Attention, attend
+from fields.nn import attend as paths
+from fields.nn.attend import attend
+from fields.nn.attention import Attention
+from fields.nn.geometry import Locality
 from fields.nn.masks import blocks, causal, neighbours
 from fields.nn.metric import Diagonal, Gram
 
@@ -29,7 +31,7 @@ def qkv(m=6, k=9, dtype=torch.float64, grad=True):
 
 
 def places(m=6, k=9, dtype=torch.float64, length=0.1):
-    locality = attention.Locality(heads=3, lengths=(length, 3 * length)).to(dtype)
+    locality = Locality(heads=3, lengths=(length, 3 * length)).to(dtype)
     return locality, torch.rand(1, m, 2, dtype=dtype) - 0.5, torch.rand(2, k, 2, dtype=dtype) - 0.5
 
 
@@ -38,8 +40,8 @@ def places(m=6, k=9, dtype=torch.float64, length=0.1):
 @pytest.mark.parametrize("located", [True, False])
 @pytest.mark.parametrize("limits", [(0, 0), (2**30, 2**30)])
 def test_every_path_is_the_definition(grad, masked, located, limits, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limits[0])
-    monkeypatch.setattr(attention, "BIAS", limits[1])
+    monkeypatch.setattr(paths, "PLAIN", limits[0])
+    monkeypatch.setattr(paths, "BIAS", limits[1])
     locality, x_q, x_k = places()
     columns = locality(x_q, x_k, PERIODIC) if located else None
     mask = torch.rand(2, 1, 6, 9) > 0.5 if masked else None
@@ -54,8 +56,8 @@ def test_every_path_is_the_definition(grad, masked, located, limits, monkeypatch
 
 @pytest.mark.parametrize("limits", [(0, 0), (2**30, 0), (0, 2**30)])
 def test_short_lengths_survive_bfloat16(limits, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limits[0])
-    monkeypatch.setattr(attention, "BIAS", limits[1])
+    monkeypatch.setattr(paths, "PLAIN", limits[0])
+    monkeypatch.setattr(paths, "BIAS", limits[1])
     locality, x_q, x_k = places(m=50, k=400, length=0.02, dtype=torch.float32)
     columns = locality(x_q, x_k, PERIODIC)
     q = torch.zeros(2, 3, 50, 8, dtype=torch.bfloat16)
@@ -67,7 +69,7 @@ def test_short_lengths_survive_bfloat16(limits, monkeypatch):
 def test_columns_pass_gradients_on_every_path(monkeypatch):
     grads = []
     for limit, dtype in ((0, torch.float64), (2**30, torch.bfloat16), (0, torch.bfloat16)):
-        monkeypatch.setattr(attention, "PLAIN", limit)
+        monkeypatch.setattr(paths, "PLAIN", limit)
         torch.manual_seed(3)
         locality, x_q, x_k = places(dtype=torch.float32)
         q, k, v = qkv(dtype=dtype)
@@ -96,14 +98,37 @@ def test_weights_are_a_partition_of_unity():
     assert (shifted - attend(q, k, unit)).abs().max() < 1e-12
 
 
+def test_a_soft_dictionary():
+    """Between the values, equal where they are equal, and a lookup when it is cold (PHYSICS §1 row 3)."""
+    q, k, v = qkv(grad=False)
+    out = attend(q, k, v)
+    low, high = v.amin(-2, keepdim=True), v.amax(-2, keepdim=True)
+    assert (out >= low - 1e-12).all() and (out <= high + 1e-12).all() and (out - v.mean(-2, keepdim=True)).abs().max() > 0.1
+    same = torch.randn(5).double().expand_as(v)
+    assert (attend(q, k, same) - same[:, :, :1]).abs().max() < 1e-12
+    best = (q @ k.mT).argmax(-1, keepdim=True)
+    assert (attend(q, k, v, scale=1e6) - v.gather(-2, best.expand(-1, -1, -1, 5))).abs().max() < 1e-12
+
+
+def test_a_set_has_no_order_until_it_has_positions():
+    plain, located = (Attention(12, heads=3, lengths=lengths).double() for lengths in (None, (0.1, 0.5)))
+    z, x, order = torch.randn(2, 7, 12).double(), torch.rand(1, 7, 2).double(), torch.randperm(7)
+    where = {"x_q": x, "x_k": x, "periodic": PERIODIC}
+    assert (plain(z[:, order], z[:, order]) - plain(z, z)[:, order]).abs().max() < 1e-12
+    assert (located(z[:, order], z[:, order], **where) - located(z, z, **where)[:, order]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("limit", [0, 2**30])
-def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, monkeypatch):
-    monkeypatch.setattr(attention, "PLAIN", limit)
-    q, k, v = qkv(dtype=dtype)
-    mask = torch.rand(2, 3, 6, 9) > 0.4
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("k", [9, 300])
+def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, biased, k, monkeypatch):
+    monkeypatch.setattr(paths, "PLAIN", limit)
+    q, k, v = qkv(k=k, dtype=dtype)
+    mask = torch.rand(2, 3, 6, k.shape[-2]) > 0.4
     mask[0, 1, 2] = False
-    bias = 1e4 * torch.randn(1, 3, 6, 9).to(dtype)
+    bias = 1e4 * torch.randn(1, 3, 6, k.shape[-2]).to(dtype) if biased else None
+    q = q if biased else (1e4 * q).detach().requires_grad_()
     out = attend(q, k, v, mask=mask, bias=bias)
     grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
     assert out[0, 1, 2].abs().max() == 0
@@ -165,9 +190,9 @@ def test_equals_torch_multihead_attention(m):
 
 
 def test_permutations_of_tokens_and_subsets_of_queries():
-    layer = Attention(12, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
+    layer = Attention(48, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
     y, x = torch.rand(1, 8, 2).double(), torch.rand(1, 7, 2).double()
-    q, z = torch.randn(1, 8, 12).double(), torch.randn(1, 7, 12).double()
+    q, z = torch.randn(1, 8, 48).double(), torch.randn(1, 7, 48).double()
     out = layer(q, z, x_q=y, x_k=x, periodic=PERIODIC)
     order, some = torch.randperm(7), torch.tensor([5, 2])
     shuffled = layer(q[:, some], z[:, order], x_q=y[:, some], x_k=x[:, order], periodic=PERIODIC)

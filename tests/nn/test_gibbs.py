@@ -1,16 +1,25 @@
 """Thermodynamics of attention weights (PHYSICS §4 test 6), and looking at them in a model."""
 
+import ast
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+import fields
+from fields import processors
+from fields.dynamics import EnergyTransformer, RandomWalk
+from fields.integrators import Uniformisation
 from fields.nn.attention import Attention
 from fields.nn.blocks import Block
 from fields.nn.gibbs import gibbs
+from fields.nn.metric import Gram
 from fields.nn.observe import observe
+from fields.sample import Latent
 
 BETAS = [0.2, 1.0, 3.0]
+KERNELS = ("softmax", "log_softmax", "scaled_dot_product_attention")
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -87,3 +96,72 @@ def test_observing_a_model_changes_nothing():
     assert sorted(seen) == ["0.attention", "1.attention"] and all(len(calls) == 1 for calls in seen.values())
     entropy = seen["1.attention"][0].entropy
     assert entropy.shape == (3, 2, 5) and entropy.min() > 0 and entropy.max() <= math.log(5) + 1e-6
+
+
+@pytest.mark.parametrize("where", ["plain", "located", "masked", "causal"])
+def test_results_come_with_their_statistics(where):
+    layer = Attention(8, heads=2, lengths=(0.1, 0.4) if where == "located" else None, metric=Gram(4)).double()
+    x, z = torch.rand(1, 5, 2).double(), torch.randn(3, 5, 8).double()
+    kwargs = {"x_q": x, "x_k": x, "periodic": torch.tensor([False, True]), "causal": where == "causal"}
+    if where == "masked":
+        kwargs["mask"] = torch.tensor([[True] * 3 + [False] * 2])
+    out, stats = layer(z, z, return_stats=True, **kwargs)
+    assert (out - layer(z, z, **kwargs)).abs().max() == 0
+    assert all(s.shape == (3, 2, 5) for s in stats)
+    weights = layer.weights(z, z, **kwargs)
+    assert (stats.entropy - torch.special.entr(weights).sum(-1)).abs().max() < 1e-12
+    with observe(layer) as seen:
+        layer(z, z, return_stats=True, **kwargs)
+    assert all((a - b).abs().max() == 0 for a, b in zip(seen[""][0], stats, strict=True))
+
+
+def test_the_normal_path_makes_no_statistics(monkeypatch):
+    layer, z = Attention(8, heads=2), torch.randn(3, 5, 8)
+    for target in ("fields.nn.attention.gibbs", "fields.nn.attention.Projected.scores"):
+        monkeypatch.setattr(target, lambda *args, **kwargs: pytest.fail("statistics were made without being asked for"))
+    layer(z, z)
+    with pytest.raises(pytest.fail.Exception):
+        layer(z, z, return_stats=True)
+
+
+@pytest.mark.parametrize(
+    "make, layers",
+    [
+        (lambda: processors.Transformer(16, depth=2), 2),
+        (lambda: processors.AttentionODE(16, depth=2), 2),
+        (lambda: processors.GAT(16, depth=2), 2),
+        (lambda: processors.GraphHamiltonian(16, depth=2), 2),
+        (lambda: processors.Metriplectic(16, depth=2), 2),
+        (lambda: processors.Hamiltonian(16, depth=2), 2),
+        (lambda: processors.Hamiltonian(16, depth=1, energy=EnergyTransformer), 1),
+        (lambda: processors.Flow(16, field=RandomWalk, integrator=Uniformisation), 1),
+        (lambda: processors.Associative(16), 1),
+    ],
+)
+def test_every_kind_of_attention_can_be_asked(make, layers):
+    torch.manual_seed(0)
+    processor, latent = make(), Latent(torch.randn(2, 9, 16), torch.rand(1, 9, 2) - 0.5, torch.tensor([True, False]))
+    plain = processor(latent).z
+    with observe(processor) as seen:
+        watched = processor(latent).z
+    assert (plain - watched).abs().max() == 0 and len(seen) == layers
+    for name, calls in seen.items():
+        for stats in calls:
+            assert all(s.isfinite().all() for s in stats), name
+            assert stats.entropy.min() >= 0 and (stats.entropy_slope <= 0).all()
+            assert stats.entropy.std() > 0, name
+
+
+def test_one_implementation_serves_all():
+    """Who takes a softmax elsewhere in the library has a second attention, and nobody can look into it."""
+    allowed = {"nn/attend.py", "nn/weights.py", "nn/gradients.py", "nn/hopfield.py"}  # the last: weights of a mixture
+    package = Path(fields.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        tree = ast.parse(text) if any(word + "(" in text for word in KERNELS) else ast.Module([], [])
+        for node in ast.walk(tree):
+            call = node.func if isinstance(node, ast.Call) else None
+            if isinstance(call, ast.Attribute) and call.attr in KERNELS and ast.unparse(call.value) != "self":
+                found.add(path.relative_to(package).as_posix())
+    assert found == allowed

@@ -109,7 +109,7 @@ def test_regimes_follow_the_temperature():
 
 def test_projected_retrieval_is_attention_iterated():
     attention, module = Attention(12, heads=3, dim_kv=7).double(), Retrieval(12, heads=3, dim_kv=7, steps=1).double()
-    module.load_state_dict(attention.state_dict())
+    module.attention.load_state_dict(attention.state_dict())
     z, y, mask = torch.randn(2, 5, 12).double(), torch.randn(2, 9, 7).double(), torch.rand(2, 9) > 0.3
     assert (module(z, y, mask=mask) - attention(z, y, mask=mask)).abs().max() < 1e-12
     module.steps = 3

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial import Delaunay
 
-from fields.nn.attention import attend
+from fields.nn.attend import attend
 
 
 def interpolate(log_phi, values):

@@ -107,6 +107,12 @@ def test_recomputing_instead_of_saving_gives_the_same_gradients(cls):
 
 
 @PROCESSORS
+def test_gradients_are_those_of_finite_differences(cls):
+    processor, latent = build(cls), tokens(batch=1, n=5)
+    assert torch.autograd.gradcheck(lambda z: processor(latent._replace(z=z)).z, latent.z.requires_grad_(), fast_mode=True)
+
+
+@PROCESSORS
 def test_half_precision_training_keeps_the_state_in_single(cls):
     processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
     exact = processor(latent).z

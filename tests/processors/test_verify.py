@@ -6,15 +6,15 @@ import pytest
 import torch
 from test_conformance import DIM, build, tokens
 
-from fields.dynamics import CanonicalHamiltonian, DampedHamiltonian, GraphHamiltonian
-from fields.integrators import RK4, Cayley, GuardedDescent, KineticProjection, RadialLeapfrog, Verlet
+from fields.dynamics import CanonicalHamiltonian, DampedHamiltonian, GraphHamiltonian, MetricHamiltonian, Recall
+from fields.integrators import RK4, Cayley, GuardedDescent, KineticProjection, RadialLeapfrog, RetrievalStep, Verlet
 from fields.nn.incidence import Coboundary
 from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors import AttentionODE, DoubleBracket, Flow, Grand, Hamiltonian, Metriplectic
+from fields.processors import GAT, Associative, AttentionODE, DoubleBracket, Flow, Grand, Hamiltonian, Isometry, Metriplectic
 from fields.processors import GraphHamiltonian as GraphStack
 from fields.verify import verify
 
-LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand]
+LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand, Associative, Isometry]
 
 
 @pytest.mark.parametrize("cls", LAWFUL, ids=lambda c: c.__name__)
@@ -44,6 +44,12 @@ def test_a_flipped_sign_is_found_out(cls, monkeypatch):
     assert verify(build(cls), tokens(), steps=20).verdict == "BROKEN"
 
 
+def test_climbing_instead_of_retrieving_is_found_out(monkeypatch):
+    original = Recall.forward
+    monkeypatch.setattr(Recall, "forward", lambda *args: -original(*args))
+    assert verify(build(Associative), tokens(), steps=20).verdict == "BROKEN"
+
+
 def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energy_is_not(monkeypatch):
     processor = build(Hamiltonian)
     original = type(processor.blocks[-1].field).potential
@@ -55,6 +61,7 @@ def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energ
 
 def test_what_claims_no_law_gets_no_certificate():
     assert "no exact law" in verify(AttentionODE(DIM), tokens()).verdict
+    assert "no exact law" in verify(GAT(DIM), tokens()).verdict
     assert "no exact law" in verify(Flow(DIM, integrator=Verlet).double(), tokens()).verdict
 
 
@@ -65,7 +72,12 @@ def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
         Flow(DIM, field=GraphHamiltonian, integrator=KineticProjection)
     with pytest.raises(ValueError, match=r"Use `GuardedDescent`"):
         Flow(DIM, field=DampedHamiltonian, integrator=Cayley)
-    for field, integrator in ((GraphHamiltonian, RadialLeapfrog), (DampedHamiltonian, GuardedDescent)):
+    for field, integrator in (
+        (GraphHamiltonian, RadialLeapfrog),
+        (MetricHamiltonian, Cayley),
+        (DampedHamiltonian, GuardedDescent),
+        (Recall, RetrievalStep),
+    ):
         flow = Flow(DIM, field=field, integrator=integrator, depth=2)
         assert verify(flow, tokens(dtype=torch.float32), steps=20).passed
 
@@ -77,3 +89,19 @@ def test_trace_shows_energy_entropy_and_steps():
     assert (trace.entropy.diff(dim=0) >= -1e-4).all() and trace.entropy[-1].min() > trace.entropy[0].min()
     assert ((trace.energy - trace.energy[0]).abs() / trace.energy[0]).max() < 1e-5
     assert (trace.h > 0).all() and trace.stage[:4] == [0, 0, 1, 1]
+
+
+def test_trace_is_exact_under_autocast_and_counts_bounces():
+    torch.manual_seed(0)
+    flow, latent = Flow(DIM, field=MetricHamiltonian, integrator=Cayley, steps=5), tokens(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trace = flow.trace(latent)
+    assert trace.energy.dtype == torch.float64 and trace.entropy is None
+    assert ((trace.energy - trace.energy[0]).abs() / trace.energy[0]).max() < 1e-5
+    bouncing = Hamiltonian(DIM, h=0.99, steps=40)
+    with torch.no_grad():
+        for p in bouncing.parameters():
+            p += torch.randn_like(p)
+    cold = latent._replace(z=torch.cat([3 * latent.z[..., : DIM // 2], 1e-3 * latent.z[..., DIM // 2 :]], dim=-1))
+    clamps = bouncing.trace(cold).clamps
+    assert clamps.max() > 0 and (clamps[:41].diff(dim=0) >= 0).all()

@@ -10,23 +10,25 @@ import pytest
 from problems import waves
 
 import fields
+from fields.normalizer import Normalizer
+from fields.sample import collate
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks import leaderboard
+from benchmarks import cells, leaderboard
 
 
 def test_widths_meet_the_number_of_parameters():
     def count(width: int) -> int:
         return 3 * width**2 + 5 * width
 
-    width = leaderboard.width_for(10_000, count, 2)
+    width = cells.width_for(10_000, count, 2)
     assert width % 2 == 0
     assert abs(count(width) - 10_000) <= min(abs(count(width + d) - 10_000) for d in (-2, 2))
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--models", "FNOO"], "no model 'FNOO'"), (["--budget", "ten"], "seconds such as 600s")],
+    [(["--models", "grand,FNOO"], "no model 'FNOO'"), (["--budget", "ten"], "seconds such as 600s")],
 )
 def test_bad_words_say_what_to_do(words, said, capsys):
     with pytest.raises(SystemExit):
@@ -42,24 +44,53 @@ def test_a_tiny_leaderboard_is_written_and_goes_on_where_it_was(tmp_path):
     ran = []
 
     def how(cell, folder):
-        ran.append((cell["model"], cell["seed"]))
-        return leaderboard.run(cell, folder)
+        ran.append((cell["model"], cell["optimizer"] if cell["search"] else cell["seed"]))
+        return cells.run(cell, folder)
 
     command = [
         "--problem", "burgers", "--budget", "1e", "--params", "3e4", "--seeds", "2", "--folder", str(tmp_path / "cells"),
         "--out", str(tmp_path / "out"), f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=2", "--data.test_strides=[2,1]",
         "--data.batch_size=8", "--trainer.accelerator=cpu",
     ]  # fmt: skip
-    leaderboard.main([*command, "--models", "UNet"], how)
-    assert ran == [("UNet", 0), ("UNet", 1)]
-    leaderboard.main([*command, "--seeds", "1", "--models", "field+decoder/cpwl", "PCANet", "KernelRidge"], how)
-    leaderboard.main([*command, "--models", "UNet", "KernelRidge"], how)
-    assert ran[2:] == [("field+decoder/cpwl", 0), ("PCANet", 0), ("KernelRidge", 0)]
+    leaderboard.main([*command, "--search", "0.4", "--models", "UNet"], how)
+    trials = [("UNet", name) for name in cells.OPTIMIZERS]
+    assert ran == [*trials, ("UNet", 0), ("UNet", 1)]
+    leaderboard.main([*command, "--search", "0", "--seeds", "1", "--models", "field+decoder/cpwl,PCANet", "KernelRidge"], how)
+    leaderboard.main([*command, "--search", "0.4", "--models", "UNet", "KernelRidge"], how)
+    assert ran[5:] == [("field+decoder/cpwl", 0), ("PCANet", 0), ("KernelRidge", 0)]
     told = json.loads((tmp_path / "out" / "burgers.json").read_text())
     unet = told["results"]["UNet"]
     assert abs(unet[0]["parameters"] / 3e4 - 1) < 0.2 and unet[0]["steps"] == 3
+    assert set(unet[0]["searched"]) == set(cells.OPTIMIZERS)
+    assert unet[1]["cell"]["optimizer"] == min(unet[0]["searched"], key=unet[0]["searched"].get)
     assert unet[0]["scores"][0]["mean"] != unet[1]["scores"][0]["mean"]  # seeds differ
     words = (tmp_path / "out" / "burgers.md").read_text()
     assert words.count("| UNet | 16 |") == 1 and words.count("| UNet | 32 |") == 1 and "±" in words
     assert "| somebody |" in words and "a paper |" in words
     assert (tmp_path / "out" / "burgers_resolution.png").stat().st_size > 1000
+
+
+PROCESSORS = (
+    "transformer",
+    "grand",
+    "hamiltonian",
+    "graph_hamiltonian",
+    "double_bracket",
+    "hybrid",
+    "metriplectic",
+    "attention_ode",
+)
+
+
+def test_processors_are_matched_within_five_percent(tmp_path, target=1e6):
+    fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
+    for name in PROCESSORS:
+        cell = {"model": leaderboard.full_name(name), "params": target, "optimizer": "MuonAdamW"}
+        parts, _ = cells.settings("burgers", cell["model"], [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1"])
+        parts.data.setup()
+        problem = {"schema": parts.data.schema, "normalizer": Normalizer(parts.data.schema, parts.data.statistics)}
+        width, ratio = cells.size_for(cell, parts, problem)
+        model = cells.sized(cell, parts, width, ratio)[1](**problem)
+        count = sum(p.numel() for p in model.parameters())
+        assert abs(count / target - 1) < 0.01, (name, width, ratio, count)
+        assert model(collate([parts.data.train[0]])).isfinite().all()  # heads divide the width in every part

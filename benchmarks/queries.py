@@ -1,0 +1,146 @@
+"""A million points decoded from one code, beside a plain MLP of the same width on the same points.
+
+    python benchmarks/queries.py [--points 1000000] [--dim 128] [--tokens 16] [--threads 2] [--repeat 3]
+
+Points are answered ``--chunk`` at a time, so memory does not grow with their number. All are timed in turn within one loop, and
+the best time of each counts: wall time, or with one thread the CPU time of the thread, which a busy machine hardly changes.
+The rate of the machine is that of matrix products of a chunk by a square matrix of the width, timed in the same loop. Peak
+memory is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fields.decoders import CrossAttention
+from fields.nn.embeddings import Fourier, grid_points
+from fields.sample import Latent, Schema
+
+SCHEMA = Schema(coords=("x", "y"), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0), (0.0, 1.0)))
+HIDDEN = 4  # hidden layers of the MLP
+NEAREST = 9  # tokens per query of the local decoder, as in configs/decoder/local.yaml
+
+
+class PlainMLP(nn.Module):
+    """A network of the point alone, the least that any neural field costs.   f(y) = W σ(W₄ … σ(W₁ γ(y)))"""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fourier = Fourier(SCHEMA.periodic)
+        sizes = (self.fourier.dim, *[dim] * HIDDEN)
+        layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.GELU())]
+        self.layers = nn.Sequential(*layers, nn.Linear(dim, 1))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.layers(self.fourier(y))
+
+
+def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
+    """From points (1 m 2) to values (1 m 1), with random weights and one random code."""
+    torch.manual_seed(0)
+    if name == "MLP":
+        return PlainMLP(dim).eval()
+    decoder = CrossAttention(dim, SCHEMA, nearest=NEAREST if name == "nearest" else None).eval()
+    anchors = grid_points((tokens, tokens))[None]
+    latent = Latent(torch.randn(1, tokens**2, dim), anchors, torch.tensor(SCHEMA.periodic))
+    return lambda y: decoder(latent, y)
+
+
+@torch.inference_mode()
+def decode(f: Callable[[Tensor], Tensor], points: Tensor, chunk: int) -> Tensor:
+    """All values, a chunk at a time."""
+    return torch.cat([f(points[:, i : i + chunk]) for i in range(0, points.shape[1], chunk)], dim=1)
+
+
+def peak(name: str, args: argparse.Namespace) -> float:
+    """Bytes by which the memory of this process grows while all points are decoded, after one chunk's warm-up of the libraries."""
+    torch.set_num_threads(args.threads)
+    f, points = model(name, args.dim, args.tokens), torch.rand(1, args.points, 2) - 0.5
+    decode(f, points[:, :64], 64)
+    unit, before = 1 if platform.system() == "Darwin" else 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    decode(f, points, args.chunk)
+    return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+@torch.inference_mode()
+def operations(f: Callable[[Tensor], Tensor]) -> float:
+    """Floating-point operations of the matrix products for one point, what is done once per code left out."""
+    counts = []
+    for size in (512, 1024):
+        with FlopCounterMode(display=False) as counter:
+            f(torch.rand(1, size, 2) - 0.5)
+        counts.append(counter.get_total_flops())
+    return (counts[1] - counts[0]) / 512
+
+
+def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, float], float]:
+    """Best seconds of each model for all points, and the machine's rate of matrix products."""
+    models, points = {name: model(name, args.dim, args.tokens) for name in names}, torch.rand(1, args.points, 2) - 0.5
+    seconds, rate = dict.fromkeys(names, float("inf")), 0.0
+    clock = time.thread_time if args.threads == 1 else time.perf_counter
+    a, b = torch.rand(args.chunk, args.dim), torch.rand(args.dim, args.dim)
+    for _ in range(args.repeat):
+        for name, f in models.items():
+            decode(f, points[:, : args.chunk], args.chunk)
+            start = clock()
+            decode(f, points, args.chunk)
+            seconds[name] = min(seconds[name], clock() - start)
+        start = clock()
+        for _ in range(50):
+            torch.matmul(a, b)
+        rate = max(rate, 50 * 2 * args.chunk * args.dim**2 / (clock() - start))
+    return seconds, rate
+
+
+def main(argv: Sequence[str] | None = None) -> str:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for key, default in (("points", 1_000_000), ("dim", 128), ("tokens", 16), ("chunk", 4096), ("threads", 2), ("repeat", 3)):
+        parser.add_argument(f"--{key}", type=int, default=default)
+    parser.add_argument("--out", type=Path, default=None, help="a Markdown file to write the table to")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    names = ("MLP", "cross_attention", "nearest")
+    seconds, rate = timed(names, args)
+    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory"], ["---"] * 6]
+    for name in names:
+        flops = operations(model(name, args.dim, args.tokens))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            memory = pool.submit(peak, name, args).result()
+        share = flops * args.points / seconds[name] / rate
+        ratio = seconds[name] / seconds["MLP"]
+        pace = f"{args.points / seconds[name]:,.0f}"
+        rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", f"{memory / 1e6:.0f} MB"])
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    note = (
+        f"{args.points:,} points from one code of {args.tokens}² tokens, width {args.dim}, {args.chunk} points at a time, float32, "
+        f"{args.threads} threads ({'CPU' if args.threads == 1 else 'wall'} time), best of {args.repeat};\n"
+        f"MLP: {HIDDEN} hidden layers of the same width; matrix products run at "
+        f"{rate / 1e9:.0f} GFLOP/s ({args.chunk}×{args.dim} by {args.dim}²).\n"
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}."
+    )
+    text = f"{table}\n\n{note}\n"
+    print(text)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        command = f"python benchmarks/queries.py {' '.join(argv or sys.argv[1:])}"
+        args.out.write_text(f"# A million queries\n\n{text}Made by `{command}`.\n")
+    return text
+
+
+if __name__ == "__main__":
+    main()

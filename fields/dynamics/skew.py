@@ -1,0 +1,53 @@
+"""Waves between nodes and edges: what every form of the graph Hamiltonian shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.dynamics.base import Context, LawfulField
+from fields.nn.incidence import Coboundary
+
+
+class WaveField(LawfulField):
+    """State x = (q on n nodes, p on m edges) and a skew operator L = [[0, −Dᵀ], [D, 0]] in the coordinates that ``open`` gives.
+
+    ``close`` is the inverse change of coordinates. Whatever D is, a step of the form x₁ − x = h L xₘ keeps |x|² there.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    @abstractmethod
+    def split(self, state: Float[Tensor, "b k s"]) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
+        """q and p."""
+
+    @abstractmethod
+    def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
+        """D at these tokens."""
+
+    @abstractmethod
+    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+        """D, and q and p in the coordinates in which it acts."""
+
+    @abstractmethod
+    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+        """q and p back in their own coordinates, as one state."""
+
+    def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
+        """The tokens."""
+        return self.split(state)[0]
+
+    def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
+        """E = ½|x|² in the coordinates of D."""
+        _, q, p = self.open(state, context)
+        return 0.5 * torch.cat([q, p], dim=1).square().sum((-2, -1))
+
+    def skew(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+        """D and, in its coordinates, the two halves of L x = (−Dᵀ p, D q)."""
+        d, q, p = self.open(state, context)
+        return d, -d.down(p), d.up(q)

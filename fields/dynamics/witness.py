@@ -1,0 +1,94 @@
+"""Energies and entropies of states, by code that shares nothing with the steps but the weights."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from fields.dynamics.base import Context, LawfulField, VectorField
+from fields.dynamics.energies import AttentionEnergy
+from fields.dynamics.graph import GraphField, Metriplectic
+from fields.dynamics.hamiltonian import CanonicalHamiltonian, DampedHamiltonian
+from fields.dynamics.metric import FLOOR, MetricHamiltonian
+from fields.nn.geometry import rotate
+
+
+@singledispatch
+def witness(field: VectorField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    """Energy, its scale and entropy of each sample. Fields without an energy: ½|z|²."""
+    energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
+    return energy, energy, torch.zeros_like(energy)
+
+
+@witness.register
+def _(field: LawfulField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    """A field without a witness of its own is taken at its word for the energy; the step is still judged."""
+    energy = field.energy(state, context)
+    scale = energy.abs() + torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
+    return energy, scale, torch.zeros_like(energy)
+
+
+@witness.register
+def _(field: GraphField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    energy = torch.linalg.vector_norm(state[..., : field.dim].flatten(1), dim=1).square() / 2
+    entropy = torch.zeros_like(energy)
+    if isinstance(field, Metriplectic):
+        heat = state[:, :, -1]
+        energy, entropy = energy + heat.sum(1), torch.log(heat).sum(1)
+    return energy, energy, entropy
+
+
+@witness.register
+def _(field: MetricHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    assert context.origin is not None and context.pos is not None and context.periodic is not None
+    assert context.distance2 is not None
+    n, energy = context.origin.shape[1], state.new_zeros(len(state))
+    features = context.shift(field.norm(context.origin))
+    near, width = field.nearest(context.distance2), state.shape[-1] // field.heads
+    for head in range(field.heads):
+        part = slice(head * width, (head + 1) * width)
+        key = torch.einsum("bnc,ec->bne", features, field.key.weight[part])[:, None]
+        key = rotate(key, field.rotary(context.pos, context.periodic))[:, 0]
+        reach = context.distance2 * n ** (2 / context.pos.shape[-1]) / (2 * torch.exp(field.log_length[head]) ** 2)
+        weight = torch.log1p(torch.exp(torch.einsum("bie,bje->bij", key, key) / width**0.5 - reach)) + FLOOR
+        weight = weight.gather(2, near.expand(len(state), -1, -1))
+        size = torch.einsum("bkc,bkc->bk", state[..., part], state[..., part]) / 2
+        far = size[:, :n].gather(1, near.expand(len(state), -1, -1).flatten(1)).reshape(weight.shape)
+        energy = energy + (weight * (size[:, :n, None] + far + size[:, n:].reshape(weight.shape))).sum((1, 2))
+    return energy, energy, torch.zeros_like(energy)
+
+
+@witness.register
+def _(field: CanonicalHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    half = state.shape[-1] // 2
+    q, p = state[..., :half], state[..., half:]
+    kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
+    potential = _attention_energy(field.v, q, context) if isinstance(field.v, AttentionEnergy) else field.v(q, context)
+    return kinetic + potential, kinetic, torch.zeros_like(kinetic)
+
+
+@witness.register
+def _(field: DampedHamiltonian, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    return witness(field.conservative, state, context)
+
+
+def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor:
+    """V by einsums, head by head, with nothing from the class but its weights."""
+    c, width = q.shape[-1], q.shape[-1] // v.heads
+    g = v.features.gamma * q / torch.sqrt(1 + torch.einsum("bkc,bkc->bk", q, q) / c)[..., None]
+    g = g if context.cond is None else g + context.cond[:, None, :c]
+    inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
+    potential = torch.einsum("bkm,m->b", torch.logaddexp(inner, -inner) - torch.log(inner.new_tensor(2.0)), v.weight)
+    for head in range(v.heads):
+        rows = slice(head * width, (head + 1) * width)
+        query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
+        if context.pos is not None and context.periodic is not None:
+            turn = v.rotary(context.pos, context.periodic)
+            query, key = rotate(query, turn), rotate(key, turn)
+        score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
+        if context.distance2 is not None:
+            score = score - (context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)).clamp(max=40)
+        potential = potential - v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1).sum(-1)
+    return potential + torch.exp(v.log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2

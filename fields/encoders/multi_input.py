@@ -1,0 +1,88 @@
+"""Several input functions, each known at points of its own."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.encoders.base import Encoder
+from fields.encoders.points import Channels, gather
+from fields.nn.blocks import MLP
+from fields.nn.embeddings import Position, grid_points, token_counts
+from fields.sample import Latent, Schema
+
+
+class MultiInput(Encoder):
+    r"""The anchors gather one input function after the other, each from the points where it is given.
+
+        z ← P(a) + cond,    z ← z + Gather_g( z, {(xⱼ, u_g(xⱼ)) : u_g(xⱼ) is given} )   for every group g of variables
+
+    A coefficient inside, a value on the boundary, a signed distance on a coarse grid: all points stand in one list and a
+    variable is NaN where it is not given. A function given nowhere leaves the tokens as they are. Scalars are parameters of
+    the schema (``cond``); a geometry mask or a signed distance is an input variable. Gather is that of `Points`, quadrature
+    weights included. The local path of a model needs all inputs at every point: leave it away.
+
+        encoder:
+          class_path: fields.encoders.MultiInput
+          init_args: {groups: [[k, sdf], [g]], tokens: [8, 8]}   # k and sdf share their points, g has its own
+
+    Args:
+        dim: token width h.
+        schema: names and geometry of the problem.
+        groups: variables that are given at the same points; by default every variable by itself.
+        tokens: anchors per axis; by default 32, 16² or 6³.
+        heads: attention heads.
+        reach: Gaussian lengths of the first and last head, in anchor spacings.
+    """
+
+    anchors: Tensor
+    periodic: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        schema: Schema,
+        *,
+        groups: tuple[tuple[str, ...], ...] | None = None,
+        tokens: tuple[int, ...] | None = None,
+        heads: int = 4,
+        reach: tuple[float, float] = (0.35, 1.0),
+    ):
+        super().__init__()
+        wanted = [name for name in schema.inputs if name != schema.weight]
+        groups = tuple((name,) for name in wanted) if groups is None else groups
+        if sorted(name for group in groups for name in group) != sorted(wanted):
+            raise ValueError(
+                f"`MultiInput` got groups {[list(group) for group in groups]} for the inputs {wanted}. Name each of them once."
+            )
+        counts = token_counts(tokens, schema)
+        self.register_buffer("anchors", grid_points(counts), persistent=False)
+        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
+        self.position = Position(dim, schema)
+        self.read = [Channels(schema, group) for group in groups]
+        self.embed = nn.ModuleList(MLP(read.count, out=dim, ratio=dim / read.count) for read in self.read)
+        weighted = schema.weight is not None
+        self.gather = nn.ModuleList(gather(dim, counts, heads=heads, reach=reach, weighted=weighted) for _ in groups)
+
+    def forward(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        cond: Float[Tensor, "b h"] | None = None,
+    ) -> Latent:
+        """Values at any points, NaN where a variable is not given -> one token per anchor."""
+        anchors = self.anchors[None].to(x.dtype)
+        z = self.position(anchors).expand(u.shape[0], -1, -1)
+        z = z if cond is None else z + cond[:, None]
+        known = u.nan_to_num()
+        for read, embed, block in zip(self.read, self.embed, self.gather, strict=True):
+            given = read(u).isfinite().all(-1) & x_mask
+            source = read.weighted(embed(read(known)), known)
+            z = block(z, source, x_q=anchors, x_k=x, periodic=self.periodic, mask=given)
+        return Latent(z, anchors, self.periodic)
+
+    def num_tokens(self, points: int) -> int:
+        """One per anchor, whatever the points."""
+        return len(self.anchors)

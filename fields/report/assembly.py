@@ -1,0 +1,103 @@
+"""From trained models to a report: what is the same for maps and for evolution problems."""
+
+from __future__ import annotations
+
+import platform
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+
+from fields import plot
+from fields.datamodule import FieldDataModule
+from fields.operator import Operator
+from fields.report.results import Picture, Results, Row
+from fields.task import Training
+
+AXES = {"x": "epoch", "y": "val_error"}
+
+
+class Assembly(ABC):
+    """Collects the scores of models trained on the same data, ours first, and makes a report of them.
+
+    Args:
+        data: with the test sets.
+    """
+
+    def __init__(self, data: FieldDataModule):
+        assert data.schema is not None, "set up before"
+        self.data, self.schema = data, data.schema
+        self.ours: Operator | None = None
+        self.histories: dict[str, list[dict[str, float]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, task: Training) -> None:
+        """Measures a trained model; the first one is ours."""
+        assert task.model is not None, "fitted before"
+        self.ours = self.ours or task.model
+        self.histories[name], self.seconds[name] = task.history, task.elapsed
+        self.measure(name, task.model)
+
+    @abstractmethod
+    def measure(self, name: str, model: Operator) -> None:
+        """Scores one model on the test sets."""
+
+    @abstractmethod
+    def rows(self) -> list[Row]:
+        """The table."""
+
+    @abstractmethod
+    def scores(self) -> list[dict[str, Any]]:
+        """All numbers, as plain values for the card of the checkpoint."""
+
+    @abstractmethod
+    def pictures(self) -> list[Picture]:
+        """What there is to see besides the losses."""
+
+    @abstractmethod
+    def wording(self) -> dict[str, Any]:
+        """The summary, the name of the error, other metrics: keywords of `Results`."""
+
+    def protocol(self, command: str, tested: int) -> dict[str, Any]:
+        """What is needed to judge the numbers."""
+        data = self.data
+        return {
+            "data": data.path,
+            "recipe": data.source.attrs.get("protocol", ""),
+            "split": f"{len(data.train)} train, {len(data.val)} validation, {tested} test",
+            "seconds": self.seconds,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "selection": "best validation error; the test split is used once",
+            "command": command,
+        }
+
+    def card(self, command: str) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        tested = len(next(iter(self.data.tests.values())))
+        return {"protocol": self.protocol(command, tested), "scores": self.scores(), "symmetries": self.data.symmetries}
+
+    def results(self, *, title: str, problem: str, command: str, next_command: str) -> Results:
+        """The report."""
+        tested = len(next(iter(self.data.tests.values())))
+        return Results(
+            title=title,
+            problem=problem,
+            rows=self.rows(),
+            protocol=self.protocol(command, tested),
+            command=command,
+            histories={n: {key: [h[of] for h in log] for key, of in AXES.items()} for n, log in self.histories.items()},
+            pictures=[*self.pictures(), *self._losses()],
+            next_command=next_command,
+            **self.wording(),
+        )
+
+    def _losses(self) -> list[Picture]:
+        curves = {
+            f"{name}, {which}": plot.Curve(np.array([h["seconds"] for h in log]), np.array([h[key] for h in log]))
+            for name, log in self.histories.items()
+            for which, key in (("training", "loss"), ("validation", "val_error"))
+            if log
+        }
+        drawn = plot.loss_figure(curves, x_label="training time (s)") if curves else None
+        return [] if drawn is None else [Picture("losses", "Losses in wall time.", plot.png(drawn))]

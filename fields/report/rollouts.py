@@ -1,0 +1,146 @@
+"""The report of an evolution problem: errors, correlation and invariants far past the trained horizon."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fields import plot
+from fields.baselines.trivial import Persistence
+from fields.datamodule import FieldDataModule
+from fields.evolution.model import EvolutionOperator
+from fields.evolution.propagators import FlowInTime
+from fields.evolution.rollouts import Quantity, Rollouts, horizons, measure
+from fields.metrics import median_and_worst
+from fields.normalizer import Normalizer
+from fields.operator import Operator
+from fields.report.assembly import Assembly
+from fields.report.results import Picture, Row
+from fields.sample import collate
+from fields.verify import verify
+
+
+class Trajectories(Assembly):
+    """Errors per step of every model, beside persistence (nothing changes).
+
+    Args:
+        data: with test trajectories as long as they are to be rolled out.
+        quantities: invariants and Lyapunov functions of the problem.
+    """
+
+    def __init__(self, data: FieldDataModule, *, quantities: Mapping[str, Quantity] | None = None):
+        super().__init__(data)
+        self.batches = list(data.test_dataloader()[0])
+        self.quantities = quantities or {}
+        self.measured: list[Rollouts] = []
+        self.still: Rollouts
+        self.certificate = ""
+
+    def measure(self, name: str, model: Operator) -> None:
+        """See `Assembly`."""
+        if not self.measured:
+            still = Persistence(schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics))
+            self.still = measure("persistence", still, self.batches, quantities=self.quantities, quiet=True)
+        self.measured.append(measure(name, model, self.batches, quantities=self.quantities))
+        if model is self.ours and isinstance(model, EvolutionOperator) and isinstance(model.propagator, FlowInTime):
+            batch = self.batches[0]
+            with torch.no_grad():
+                latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
+            self.certificate = str(verify(model.processor, latent, cond, steps=self.batches[0].v.shape[1]))
+
+    def rows(self) -> list[Row]:
+        """See `Assembly`."""
+        return [
+            Row(
+                r.model,
+                f"step {step}",
+                float(r.at(step).mean()),
+                float(np.median(r.at(step))),
+                float(r.at(step).max()),
+                r.parameters,
+                self.seconds.get(r.model),
+                ours=r is self.measured[0],
+            )
+            for r in (*self.measured, self.still)
+            for step in self.shown
+        ]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """See `Assembly`."""
+        return [
+            {
+                "model": r.model,
+                "parameters": r.parameters,
+                "samples": len(r.error),
+                "error": {str(step): float(r.at(step).mean()) for step in self.shown},
+                "correlated": r.correlated(),
+                "blown": r.blown,
+                "drift": {name: {str(step): float(r.drift(name)[step - 1]) for step in self.shown} for name in r.quantities},
+            }
+            for r in (*self.measured, self.still)
+        ]
+
+    def wording(self) -> dict[str, Any]:
+        """Errors at the trained horizon and far beyond; correlation time, drifts and blow-ups as further metrics."""
+        ours, first, last = self.measured[0], self.shown[0], self.shown[-1]
+        metrics: dict[str, float] = {}
+        for r in (*self.measured, self.still):
+            metrics[f"{r.model}: time until correlation falls below 0.8"] = r.correlated()
+            metrics[f"{r.model}: trajectories blown up, of {len(r.error)}"] = float(r.blown)
+            metrics[f"{r.model}: VRMSE at step {first}"] = float(r.vrmse[first - 1])
+            for name in r.quantities:
+                metrics[f"{r.model}: |{name} − truth's| at step {last}, relative"] = float(r.drift(name)[last - 1])
+            if r.spectrum is not None:
+                for band, value in zip(("low", "middle", "high"), r.spectrum[:, first - 1], strict=True):
+                    metrics[f"{r.model}: relative error energy at step {first}, {band} wavenumbers"] = float(value)
+        near, far = ours.at(first).mean(), ours.at(last).mean()
+        summary = f"Mean relative L2 {near:.4f} at step {first} (trained), {far:.3g} at step {last}."
+        law = f" Latent law: {self.certificate}" if self.certificate else ""
+        error_name = "relative L2 of the step, channels jointly; given frames not counted"
+        return {"summary": summary + law, "error_name": error_name, "metrics": metrics}
+
+    def pictures(self) -> list[Picture]:
+        """Errors and invariants in time, the median trajectory as a space-time picture or frames, and moving."""
+        median, _ = median_and_worst(torch.from_numpy(self.measured[0].error[:, : 4 * self.trained].mean(1)))
+        case, trained_to = self._case(median), float(self.measured[0].times[self.trained - 1])
+        error = {r.model: plot.Curve(r.times, r.error.mean(0)) for r in (*self.measured, self.still)}
+        drawn = plot.time_figure(error, trained_to=trained_to, y_label="mean relative L2 of the step")
+        out = [Picture("error", "Error of each step, given frames not counted.", plot.png(drawn))]
+        for name in self.measured[0].quantities:
+            curves = {"truth": plot.Curve(self.still.times, self.still.quantities[name][1].mean(0))}
+            curves |= {r.model: plot.Curve(r.times, r.quantities[name][0].mean(0)) for r in self.measured}
+            y_label = f"{name} of the field, relative"
+            drawn = plot.time_figure(curves, trained_to=trained_to, y_label=y_label, log=False)
+            out.append(Picture(name, f"{name.capitalize()} of the decoded fields, mean over test trajectories.", plot.png(drawn)))
+        shown = case.until(4 * self.trained)
+        if self.schema.dim == 1:
+            drawn = plot.space_time_figure(shown, trained_to=trained_to)
+        else:
+            steps = {0, self.trained - 1, 2 * self.trained - 1, len(shown.t) - 1}
+            drawn = plot.frames_figure(shown, sorted(step for step in steps if step < len(shown.t)))
+        out.append(Picture("trajectory", "Median test trajectory up to four times the trained horizon.", plot.png(drawn)))
+        with tempfile.TemporaryDirectory() as folder:
+            film = plot.animate(shown, Path(folder) / "film.gif").read_bytes()
+        return [*out, Picture("film", "The same, moving.", film, kind="gif")]
+
+    @property
+    def trained(self) -> int:
+        """Steps of a training window."""
+        return self.data.train.horizon
+
+    @property
+    def shown(self) -> list[int]:
+        """Steps of the table."""
+        return horizons(self.trained, self.batches[0].v.shape[1])
+
+    def _case(self, index: int) -> plot.Case:
+        assert self.ours is not None
+        sample = next(iter(self.data.tests.values()))[index]
+        with torch.no_grad():
+            v_hat = self.ours.evaluate(collate([sample]), 1e9)[0]
+        return plot.Case.from_sample(sample, v_hat.numpy(), self.schema, title="median test trajectory")

@@ -1,0 +1,162 @@
+"""Statistics: exact, of the training split alone, each chunk read once, remembered beside the file until it changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from problems import waves
+
+from fields.data import FieldDataset, schema_of, statistics
+from fields.datamodule import FieldDataModule
+from fields.io import open_dataset, write_dataset
+from fields.memory import available
+from fields.moments import Moments, pieces
+from fields.scaling import MinMax, PerParameter
+
+
+@given(
+    arrays(np.float64, st.integers(0, 20), elements=st.floats(-1e3, 1e3)),
+    st.lists(st.integers(0, 20), max_size=4),
+    st.sampled_from([0.0, 1e6]),
+)
+def test_moments_of_parts_are_those_of_the_whole(values, cuts, offset):
+    values = values + offset
+    parts = np.split(values, sorted(min(c, len(values)) for c in cuts))
+    merged = Moments()
+    for part in parts:
+        merged |= Moments.of(np.concatenate([part, [np.nan]]))  # land does not count
+    assert merged.count == len(values)
+    if len(values):
+        assert merged.mean == pytest.approx(values.mean(), rel=1e-14, abs=1e-10)
+        assert merged.std == pytest.approx(values.std(), rel=1e-8, abs=1e-7)
+        assert (merged.low, merged.high) == (values.min(), values.max())
+
+
+def test_a_small_variance_on_a_large_mean_survives_float32(tmp_path):
+    """1000 ± 1e-3, as float64 in the file: Σx² − (Σx)²/n in float32 gives NaN here."""
+    ds = waves(8, (64,), (True,))
+    values = 1000 + 1e-3 * np.random.default_rng(0).normal(size=(8, 64))
+    ds["a"] = (("sample", "x"), values, {"role": "input"})
+    write_dataset(ds, tmp_path / "a.nc")
+    opened = open_dataset(tmp_path / "a.nc")
+    for limit in (0, 1e9):
+        found = statistics(FieldDataset(opened, schema_of(opened), indices=[1, 2, 5, 7], memory_limit=limit))["a"]
+        assert found.mean == pytest.approx(values[[1, 2, 5, 7]].mean(), rel=1e-14)
+        assert found.std == pytest.approx(values[[1, 2, 5, 7]].std(), rel=1e-9)
+
+
+def test_pieces_hold_every_wanted_value_once_and_ask_for_each_chunk_once(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(11, 9, 4)).astype("f4")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("tensor", data=values, chunks=(3, 2, 4), compression="gzip")
+        file["x-coordinate"], file["t-coordinate"] = np.arange(4) + 0.5, np.arange(10.0)
+    variable = open_dataset(tmp_path / "a.h5").variables["u"]
+    monkeypatch.setattr("fields.moments.PIECE", 3 * 4 * 4 * 4)  # four frames of three samples
+    indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
+    for numbers, part in pieces(variable, indices):
+        assert part.shape[0] == len(numbers) and part.nbytes <= 3 * 4 * 4 * 4
+        seen.append(part.ravel())
+        asked += [(int(n) // 3, len(seen)) for n in numbers]
+    assert np.array_equal(np.sort(np.concatenate(seen)), np.sort(values[indices].ravel()))
+    assert len({group for group, _ in asked}) == 4 and len(seen) == 4 * 3  # chunk rows 0–3, in three runs of frames
+
+
+def test_only_the_training_split_counts(tmp_path):
+    ds = waves(12, (8,), (True,)).assign_coords(split=("sample", np.array([0] * 6 + [1] * 3 + [2] * 3, "i1")))
+    ds["a"][6:] = 1e6
+    write_dataset(ds, tmp_path / "a.nc")
+    data = FieldDataModule(str(tmp_path / "a.nc"))
+    data.setup()
+    assert data.statistics["a"].high < 10 and data.statistics["a"].mean == pytest.approx(float(ds.a[:6].astype(float).mean()))
+
+
+def counted(monkeypatch) -> list[int]:
+    calls: list[int] = []
+    monkeypatch.setattr("fields.datamodule.statistics", lambda *given: calls.append(1) or statistics(*given))
+    return calls
+
+
+def test_statistics_are_kept_beside_the_file_until_it_changes(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    ds = waves(10, (8,), (True,))
+    ds["k"] = ("sample", np.arange(10.0) % 2, {"role": "parameter"})
+    write_dataset(ds, path)
+    kinds = {"a": MinMax(), "u": PerParameter("k")}
+
+    def fresh(**options):
+        data = FieldDataModule(str(path), **options)
+        data.setup()
+        return data.statistics
+
+    first, kept = fresh(scalings=kinds), path.with_name("a.nc.statistics.json")
+    again = fresh(scalings=kinds)
+    assert len(calls) == 1 and repr({n: s[:7] for n, s in again.items()}) == repr({n: s[:7] for n, s in first.items()})
+    assert again["a"].scaling is kinds["a"] and json.loads(kept.read_text())["file"]["size"] == path.stat().st_size
+    fresh(scalings=kinds, seed=1)  # another split
+    fresh()  # other scalings
+    assert len(calls) == 3
+    fresh(scalings=kinds)  # still known
+    assert len(calls) == 3
+    ds["a"] = ds.a * 2
+    write_dataset(ds, path)
+    os.utime(path, ns=(1, 1))
+    assert fresh(scalings=kinds)["a"].high == pytest.approx(2 * first["a"].high) and len(calls) == 4
+    kept.write_text("{ not json")
+    fresh(scalings=kinds)
+    assert len(calls) == 5 and json.loads(kept.read_text())
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_that_may_not_be_written_is_said_once_and_does_no_harm(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    write_dataset(waves(10, (8,), (True,)), path)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fields.remember.os.replace", refuse)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            data = FieldDataModule(str(path))
+            data.setup()
+    assert len(calls) == 2 and data.statistics["a"].std > 0
+    assert len([w for w in said if "computed anew in every run" in str(w.message)]) == 1
+
+
+def test_what_is_held_and_what_is_streamed_is_said_with_sizes(tmp_path, caplog):
+    write_dataset(waves(20, (8,), (True,)), tmp_path / "a.nc")
+    with caplog.at_level("INFO", logger="fields"):
+        FieldDataModule(str(tmp_path / "a.nc"), memory=200).setup()
+    [line] = [record.getMessage() for record in caplog.records if record.name == "fields.datamodule"]
+    assert "free: training 1.09 kB streamed from the file; validation 64 B held in memory; test 8 128 B held in memory." in line
+
+
+def test_available_memory_knows_the_limits_of_the_process():
+    resource = pytest.importorskip("resource")
+    free = available()
+    assert 1e7 < free < 1e14
+    old = resource.getrlimit(resource.RLIMIT_DATA)
+    used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (used + 50_000_000, old[1]))
+        assert 0 < available() <= 50_000_000
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, old)
+
+
+def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
+    ds = waves(6, (8,), (True,))
+    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
+    assert not FieldDataset(ds, schema_of(ds)).in_memory
+    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
+    assert FieldDataset(ds, schema_of(ds)).in_memory

@@ -1,0 +1,77 @@
+"""The property tests of decoders must fail on decoders that are broken on purpose (PHYSICS §4, tests 2 and 3)."""
+
+from __future__ import annotations
+
+import pytest
+import test_decoder_properties as properties
+import test_decoders as conformance
+import torch
+
+import fields.decoders.cpwl as cpwl
+from fields.decoders import CrossAttention, DeepONet
+from fields.nn.attention import Attention
+
+PLANE = (False, True)
+
+
+def gaussian_hats(y, nodes, periodic):
+    """A partition of unity that is not piecewise linear: normalised Gaussians over all nodes."""
+    weight = (-(y[:, None] - nodes).square().sum(-1) / (2 * 0.1**2)).softmax(-1)
+    return torch.arange(len(nodes)).expand(len(y), -1), weight
+
+
+def test_hats_that_are_gaussians_do_not_pass(monkeypatch):
+    monkeypatch.setattr(cpwl, "hats", gaussian_hats)
+    for d in (1, 2):
+        with pytest.raises(AssertionError):
+            properties.test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(d)
+    for broken in (properties.test_cpwl_is_numpys_interp_on_a_line, properties.test_cpwl_equals_finite_element_interpolation):
+        with pytest.raises(AssertionError):
+            broken()
+
+
+def test_hats_that_do_not_sum_to_one_do_not_pass(monkeypatch):
+    whole = cpwl.hats
+    monkeypatch.setattr(cpwl, "hats", lambda *given: (whole(*given)[0], 1.001 * whole(*given)[1]))
+    with pytest.raises(AssertionError):
+        properties.test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(2)
+    with pytest.raises(AssertionError):
+        properties.test_cpwl_equals_finite_element_interpolation()
+
+
+@pytest.mark.parametrize("change", [lambda out: out + 0.01, lambda out: out + 0.01 * out.square()])
+def test_a_deeponet_with_a_bias_or_a_nonlinear_end_does_not_pass(change, monkeypatch):
+    whole = DeepONet.forward
+    monkeypatch.setattr(DeepONet, "forward", lambda self, *given: change(whole(self, *given)))
+    with pytest.raises(AssertionError):
+        properties.test_deeponet_is_bilinear()
+
+
+def test_queries_that_see_each_other_do_not_pass(monkeypatch):
+    whole = CrossAttention.forward
+    monkeypatch.setattr(CrossAttention, "forward", lambda *given: whole(*given) + 0.01 * whole(*given).mean(1, keepdim=True))
+    with pytest.raises(AssertionError):
+        conformance.test_decoding_in_chunks_is_decoding_at_once(CrossAttention, PLANE)
+
+
+def test_tokens_that_are_counted_do_not_pass(monkeypatch):
+    whole = CrossAttention.forward
+
+    def counted(self, latent, *given):
+        rank = torch.arange(latent.z.shape[1])[None, :, None]
+        return whole(self, latent._replace(z=latent.z + 0.1 * rank.to(latent.z.dtype)), *given)
+
+    monkeypatch.setattr(CrossAttention, "forward", counted)
+    with pytest.raises(AssertionError):
+        conformance.test_order_of_tokens_does_not_matter(CrossAttention, PLANE)
+
+
+def test_weights_that_do_not_sum_to_one_do_not_pass(monkeypatch):
+    whole = Attention.forward
+
+    def leaking(self, z_q, z_kv, *, x_q, **where):
+        return whole(self, z_q, z_kv, x_q=x_q, **where) * (1 + 0.01 * x_q[..., :1])
+
+    monkeypatch.setattr(Attention, "forward", leaking)
+    with pytest.raises(AssertionError):
+        properties.test_equal_tokens_make_a_constant_field(None)

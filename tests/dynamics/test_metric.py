@@ -1,0 +1,81 @@
+"""The lecture's graph Hamiltonian: what a frozen metric keeps, and what it does not."""
+
+import copy
+
+import pytest
+import torch
+from physics import DIM, STEPS, context, half_square, march, shaken
+
+from fields.dynamics import Context, MetricHamiltonian
+from fields.dynamics.witness import witness
+from fields.integrators import Cayley, RadialLeapfrog
+from fields.nn.incidence import Coboundary
+from fields.processors import GraphHamiltonian
+
+
+def start(n: int = 12, dtype=torch.float64):
+    torch.manual_seed(0)
+    f, (z, where) = shaken(MetricHamiltonian(DIM), dtype=dtype), context(n, dtype=dtype)
+    with torch.no_grad():
+        return f, f.lift(z, where), where
+
+
+def energy(f, x, where):
+    """½(qᵀA₀q + pᵀA₁p), edge by edge, in double precision."""
+    with torch.no_grad():
+        return witness(copy.deepcopy(f).double(), x.double(), where.double())[0]
+
+
+@STEPS
+@pytest.mark.parametrize(("method", "h"), [(Cayley(), 0.1), (Cayley(), 5.0), (RadialLeapfrog(), 0.4)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_a_frozen_metric_keeps_its_energy_and_its_mean(method, h, dtype, bound, steps):
+    f, x0, where = start(dtype=dtype)
+    first = energy(f, x0, where)
+    *_, (x, _) = march(f, method, x0, where, h, steps)
+    assert ((energy(f, x, where) - first).abs() / first).max() < bound
+    assert (x - x0).norm() > 0.1 * x0.norm()
+    assert ((half_square(x) - half_square(x0)).abs() / half_square(x0)).max() > 1e-2  # not an invariant here
+    if isinstance(method, Cayley):
+        mass = f.metric(where).nodes.double() ** 2
+        mean, moved = ((mass * f.read(y).double()).sum(1) for y in (x0, x))
+        assert (moved - mean).abs().max() < (1e-11 if dtype == torch.float64 else 1e-3)
+
+
+def test_a_metric_that_moves_with_the_tokens_keeps_nothing():
+    f, x, where = start()
+    first = energy(f, x, where)
+    for _ in range(20):
+        moving = where._replace(origin=f.read(x))
+        x, _ = next(march(f, Cayley(), x, moving, 0.5, 1))
+    assert ((energy(f, x, where._replace(origin=f.read(x))) - first).abs() / first).max() > 1e-2
+
+
+def test_the_codifferential_is_the_adjoint_and_the_field_is_the_lectures(monkeypatch):
+    f, x, where = start()
+    metric, (q, p) = f.metric(where), f.split(x)
+    velocity = f(0.0, x, where)
+    dq, dp = f.split(velocity)
+    ends = f.nearest(where.distance2).flatten(1)[0]
+    starts = torch.arange(12).repeat_interleave(6)
+    torch.testing.assert_close(dp, q[:, ends] - q[:, starts], atol=1e-12, rtol=0)  # δq, edge by edge
+    inner = ((metric.nodes**2 * q * dq).sum((1, 2)), -(metric.edges**2 * p * dp).sum((1, 2)))
+    torch.testing.assert_close(*inner, atol=1e-10, rtol=1e-12)  # ⟨q, δ*p⟩ = ⟨δq, p⟩ in the metric's inner products
+    monkeypatch.setattr(Coboundary, "down", lambda self, p: -self._apply(self.matrix.mT, p))
+    first = energy(f, x, where)
+    *_, (far, _) = march(f, Cayley(), x, where, 0.5, 5)
+    assert (energy(f, far, where) > 1.001 * first).any()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+def test_few_tokens_make_a_complete_graph(n):
+    f, x, where = start(n)
+    assert [part.shape[1] for part in f.split(x)] == [n, n * min(6, n - 1)]
+    torch.testing.assert_close(f.read(x), where.origin)
+
+
+def test_a_moving_metric_and_a_missing_context_are_refused():
+    with pytest.raises(ValueError, match='Use metric="frozen"'):
+        GraphHamiltonian(DIM, metric="moving")
+    with pytest.raises(ValueError, match=r"Give `Context.of\(latent\)`"):
+        MetricHamiltonian(DIM)(0.0, torch.zeros(1, 4, DIM), Context())

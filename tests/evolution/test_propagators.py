@@ -1,0 +1,110 @@
+"""Codes in time: semigroups, unequal intervals, orders, laws."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from fields.dynamics import AttentionField
+from fields.evolution import Direct, FlowInTime, Step
+from fields.integrators import RK4, Euler, Heun
+from fields.processors import AttentionODE, Hamiltonian, Transformer
+from fields.processors.stack import Block, Stack
+from fields.sample import Latent
+
+DIM = 16
+
+
+@pytest.fixture
+def latent() -> Latent:
+    torch.manual_seed(1)
+    pos = (torch.arange(4, dtype=torch.float64)[None, :, None] + 0.5) / 4 - 0.5
+    return Latent(torch.randn(2, 4, DIM, dtype=torch.float64), pos, torch.tensor([True]))
+
+
+@pytest.mark.parametrize("kind", ["step", "flow"])
+def test_codes_follow_from_codes(kind, latent):
+    """z(3) of one rollout is z(1) of a rollout from z(2): the code is a state."""
+    torch.manual_seed(0)
+    processor = Transformer(DIM, depth=1) if kind == "step" else AttentionODE(DIM, depth=1)
+    model = (Step if kind == "step" else FlowInTime)(DIM, processor).double()
+    two, three = model.at(latent, None, [2.0, 3.0])
+    (again,) = model.at(two, None, [1.0])
+    torch.testing.assert_close(again.z, three.z, rtol=1e-12, atol=1e-12)
+    assert (three.z - two.z).norm() > 0.1 * two.z.norm()
+
+
+def test_single_precision_times_are_not_cut_in_two(latent):
+    """Frame 31 minus frame 30 is 1.0000019 in single precision; that is one step and not two halves."""
+    torch.manual_seed(0)
+    calls = []
+    model = Step(DIM, Transformer(DIM, depth=1)).double()
+    model.processor.register_forward_hook(lambda *_: calls.append(1))
+    times = (torch.arange(1, 401).float() * 0.1).double() / 0.1
+    list(model.at(latent, None, times.tolist()))
+    assert len(calls) == 400
+
+
+def test_long_intervals_are_cut_into_equal_steps_that_know_their_length(latent):
+    torch.manual_seed(0)
+    model = Step(DIM, Transformer(DIM, depth=1)).double()
+    seen = []
+    model.processor.register_forward_pre_hook(lambda _, args: seen.append(args[1].clone()))
+    torch.nn.init.ones_(model.stride.weight)
+    list(model.at(latent, None, [0.0, 1.5]))
+    assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.25, -0.25]  # 0.75 − 1
+
+
+def test_times_between_frames_warn_where_training_has_seen_none(latent):
+    model = Step(DIM, Transformer(DIM, depth=1)).double().eval()
+    with pytest.warns(UserWarning, match="times between them are a guess"):
+        list(model.at(latent, None, [0.5]))
+    times = (torch.arange(1, 400).float() * 0.1).double() / 0.1  # rounded whole frames do not, and train nothing
+    z = list(model.train().at(latent, None, times[-3:].tolist()))[-1].z
+    z.square().sum().backward()
+    assert model.stride.weight.grad is None or not model.stride.weight.grad.any()
+
+
+def test_direct_asks_every_time_by_itself(latent):
+    torch.manual_seed(0)
+    model = Direct(DIM, Transformer(DIM, depth=1)).double()
+    a = list(model.at(latent, None, [0.5, 2.0, 7.0]))
+    (b,) = model.at(latent, None, [2.0])
+    torch.testing.assert_close(a[1].z, b.z, rtol=0, atol=0)
+    assert (a[0].z - a[2].z).abs().max() > 1e-3
+
+
+def test_only_flows_flow():
+    with pytest.raises(ValueError, match=r"Transformer has no time of its own.*AttentionODE"):
+        FlowInTime(DIM, Transformer(DIM, depth=1))
+
+
+@pytest.mark.parametrize(("integrator", "order"), [(Euler, 1), (Heun, 2), (RK4, 4)])
+def test_halving_the_step_changes_the_answer_by_the_order(integrator, order, latent):
+    """Between and beyond stored frames the answer is the flow's, up to h^order."""
+    torch.manual_seed(0)
+    field = AttentionField(DIM, heads=4, ratio=2.0).double()
+
+    def answer(steps: int) -> torch.Tensor:
+        block = Block(field=field, integrator=integrator(), steps=steps, h=0.5 / steps).double()
+        block.step_logit.data = torch.tensor(0.5 / steps, dtype=torch.float64).logit()  # beyond single precision
+        with torch.no_grad():
+            return torch.cat([code.z for code in FlowInTime(DIM, Stack([block])).at(latent, None, [0.4, 1.0, 2.5])])
+
+    exact = answer(64)
+    errors = [(answer(steps) - exact).norm() for steps in (2, 4)]
+    assert abs(math.log2(errors[0] / errors[1]) - order) < 0.2
+
+
+def test_energy_is_constant_at_unequal_times(latent):
+    torch.manual_seed(0)
+    processor = Hamiltonian(DIM, depth=1, steps=2).double()
+    flow = FlowInTime(DIM, processor)
+    energy = processor.blocks[0].field.energy
+    context = processor._start(latent, None)[0]
+    values = torch.stack([energy(code.z, context) for code in flow.at(latent, None, [0.0, 0.3, 1.0, 7.5, 200.0])])
+    assert ((values - values[0]).abs() / values[0].abs()).max() < 1e-12
+    codes = list(flow.at(latent, None, [0.0, 7.5]))
+    assert (codes[1].z - codes[0].z).norm() > 0.1 * codes[0].z.norm()
