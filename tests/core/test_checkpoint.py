@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,27 @@ def test_format_one_stays_readable(tmp_path):
     save_file(dict(model.state_dict()), tmp_path / "one.safetensors", metadata={KEY: json.dumps(header)})
     ds = waves(2, (8,), (True,))
     np.testing.assert_array_equal(fields.load(tmp_path / "one.safetensors").predict(ds).u, model.predict(ds).u)
+
+
+@pytest.mark.parametrize("path", sorted((Path(fields.__file__).parent / "pretrained").glob("*.safetensors")), ids=lambda p: p.stem)
+def test_shipped_files_of_format_one_open(path):
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()[KEY])["format"] == 1
+    model = fields.load(path.stem)
+    assert model.card["scores"] and not model.training
+
+
+def test_the_shipped_burgers_model_still_solves_burgers():
+    """Weights written long ago against the Cole–Hopf solution: u = −2ν φ_x/φ with φ_t = ν φ_xx, φ(0) = exp(−∫a/2ν)."""
+    nu, n = 0.1, 256
+    x = np.arange(n) / n
+    a = np.cos(2 * np.pi * x)
+    k = 2 * np.pi * np.arange(n // 2 + 1)
+    phi = np.fft.rfft(np.exp(-np.sin(2 * np.pi * x) / (2 * np.pi) / (2 * nu))) * np.exp(-nu * k**2)
+    u = -2 * nu * np.fft.irfft(1j * k * phi, n=n) / np.fft.irfft(phi, n=n)
+    ds = xr.Dataset({"a": (("sample", "x"), a[None])}, coords={"x": ("x", x, {"periodic": 1, "bounds": (0.0, 1.0)})})
+    out = fields.load("burgers").predict(ds).u.values[0]
+    assert np.linalg.norm(out - u) < 0.05 * np.linalg.norm(u)
 
 
 def test_foreign_classes_are_not_made(tmp_path):

@@ -58,6 +58,10 @@ def run_overrides(folder: Path, path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def test_no_config_is_left_out():
+    assert {*IN_TIME, *STILL, *PARTS} == set((ROOT / "configs").rglob("*.yaml"))
+
+
 @pytest.mark.parametrize("config", IN_TIME, ids=lambda p: p.stem)
 def test_every_config_in_time_runs_two_steps(config, tmp_path):
     files = evolution_files(tmp_path)
