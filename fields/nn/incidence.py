@@ -148,4 +148,5 @@ class SoftIncidence(nn.Module):
 
     def _distance2(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> Float[Tensor, "b m n"]:
         edges, tokens = embed(self._position(pos), periodic), embed(pos, periodic)
-        return (edges[:, :, None] - tokens[:, None]).square().sum(-1)
+        sizes = edges.square().sum(-1)[:, :, None] + tokens.square().sum(-1)[:, None]
+        return sizes - 2 * edges @ tokens.mT  # without a tensor of m n d differences

@@ -1,0 +1,90 @@
+"""Derivatives written by hand agree with differences, and every step is one graph to the compiler."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fields.dynamics import (
+    CanonicalHamiltonian,
+    Context,
+    DampedHamiltonian,
+    DoubleBracket,
+    GraphHamiltonian,
+    Metriplectic,
+    RandomWalk,
+    SymmetricGrand,
+)
+from fields.dynamics.pairwise import Pairwise
+from fields.integrators import (
+    Cayley,
+    CoupledBracket,
+    ExplicitDiffusion,
+    GuardedDescent,
+    ImplicitDiffusion,
+    KineticProjection,
+    MetriplecticStep,
+    RadialLeapfrog,
+    SplitBracket,
+    Uniformisation,
+)
+from fields.integrators.skew import SymmetricSolve
+from fields.processors.stack import Block
+from fields.sample import Latent
+
+STEPS = [
+    (CanonicalHamiltonian, KineticProjection),
+    (DampedHamiltonian, GuardedDescent),
+    (RandomWalk, ExplicitDiffusion),
+    (SymmetricGrand, ImplicitDiffusion),
+    (SymmetricGrand, Uniformisation),
+    (GraphHamiltonian, Cayley),
+    (GraphHamiltonian, RadialLeapfrog),
+    (DoubleBracket, SplitBracket),
+    (DoubleBracket, CoupledBracket),
+    (Metriplectic, MetriplecticStep),
+]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_attention_of_an_energy(shared):
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(1 if shared else 2, 3, 5, 5, dtype=torch.float64, requires_grad=True)
+    total, u, w = Pairwise.apply(q, k, g)
+    score = q @ k.mT + g
+    torch.testing.assert_close(total, score.logsumexp(-1), atol=1e-13, rtol=1e-13)
+    torch.testing.assert_close(u, score.softmax(-1) @ k, atol=1e-13, rtol=1e-13)
+    torch.testing.assert_close(w, score.softmax(-1).mT @ q, atol=1e-13, rtol=1e-13)
+    assert torch.autograd.gradcheck(Pairwise.apply, (q, k, g))
+
+
+def test_total_is_finite_for_huge_scores():
+    q = torch.full((1, 1, 3, 2), 100.0)
+    total, _, _ = Pairwise.apply(q, q * torch.tensor([1.0, -1.0, 0.0])[:, None], torch.zeros(1, 1, 3, 3))
+    torch.testing.assert_close(total, torch.full((1, 1, 3), 2e4))
+
+
+def test_solve_of_a_symmetric_function():
+    torch.manual_seed(0)
+    d, b = (torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda d, b: SymmetricSolve.apply(torch.eye(4, dtype=torch.float64) + d @ d.mT, b), (d, b))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("field", "integrator"), STEPS, ids=lambda c: c.__name__)
+def test_a_step_is_one_graph(field, integrator):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    latent = Latent(torch.randn(2, 6, 16), torch.rand(1, 6, 2) - 0.5, torch.tensor([True, False]))
+    context, block = Context.of(latent), Block(field=field(16), integrator=integrator())
+    state = block.field.lift(latent.z, context).detach()
+    carry = block.begin(state, context)
+
+    def run(advance):
+        x = state.clone().requires_grad_()
+        out, _ = advance(x, carry, context)
+        return out.detach(), *torch.autograd.grad(out.square().sum(), x)
+
+    compiled = torch.compile(block.advance, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(run(compiled), run(block.advance), atol=1e-5, rtol=1e-5)
