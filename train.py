@@ -119,6 +119,8 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     from fields.report.maps import Maps
     from fields.report.rollouts import Trajectories
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("fields").setLevel(logging.INFO)  # says what is held in memory and what is streamed
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     L.seed_everything(parts.model.seed, workers=True, verbose=False)

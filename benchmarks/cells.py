@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -85,7 +85,11 @@ def baseline(cls: Any, data: Any, width: int | None) -> Compose:
     made: Callable[..., Any] = partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
     if data.schema.dt is None or cls in FITTED:
         return made
-    return lambda **problem: Stepwise(operator=made(**problem), **problem)
+
+    def in_time(**problem: Any) -> Stepwise:
+        return Stepwise(operator=cast(Any, made(**problem)), **problem)
+
+    return in_time
 
 
 def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None) -> tuple[Training | None, Compose]:

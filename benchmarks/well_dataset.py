@@ -7,8 +7,8 @@ import sys
 import time
 
 import numpy as np
-from the_well.data import WellDataset
-from the_well.utils.dummy_data import write_dummy_data
+from the_well.data import WellDataset  # pyright: ignore[reportMissingImports]  in an environment of its own
+from the_well.utils.dummy_data import write_dummy_data  # pyright: ignore[reportMissingImports]  in an environment of its own
 
 
 def main(folder: str, count: int) -> None:
