@@ -16,6 +16,7 @@ from safetensors.torch import save
 import fields.baselines
 from fields.baselines.deeponet import DeepONet
 from fields.baselines.grid import GridOperator, Spectral
+from fields.baselines.stepwise import Stepwise
 from fields.baselines.trivial import Persistence
 from fields.data import FieldDataset, statistics
 from fields.normalizer import Normalizer
@@ -45,7 +46,8 @@ def make(cls, periodic) -> Operator:
     return cls.fit(data, **given, **options) if hasattr(cls, "fit") else cls(**given, **options)
 
 
-BASELINES = pytest.mark.parametrize("cls", [c for c in all_baselines() if c is not Persistence], ids=lambda c: c.__name__)
+IN_TIME = (Persistence, Stepwise)  # tests/evolution has those
+BASELINES = pytest.mark.parametrize("cls", [c for c in all_baselines() if c not in IN_TIME], ids=lambda c: c.__name__)
 GRIDS = pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, GridOperator)], ids=lambda c: c.__name__)
 PERIODIC = (False, True)
 
