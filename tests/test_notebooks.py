@@ -23,7 +23,7 @@ def test_outputs_are_kept(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["01_first_prediction", "06_attention_as_interpolation", "07_hopfield"])
+@pytest.mark.parametrize("name", ["01_first_prediction", "04_processors", "06_attention_as_interpolation", "07_hopfield"])
 def test_it_runs_and_its_claims_hold(name):
     command = [
         sys.executable,
