@@ -12,6 +12,7 @@ from fields.nn.masks import causal as causal_mask
 # Choices among equal results, measured in benchmarks/attention.py, in queries × keys, on CPU.
 PLAIN = 2**17  # up to here (twice this with columns) matmul–softmax–matmul trains faster in bfloat16 than the fused kernel
 BIAS = 2**18  # up to here, without gradients, adding the product of columns is faster than appending them
+FEW = 256  # up to so many queries that holds in float32 for any number of keys, whose copy would cost more than the product
 
 
 def attend(
@@ -36,7 +37,8 @@ def attend(
     size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
-    if columns is not None and on_cpu and not learns and size <= BIAS:
+    few = q.shape[-2] <= FEW and q.dtype == torch.float32
+    if columns is not None and on_cpu and not learns and (few or size <= BIAS):
         product = torch.matmul(columns[0], columns[1].mT)
         bias, columns = product if bias is None else product + bias, None
     if columns is not None:
