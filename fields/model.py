@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -17,7 +19,33 @@ from fields.sample import Latent, Sample, Schema
 HEADS = 8  # assumed by the estimate of memory
 
 
-class FieldOperator(Operator):
+class LatentOperator(Operator, ABC):
+    """What all models with latent tokens begin with: an encoder, and an embedding of the PDE's constants.
+
+    Args:
+        schema, normalizer: the problem.
+        dim: token width h.
+        encoder: from input function to tokens.
+    """
+
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, dim: int, encoder: Encoder):
+        super().__init__(schema=schema, normalizer=normalizer)
+        self.dim, self.encoder = dim, encoder
+        self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
+
+    def tokens(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        params: Float[Tensor, "b p"],
+    ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
+        """Input function in physical units -> the encoder's tokens and the embedding of the PDE's constants."""
+        cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
+        return self.encoder(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, cond), cond
+
+
+class FieldOperator(LatentOperator):
     r"""An operator between functions, learned as a conditional neural field.
 
         z = process(encode(x, u)),    v(y) = decode(z, y | u near y)
@@ -43,10 +71,8 @@ class FieldOperator(Operator):
         decoder: Decoder,
         local: LocalMoments | None = None,
     ):
-        super().__init__(schema=schema, normalizer=normalizer)
-        self.dim = dim
-        self.encoder, self.processor, self.decoder, self.local = encoder, processor, decoder, local
-        self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
+        super().__init__(schema=schema, normalizer=normalizer, dim=dim, encoder=encoder)
+        self.processor, self.decoder, self.local = processor, decoder, local
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries and times, in physical units."""
@@ -67,8 +93,7 @@ class FieldOperator(Operator):
         params: Float[Tensor, "b p"],
     ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
         """Input function in physical units -> processed tokens and the embedding of the PDE's constants."""
-        cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
-        latent = self.encoder(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, cond)
+        latent, cond = self.tokens(x, u, x_mask, params)
         return self.processor(latent, cond), cond
 
     def decode(

@@ -83,9 +83,7 @@ def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor
     ds = given_frames(ds.isel(sample=slice(0, samples)), model.schema)
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     batch = collate([rows[i] for i in range(len(rows))])
-    cond = model.condition(model.normalizer.params(batch.params)) if model.condition is not None else None
-    u = model.normalizer.inputs(batch.u, batch.params)
-    return model.processor, model.encoder(model.normalizer.points(batch.x), u, batch.x_mask, cond), cond
+    return model.processor, *model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:

@@ -9,21 +9,21 @@ from typing import cast
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from fields.decoders.base import Decoder
 from fields.encoders.base import Encoder
 from fields.evolution.propagators import Propagator
+from fields.model import LatentOperator
 from fields.normalizer import Normalizer
-from fields.operator import Operator
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema
 
 TOGETHER = 64  # times decoded in one go
 
 
-class EvolutionOperator(Operator):
+class EvolutionOperator(LatentOperator):
     r"""The solution operator of an evolution problem, at any time and place.
 
         z(0) = encode(u),    z(t) = propagate(z(0), t),    v(t, y) = decode(z(t), y)
@@ -48,12 +48,10 @@ class EvolutionOperator(Operator):
         propagator: Propagator,
         decoder: Decoder,
     ):
-        super().__init__(schema=schema, normalizer=normalizer)
+        super().__init__(schema=schema, normalizer=normalizer, dim=dim, encoder=encoder)
         if schema.dt is None:
             raise ValueError("The schema has no interval `dt` between frames: these are no data in time. Use `FieldOperator`.")
-        self.dim, self.dt = dim, schema.dt
-        self.encoder, self.propagator, self.decoder = encoder, propagator, decoder
-        self.condition = nn.Linear(len(schema.params), dim) if schema.params else None
+        self.dt, self.propagator, self.decoder = schema.dt, propagator, decoder
 
     @property
     def processor(self) -> Processor:
@@ -75,29 +73,18 @@ class EvolutionOperator(Operator):
             warnings.warn(sentence, stacklevel=2)
             yield from self._reencoded(batch, frames)
             return
-        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = self.tokens(batch.x, batch.u, batch.x_mask, batch.params)
         codes = self.propagator.at(latent, cond, self.times(batch.t))
         while together := list(itertools.islice(codes, frames)):
             yield self.decode(together, batch.y, batch.params)
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """See `Operator`; the input is encoded and rolled out once."""
-        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = self.tokens(batch.x, batch.u, batch.x_mask, batch.params)
         codes, out = self.propagator.at(latent, cond, self.times(batch.t)), []
         while together := list(itertools.islice(codes, TOGETHER)):
             out.append(torch.cat([self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory)], dim=2))
         return torch.cat(out, dim=1)
-
-    def encode(
-        self,
-        x: Float[Tensor, "#b n d"],
-        u: Float[Tensor, "b n c"],
-        x_mask: Bool[Tensor, "#b n"],
-        params: Float[Tensor, "b p"],
-    ) -> tuple[Latent, Float[Tensor, "b h"] | None]:
-        """Given frames in physical units -> the encoder's tokens and the embedding of the PDE's constants."""
-        cond = self.condition(self.normalizer.params(params)) if self.condition is not None else None
-        return self.encoder(self.normalizer.points(x), self.normalizer.inputs(u, params), x_mask, cond), cond
 
     def decode(
         self, codes: Sequence[Latent], y: Float[Tensor, "#b m d"], params: Float[Tensor, "b p"]

@@ -60,7 +60,7 @@ class Objective:
         return self._loss(model, batch, later, _thin(batch, queries, random))
 
     def _loss(self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample) -> Tensor:
-        latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
         loss = relative_l2(model.decode(codes, asked.y, batch.params), asked.v, asked.y_mask).mean()
         if model.propagator.evolves and (self.consistency or self.reconstruction):
@@ -104,7 +104,7 @@ def _codes(model: EvolutionOperator, batch: Sample, inputs: Float[Tensor, "b s n
         return values if len(values) == 1 and b > 1 else repeat(values, "b ... -> (b s) ...", s=s)
 
     flat = rearrange(inputs, "b s n c -> (b s) n c")
-    latent, cond = model.encode(spread(batch.x), flat, spread(batch.x_mask), repeat(batch.params, "b p -> (b s) p", s=s))
+    latent, cond = model.tokens(spread(batch.x), flat, spread(batch.x_mask), repeat(batch.params, "b p -> (b s) p", s=s))
     code = model.propagator.start(latent, cond)
     z = rearrange(code.z, "(b s) k h -> s b k h", b=b)
     pos = code.pos if len(code.pos) == 1 else code.pos[::s]

@@ -50,7 +50,7 @@ class Trajectories(Assembly):
         if model is self.ours and isinstance(model, EvolutionOperator) and isinstance(model.propagator, FlowInTime):
             batch = self.batches[0]
             with torch.no_grad():
-                latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
+                latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
             self.certificate = str(verify(model.processor, latent, cond, steps=self.batches[0].v.shape[1]))
 
     def rows(self) -> list[Row]:

@@ -19,7 +19,7 @@ def loss(objective, model, batch, *, progress=1.0, queries=None, seed=0):
 
 
 def codes(model, batch, u):
-    latent, cond = model.encode(batch.x, u, batch.x_mask, batch.params)
+    latent, cond = model.tokens(batch.x, u, batch.x_mask, batch.params)
     return model.propagator.start(latent, cond).z
 
 
@@ -29,7 +29,7 @@ def test_terms_add_up(make, batch_of):
     with torch.no_grad():
         later = inputs_later(batch.u, batch.v, data.schema)
         true = [codes(model, batch, later[:, s]) for s in range(4)]
-        latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
         rolled = list(model.propagator.at(latent, cond, model.times(batch.t)))
         plain = relative_l2(model(batch), batch.v, batch.y_mask).mean()
         pairs = list(zip(rolled, true, strict=True))
