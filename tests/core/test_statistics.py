@@ -156,7 +156,7 @@ def test_available_memory_knows_the_limits_of_the_process():
 
 def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
     ds = waves(6, (8,), (True,))
-    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
+    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
     assert not FieldDataset(ds, schema_of(ds)).in_memory
-    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
+    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
     assert FieldDataset(ds, schema_of(ds)).in_memory
