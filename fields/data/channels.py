@@ -58,8 +58,6 @@ def stacked(parts: Sequence[np.ndarray], runs: Sequence[Run], history: int) -> T
     channels, given = runs[-1].channels.stop, slice(0, history)
     if history == 1:
         return gathered(parts, runs, given)[0]
-    if channels == 1 and runs[0].timed:
-        return _tensor(runs[0].of(parts, given)[..., 0]).T.contiguous()
     found = [run.of(parts, given) for run in runs]
     out = np.empty((found[0].shape[1], history, channels), np.float32)
     for run, values in zip(runs, found, strict=True):

@@ -30,7 +30,7 @@ class Parcel(Sample):
                 known[view] = (end, tensor.nbytes, tensor.dtype, tuple(tensor.shape))
                 end += -(-tensor.nbytes // ALIGNED) * ALIGNED
             layout.append(known[view])
-        memory = torch.empty(end, dtype=torch.uint8).share_memory_()
+        memory = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(end))  # as PyTorch's own collate does
         for place, tensor in zip(_tensors(memory, layout), self, strict=True):
             place.copy_(tensor)
         return _opened, (memory, layout)
