@@ -16,6 +16,7 @@ from torch import distributed
 from torch.utils.data import DataLoader, Sampler
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
+from fields.data.parcel import parcelled
 from fields.io import open_dataset
 from fields.memory import available
 from fields.remember import remembered
@@ -160,7 +161,7 @@ class FieldDataModule(L.LightningDataModule):
             data,
             batch_size=self.batch_size,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=parcelled if self.workers else collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             multiprocessing_context=self.start_method if self.workers else None,
