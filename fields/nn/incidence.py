@@ -131,7 +131,8 @@ class SoftIncidence(nn.Module):
         """u⁺ and u⁻ of each edge, and its weight before the softplus."""
         if isinstance(self.query, nn.Linear) and isinstance(self.weight, nn.Linear):
             query = rearrange(self.query(features), "b m (two heads e) -> two b heads m e", two=2, heads=self.heads)
-            return query, rearrange(self.weight(features), "b m heads -> b heads m")
+            weight = rearrange(self.weight(features), "b m heads -> b heads m")
+            return query, weight.contiguous()  # the compiler mistakes the layout of a softplus's gradient on a permuted input
         assert isinstance(self.query, Tensor) and isinstance(self.weight, Tensor)  # latent edges
         return self.query[:, None], self.weight.expand(len(features), -1, -1)
 
