@@ -21,7 +21,7 @@ from fields.ranks import join, leads, wait
 ROOT = Path(__file__).parent
 DEFAULT = ROOT / "configs" / "burgers.yaml"
 FIELD = "field"
-OURS = {"callbacks", "logger", "default_root_dir", "precision", "plugins", "use_distributed_sampler"}  # of the trainer, set here
+OURS: set[str | int] = {"callbacks", "logger", "default_root_dir", "precision", "plugins", "use_distributed_sampler"}  # set here
 
 
 @dataclass

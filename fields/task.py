@@ -165,7 +165,7 @@ class Training(L.LightningModule, ABC):
         """A step, and one of the average, which begins as the weights after the first one."""
         decay = DECAY if self.global_step else 0.0
         super().optimizer_step(*args, **kwargs)
-        ours, average = (list(cast(Operator, model).parameters()) for model in (self.model, self.average))
+        ours, average = (tuple(cast(Operator, model).parameters()) for model in (self.model, self.average))
         with torch.no_grad():
             get_ema_multi_avg_fn(decay)(average, ours, None)
 
