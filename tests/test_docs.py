@@ -78,7 +78,7 @@ def test_commands_have_the_settings_they_name(page):
                 settings = [str(ROOT / word) if word.startswith("configs/") else word for word in rest]
                 train.parser().parse_args(["--config", str(train.DEFAULT), *settings])
             case ["python", "-m", "fields", name, *rest]:
-                known = inspect.signature(getattr(cli, name)).parameters
+                known = inspect.signature(cli.COMMANDS[name]).parameters
                 assert {w.removeprefix("--") for w in rest if w.startswith("--")} <= set(known)
                 assert sum(p.default is p.empty and p.name != "out" for p in known.values()) <= len(rest)
 
