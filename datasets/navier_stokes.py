@@ -11,7 +11,7 @@ from torch import Tensor
 from datasets.evolution import Evolution, Quantity, Step, random_field
 from datasets.solvers.spectral import ETDRK4, fields_flow, integral, two_thirds, wavenumbers
 
-STEPS = 50  # per interval
+STEPS = 25  # per interval
 
 
 class NavierStokes(Evolution):
