@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -68,7 +70,7 @@ class CrossAttention(Decoder):
         near: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y."""
-        if len(self.blocks) == 1 and Folded.possible(self.blocks[0]):
+        if len(self.blocks) == 1 and Folded.possible(cast(Block, self.blocks[0])):
             return self.head(self._folded(latent)(self._features(y, near), y))
         q = self.position(y).expand(latent.z.shape[0], -1, -1)
         if self.near is not None:
@@ -87,4 +89,4 @@ class CrossAttention(Decoder):
         linear = [part for part in (self.position.mix, self.near) if part is not None]
         bias = torch.stack([self.position.constant, *(part.bias for part in linear)]).sum(0)
         weight = torch.cat([bias.new_zeros(len(bias), 0), *(part.weight for part in linear)], dim=1)
-        return Folded(self.blocks[0], weight, bias, latent)
+        return Folded(cast(Block, self.blocks[0]), weight, bias, latent)

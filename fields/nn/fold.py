@@ -34,10 +34,9 @@ class Folded:
     """
 
     def __init__(self, block: Block, weight: Float[Tensor, "h f"], bias: Float[Tensor, "h"], latent: Latent):
-        layer = block.attention
-        attention = layer.attention if isinstance(layer, NearestAttention) else layer
-        assert isinstance(attention, Attention) and attention.rotary is not None and attention.locality is not None
-        self.layer, self.rotary, self.locality, self.heads = layer, attention.rotary, attention.locality, attention.heads
+        attention = unwrapped(block)
+        assert attention.rotary is not None and attention.locality is not None
+        self.rotary, self.locality, self.heads, self.layer = attention.rotary, attention.locality, attention.heads, block.attention
         self.latent, self.eps, self.eps_mlp = latent, block.norm.eps, block.norm_mlp.eps
         order = torch.arange(len(bias), device=bias.device).reshape(self.heads, 2, -1).mT.flatten()  # partners side by side
         query = attention.query.weight[order] * block.norm.weight
@@ -52,12 +51,14 @@ class Folded:
         turn = turns(self.rotary, latent.pos, latent.periodic)
         self.k, self.v = self._turned(k, turn), self._turned(v, turn)
 
-    @classmethod
-    def possible(cls, block: Block) -> bool:
+    @staticmethod
+    def possible(block: Block) -> bool:
         """Whether nothing is learned now, in full precision, and nobody watches the block or its attention."""
+        weight = block.norm.weight
         watched = any(module._forward_hooks or module._forward_pre_hooks for module in block.modules())
-        half = torch.is_autocast_enabled(block.norm.weight.device.type)
-        return not (torch.is_grad_enabled() or half or watched or torch.compiler.is_compiling())
+        half = torch.is_autocast_enabled(weight.device.type) or weight.dtype not in (torch.float32, torch.float64)
+        turned = unwrapped(block).rotary is not None
+        return turned and not (torch.is_grad_enabled() or half or watched or torch.compiler.is_compiling())
 
     def __call__(self, features: Float[Tensor, "#b m f"], y: Float[Tensor, "#b m d"]) -> Float[Tensor, "b m h"]:
         """What the block makes of z = W φ + c at the points y, for every sample."""
@@ -80,6 +81,12 @@ class Folded:
             return self.layer.gather(q, self.k, self.v, *where)
         q, k, v = (rearrange(part, "b n heads e -> b heads n e") for part in (q, self.k, self.v))
         return rearrange(attend(q, k, v, columns=self.locality(*where)), "b heads m e -> b m heads e")
+
+
+def unwrapped(block: Block) -> Attention:
+    """The block's attention, to all or to the nearest."""
+    layer = block.attention
+    return cast(Attention, layer.attention if isinstance(layer, NearestAttention) else layer)
 
 
 def turns(rotary: Rotary, x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Complex[Tensor, "b n 1 p"]:
