@@ -140,7 +140,8 @@ def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:
     for name, cell in cells.items():  # what is finished is shown, however long the rest takes
         results[name] = compete(cell, args, how)
         words = board.table(results, published, args.params)
-        note = f"{told['split']}; {args.budget} per run{PACED if args.paced else ''}, {args.seeds} seeds; optimiser: {told['optimiser']}.\n{told['machine']}."
+        note = f"{told['split']}; {args.budget} per run{PACED if args.paced else ''}, {args.seeds} seeds; "
+        note += f"optimiser: {told['optimiser']}.\n{told['machine']}."
         (args.out / f"{stem}.md").write_text(f"# {stem}\n\n{words}\n\n{note}\nMade by `{told['command']}`.\n")
         (args.out / f"{stem}.json").write_text(json.dumps({"protocol": told, "results": results}, indent=1))
     for kind, png in board.figures(results, parts.data.schema.grid).items():
