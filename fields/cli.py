@@ -139,7 +139,7 @@ def predict(
     model, ds = load(checkpoint), open_dataset(source)
     symmetries = getattr(model, "card", {}).get("symmetries", ()) if symmetrise else ()
     points = None if at is None else regular_grid(at, model.schema)
-    total, parts = ds.sizes.get("sample", 1), []
+    total, parts = ds.sizes.get("sample", 1), list[xr.Dataset]()
     with progress_bar(quiet=json) as progress:
         for start in range(0, total, TOGETHER):
             some = ds.isel(sample=slice(start, start + TOGETHER)) if "sample" in ds.dims else ds
