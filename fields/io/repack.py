@@ -1,7 +1,7 @@
 """Any layout into ours: streamed sample by sample, resumable, verified by reading back.
 
-The new file grows as ``OUT.part`` and takes its name when it is complete and equal to its source. An interrupted run
-(Ctrl-C, SIGTERM) closes the part and continues from there; a part that was not closed cannot be opened and is begun
+The new file grows as ``OUT.part`` and takes its name when it is complete and equal to its source. An interrupted run continues
+from its last sample, one that was killed from what reached the disk, a second before at most. A part that cannot be opened is begun
 again.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -21,6 +23,7 @@ from fields.io import DataError, open_dataset
 from fields.io.own import LIBVER, dump, frame_encoding
 from fields.io.validate import blocks
 
+FLUSHED = 1.0  # seconds after which what is written goes to the disk
 DONE = "repacked_samples"  # attribute of each field of the part: how many samples it has
 SOURCE = "repacked_from"
 Progress = Callable[[str, int, int], None]
@@ -55,8 +58,8 @@ def repack(
     if not _continues(part, stamp):
         _create(ds, part, fields, compression, stamp)
     total = sum(ds.sizes["sample"] for _ in fields)
-    with h5netcdf.File(part, "a", libver=LIBVER) as file:
-        _fill(ds, file, fields, total, progress)
+    with h5py.File(part, "a", libver=LIBVER) as stored, h5netcdf.File(stored, "a") as file:
+        _fill(ds, file, fields, total, progress, stored.flush)
     _verify(ds, part, fields, total, progress)
     with h5netcdf.File(part, "a", libver=LIBVER) as file:
         del file.attrs[SOURCE]
@@ -112,8 +115,10 @@ def _create(ds: xr.Dataset, part: Path, fields: list[str], compression: str | No
         file.attrs[SOURCE] = stamp
 
 
-def _fill(ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, progress: Progress) -> None:
-    done = 0
+def _fill(
+    ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, progress: Progress, flush: Callable[[], None]
+) -> None:
+    done, flushed = 0, time.monotonic()
     for name in fields:
         variable = file.variables[name]
         for sample in range(ds.sizes["sample"]):
@@ -126,6 +131,9 @@ def _fill(ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, pr
                     else:
                         variable[sample] = values
                 variable.attrs[DONE] = sample + 1
+                if time.monotonic() - flushed > FLUSHED:
+                    flush()
+                    flushed = time.monotonic()
             done += 1
             progress("write", done, total)
 
