@@ -154,37 +154,41 @@ def predict(
     return 0
 
 
-def verify(checkpoint: str, source: Path, *, samples: int = 8, steps: int = 1000, json: bool = False) -> int:
+def verify(checkpoint: str, source: Path | None = None, *, samples: int = 8, steps: int = 1000, json: bool = False) -> int:
     """Rolls the latent code of real samples and certifies the energy law of a trained model; status 1 if a law is broken.
 
     Args:
         checkpoint: a checkpoint file, or the name of a shipped model.
-        source: a data file with the model's inputs; its test split is used if it records one.
+        source: a data file with the model's inputs; its test split is used if it records one. By default the file that the
+            model was tested on, as its checkpoint says.
         samples: how many of them.
         steps: how far to roll, in steps of the flow.
         json: print JSON for programs.
     """
-    from dataclasses import asdict
-
     from fields.checkpoint import load
     from fields.io import open_dataset
     from fields.predict import encoded
+    from fields.verify import has_physical_energy
     from fields.verify import verify as certify
 
     model = load(checkpoint)
-    processor, latent, cond = encoded(model, open_dataset(source), samples=samples)
-    certificate = certify(processor, latent, cond, steps=steps)
-    if json:
-        print(json_.dumps(asdict(certificate), indent=2))
-    else:
-        print(f"{certificate.processor}: {certificate.law} ({certificate.reach}), {certificate.samples} samples")
-        for f in certificate.findings:
-            print(
-                f"  {f.dtype}: largest breach {f.breach:.2e} at step {f.worst_step} of {certificate.steps}, "
-                f"tolerance {f.tolerance:.0e}, {f.clamps} clamps, state moved by {f.moved:.2g}: {'holds' if f.holds else 'BROKEN'}"
-            )
-        print(f"verdict: {certificate.verdict}")
+    source = _tested_on(checkpoint, getattr(model, "card", {})) if source is None else source
+    processor, decoder, latent, cond = encoded(model, open_dataset(source), samples=samples)
+    shown = decoder if has_physical_energy(processor, decoder) else None
+    certificate = certify(processor, latent, cond, steps=steps, decoder=shown)
+    print(json_.dumps(certificate.to_dict(), indent=2) if json else certificate)
     return 0 if certificate.passed or not certificate.findings else 1
+
+
+def _tested_on(checkpoint: str, card: dict[str, Any]) -> Path:
+    """The data file that a checkpoint names."""
+    protocol = card.get("protocol", {})
+    names = [*protocol.get("test_files", ()), *([protocol["data"]] if "data" in protocol else ())]
+    found = next((Path(name) for name in names if Path(name).exists()), None)
+    if found is None:
+        said = f"was made with {' and '.join(names)}, which is not here" if names else "does not say what it was tested on"
+        raise ValueError(f"{checkpoint} {said}. Give a data file: --source FILE.")
+    return found
 
 
 COMMANDS: dict[str, Callable[..., int]] = {

@@ -15,6 +15,7 @@ import xarray as xr
 from torch.utils.data import DataLoader
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
+from fields.data.parcel import parcelled
 from fields.io import open_dataset
 from fields.memory import available
 from fields.ranks import place, shared
@@ -162,7 +163,7 @@ class FieldDataModule(L.LightningDataModule):
         return DataLoader(
             data,
             **order,
-            collate_fn=collate,
+            collate_fn=parcelled if self.workers else collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             multiprocessing_context=self.start_method if self.workers else None,

@@ -32,12 +32,14 @@ from fields.normalizer import Normalizer
 from fields.operator import Operator
 from fields.optim import MuonAdamW
 from fields.processors.base import Processor
+from fields.processors.stack import Stack
 from fields.processors.transformer import Transformer
 from fields.ranks import shared
 from fields.sample import Sample, Schema
 from fields.symmetry import Symmetry
 
 DECAY = 0.98  # of the average of the weights, per step
+WATCHED = 4  # samples whose flow is watched at every validation
 
 
 class Training(L.LightningModule, ABC):
@@ -74,6 +76,7 @@ class Training(L.LightningModule, ABC):
         self.model: Operator | None = None
         self.average: Operator | None = None
         self.history: list[dict[str, float]] = []
+        self.watched: dict[str, float] = {}
         self.elapsed, self._last = 0.0, 0.0
         self.val_error = RelativeL2()
 
@@ -128,20 +131,26 @@ class Training(L.LightningModule, ABC):
         return batch._replace(y=batch.y[:, chosen], v=batch.v[:, :, chosen], y_mask=batch.y_mask[:, chosen])
 
     def validation_step(self, batch: Sample, index: int) -> None:
-        """Adds to the validation error."""
+        """Adds to the validation error; some samples of the first batch are watched as they flow."""
         self.val_error.update(cast(Operator, self.average)(batch), batch.v, batch.y_mask)
+        if index == 0:
+            self.watched = self.watch(Sample(*(part[:WATCHED] for part in batch)))
+
+    def watch(self, batch: Sample) -> dict[str, float]:
+        """What is worth a line of the log besides the error."""
+        return {}
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation error and remembers the curve."""
+        """Logs the validation error and what was watched, and remembers the curve."""
         error = self.val_error.compute()
         self.val_error.reset()
         self.log("val_error", error, prog_bar=True)
+        self.log_dict(self.watched, rank_zero_only=True)  # loggers round to single precision, the history does not
         loss = self.trainer.callback_metrics.get("loss")
         if not self.trainer.sanity_checking and loss is not None:
             loss = self.trainer.strategy.reduce(loss, reduce_op="mean")  # each process has seen a part of the batch
-            self.history.append(
-                {"epoch": self.current_epoch, "seconds": self.elapsed, "loss": float(loss), "val_error": float(error)}
-            )
+            row = {"epoch": self.current_epoch, "seconds": self.elapsed, "loss": float(loss), "val_error": float(error)}
+            self.history.append(row | self.watched)
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by wall time."""
@@ -258,6 +267,14 @@ class FieldTraining(Training):
         if not isinstance(self.model, EvolutionOperator):
             return super().loss(batch, random)
         return self.objective(self.model, batch, progress=self.progress(), queries=self.queries, random=random)
+
+    def watch(self, batch: Sample) -> dict[str, float]:
+        """Energy, entropy, refused steps and step sizes of the flow, in double precision (see `Trace.summary`)."""
+        model = cast(FieldOperator | EvolutionOperator, self.average)
+        if not isinstance(model.processor, Stack):
+            return {}
+        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        return model.processor.trace(latent, cond).summary()
 
 
 class BaselineTraining(Training):
