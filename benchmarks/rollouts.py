@@ -88,7 +88,8 @@ def table(models: Mapping[str, Sequence[Measured]], shown: Sequence[int], traine
     quantities = list(next(iter(models.values()))[0]["drift"])
     head = ["model", "parameters", *(f"{s} ({s / trained:g}×)" for s in shown), "whole", "blown up", "latent law, float32"]
     far = [s for s in (trained, 10 * trained, shown[-1]) if s <= shown[-1]]
-    head += [f"{q} off at {s}" for q in quantities for s in dict.fromkeys(far)] + [f"{q}: largest / at {trained}" for q in quantities]
+    head += [f"{q} off at {s}" for q in quantities for s in dict.fromkeys(far)]
+    head += [f"{q}: largest / at {trained}" for q in quantities]
     rows = []
     for name, runs in models.items():
         row = [name, f"{runs[0]['parameters']:,}", *(spread([r["error"][s - 1] for r in runs]) for s in shown)]

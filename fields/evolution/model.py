@@ -77,8 +77,9 @@ class EvolutionOperator(LatentOperator):
     ) -> Iterator[Float[Tensor, "b s m o"]]:
         """The same in pieces of so many times, in memory that does not grow with their number.
 
-        Queries are decoded in pieces that take ``memory`` bytes. With ``reencode`` the last frames of each piece are decoded at the input's points and encoded again, which leaves the
-        latent flow and with it whatever the flow guarantees; a warning says so.
+        Queries are decoded in pieces that take ``memory`` bytes. With ``reencode`` the last frames of each piece are decoded at
+        the input's points and encoded again, which leaves the latent flow and with it whatever the flow guarantees; a warning
+        says so.
         """
         if reencode:
             sentence = "A rollout that encodes its own predictions leaves the latent flow: no law of the flow holds for it."
