@@ -157,13 +157,13 @@ def test_resuming_equals_never_stopping(tmp_path):
         return lightning.state_dict()
 
     whole = weights("whole")
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    with pytest.raises(KeyboardInterrupt):
         weights("broken", callbacks=[StopAfter(9)])
     resumed = weights("broken", resume=True)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert any(torch.is_floating_point(value) and value.std() > 0 for value in whole.values())
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        weights("fresh", resume=True)
+    fresh = weights("fresh", resume=True)  # killed before its first epoch was complete
+    assert all(torch.equal(whole[key], fresh[key]) for key in whole)
 
 
 @pytest.mark.filterwarnings("ignore")
