@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fields.datamodule import FieldDataModule
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, FittedDecoder
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.base import Encoder
 from fields.encoders.patches import Patches
@@ -30,7 +30,7 @@ from fields.operator import Operator
 from fields.optim import MuonAdamW
 from fields.processors.base import Processor
 from fields.processors.transformer import Transformer
-from fields.sample import Sample, Schema
+from fields.sample import Sample, Schema, collate
 from fields.symmetry import Symmetry
 
 
@@ -214,6 +214,17 @@ class FieldTraining(Training):
             propagator=self.propagator(self.dim, processor),
             decoder=decoder,
         )
+
+    def configure_model(self) -> None:
+        """Composes the model, and gives the training outputs to a decoder that takes a part of itself from them."""
+        fresh = self.model is None
+        super().configure_model()
+        model = self.model
+        if fresh and isinstance(model, FieldOperator | EvolutionOperator) and isinstance(model.decoder, FittedDecoder):
+            data = cast(FieldDataModule, self.trainer.datamodule).train  # type: ignore[attr-defined]
+            every = collate([data[i] for i in range(len(data))])
+            v, params = every.v.flatten(0, 1), every.params.repeat_interleave(every.v.shape[1], 0)
+            model.decoder.fit(model.normalizer.points(every.y), model.normalizer.normalised(v, params))
 
     def loss(self, batch: Sample, random: torch.Generator) -> Tensor:
         """The loss of static maps, or the objective in time."""
