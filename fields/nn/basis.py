@@ -40,7 +40,9 @@ class Basis(nn.Module):
         mean = rows.double().mean(0)
         _, spread, directions = torch.linalg.svd(rows.double() - mean, full_matrices=False)
         held = int((spread[: len(self.spread)] > NOISE * spread[0]).sum())  # the rank may end before the components do
-        self.mean.copy_(mean), self.directions.zero_(), self.spread.fill_(1.0)
+        self.mean.copy_(mean)
+        self.directions.zero_()
+        self.spread.fill_(1.0)
         self.directions[:held].copy_(directions[:held])
         self.spread[:held].copy_(spread[:held] / len(rows) ** 0.5)
 
