@@ -16,6 +16,7 @@ from fields.decoders.base import Decoder
 from fields.evolution.model import EvolutionOperator
 from fields.io import DataError
 from fields.model import FieldOperator
+from fields.moments import not_finite
 from fields.operator import Draws, Operator, to_device
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema, collate
@@ -162,11 +163,10 @@ def check_inside(points: Tensor | None, schema: Schema) -> None:
 
 
 def check_finite(ds: xr.Dataset, schema: Schema) -> None:
-    """Refuses NaN and infinities in the inputs, naming the first place."""
+    """Refuses NaN and infinities in the inputs, naming a place; reads them piece by piece."""
     for name in (*schema.inputs, *schema.params):
-        values = np.asarray(ds[name], dtype=np.float64)
-        if not np.isfinite(values).all() and "point" not in ds.dims:
-            place = dict(zip(ds[name].dims, (int(i) for i in np.argwhere(~np.isfinite(values))[0]), strict=True))
+        place = None if "point" in ds.dims else not_finite(ds[name].variable)
+        if place is not None:
             raise DataError(f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting.")
 
 

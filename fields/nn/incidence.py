@@ -133,7 +133,7 @@ class SoftIncidence(nn.Module):
             weight = rearrange(self.weight(features), "b m heads -> b heads m")
             return query, weight.contiguous()  # the compiler mistakes the layout of a softplus's gradient on a permuted input
         assert isinstance(self.query, Tensor) and isinstance(self.weight, Tensor)  # latent edges
-        return self.query[:, None], self.weight.expand(len(features), -1, -1)
+        return self.query[:, None], self.weight.expand(features.shape[0], -1, -1)
 
     def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Rotations at the places of the nodes and of the edges."""
