@@ -49,6 +49,12 @@ def test_every_message_that_is_explained_is_one_of_the_program():
     assert [message for message in quoted if message.strip() not in literals()] == []
 
 
+def test_every_test_that_is_named_exists():
+    named = set(re.findall(r"\b(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 40 and {name for name in named if f"def {name}(" not in written} == set()
+
+
 def test_the_table_of_laws_is_the_one_in_the_code():
     words = {
         "constant": "energy",

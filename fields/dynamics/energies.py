@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Energy
 from fields.dynamics.pairwise import Pairs
@@ -20,23 +22,62 @@ def log_cosh(u: Tensor) -> Tensor:
     return u - F.logsigmoid(2 * u) - math.log(2)
 
 
+class Features(NamedTuple):
+    """Bounded features of q, and what leads back from them."""
+
+    g: Float[Tensor, "b k c"]
+    scale: Float[Tensor, "b k 1"]  # γ/r
+    mean2: Float[Tensor, "b k 1"]  # |q|²/c
+
+
 class BoundedFeatures(nn.Module):
-    """g = γ q / √(1 + |q|²/c) per token: |g|² ≤ γ² c, so that no energy built from g is unbounded below."""
+    """g = γ q / r, r² = 1 + |q|²/c per token: |g|² ≤ γ² c, so that no energy built from g is unbounded below.
+
+    With them goes the spring k/2 |q|² that every such energy has, because it needs the same |q|².
+    """
 
     def __init__(self):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(()))
 
-    def forward(self, q: Float[Tensor, "b k c"]) -> tuple[Float[Tensor, "b k c"], Float[Tensor, "b k 1"]]:
-        """g and the root r."""
-        r = (1 + q.square().mean(-1, keepdim=True)).sqrt()
-        return q * (self.gamma / r), r
+    def forward(self, q: Float[Tensor, "b k c"]) -> Features:
+        """g, γ/r and |q|²/c."""
+        mean2 = q.square().mean(-1, keepdim=True)
+        scale = self.gamma * (1 + mean2).rsqrt()
+        return Features(q * scale, scale, mean2)
 
-    def pull_back(self, grad_g: Tensor, q: Tensor, r: Tensor) -> Float[Tensor, "b k c"]:
-        """∂/∂q from ∂/∂g:   (γ/r) (∂g − q (q·∂g) / (c r²))."""
+    def with_spring(
+        self, value: Float[Tensor, "b"], grad_g: Float[Tensor, "b k c"], q: Float[Tensor, "b k c"], f: Features, k: Tensor
+    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
+        """k/2 |q|² + U and k q + (γ/r) (∂g − q (q·∂g) / (c r²)), from U(g) and its gradient ∂g."""
         along = (q * grad_g).mean(-1, keepdim=True)
-        scale = self.gamma / r
-        return torch.addcmul(scale * grad_g, q, -scale * along / r.square())
+        radial = torch.addcmul(k, f.scale, along / (1 + f.mean2), value=-1)
+        spring = (0.5 * q.shape[-1]) * k * f.mean2.sum((-2, -1))
+        return spring + value, torch.addcmul(f.scale * grad_g, q, radial)
+
+
+class Memory(torch.autograd.Function):
+    r"""T = Σₙ log σ(uₙ) and s = σ(u), of which log cosh and tanh are made; only s is kept.
+
+        dU = (1 − s) (dT + s dS)
+
+    Once differentiable. Shape: u (b k m) -> T (b m), s (b k m).
+    """
+
+    @staticmethod
+    def forward(ctx, u: Float[Tensor, "b k m"]) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b k m"]]:
+        """T and s."""
+        s = u.sigmoid()
+        ctx.save_for_backward(s)
+        return F.logsigmoid(u).sum(1), s
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_total: Tensor, d_s: Tensor) -> Tensor:
+        """Gradient of u."""
+        (s,) = ctx.saved_tensors
+        d_u = torch.addcmul(d_total[:, None], s, d_s)
+        return torch.addcmul(d_u, d_u, s, value=-1)
 
 
 class AttentionEnergy(Energy):
@@ -89,21 +130,21 @@ class AttentionEnergy(Energy):
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
         """V and ∂V/∂q."""
-        g, r = self.features(z)
-        g = context.shift(g)
+        features = self.features(z)
+        g = context.shift(features.g)
         attention, grad_attention = self._attention(g, context)
         memory, grad_memory = self._memory(g)
         stiffness = self.log_stiffness.exp()
-        value = 0.5 * stiffness * z.square().sum((-2, -1)) + attention + memory
-        return value, stiffness * z + self.features.pull_back(grad_attention + grad_memory, z, r)
+        return self.features.with_spring(attention + memory, grad_attention + grad_memory, z, features, stiffness)
 
     def _memory(self, g: Tensor) -> tuple[Tensor, Tensor]:
         """log cosh u = u − log σ(2u) − log 2 and tanh u = 2σ(2u) − 1: few passes over the wide tensor u."""
         twice = F.linear(g, 2 * self.patterns, 2 * self.bias)
         slope = self.weight @ self.patterns  # of Σ w u
         offset = g.shape[1] * (self.weight @ (self.bias - math.log(2)))
-        value = g.sum(1) @ slope + offset - F.logsigmoid(twice).sum(1) @ self.weight
-        return value, twice.sigmoid() @ (2 * self.weight[:, None] * self.patterns) - slope
+        total, sigmoid = Memory.apply(twice)
+        value = g.sum(1) @ slope + offset - total @ self.weight
+        return value, sigmoid @ (2 * self.weight[:, None] * self.patterns) - slope
 
     def _attention(self, g: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         beta, turn = (g.shape[-1] // self.heads) ** -0.5, None
@@ -142,11 +183,10 @@ class MLPEnergy(Energy):
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
         """V and ∂V/∂q."""
-        g, r = self.features(z)
-        inner = self.first(context.shift(g)).tanh()
+        features = self.features(z)
+        inner = self.first(context.shift(features.g)).tanh()
         outer = self.second(inner)
         grad_inner = (self.weight * outer.tanh()) @ self.second.weight
         grad_g = (grad_inner * (1 - inner.square())) @ self.first.weight
-        stiffness = self.log_stiffness.exp()
-        value = 0.5 * stiffness * z.square().sum((-2, -1)) + (log_cosh(outer) @ self.weight).sum(-1)
-        return value, stiffness * z + self.features.pull_back(grad_g, z, r)
+        value = (log_cosh(outer) @ self.weight).sum(-1)
+        return self.features.with_spring(value, grad_g, z, features, self.log_stiffness.exp())

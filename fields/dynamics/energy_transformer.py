@@ -54,8 +54,8 @@ class EnergyTransformer(Energy):
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
         """V and ∂V/∂q."""
-        bounded, r = self.features(z)
-        g = context.shift(bounded)
+        features = self.features(z)
+        g = context.shift(features.g)
         q, k = (einsum(g, w, "b k c, heads e c -> b heads k e") for w in (self.query, self.key))
         score = bilinear(q, k)
         if context.distance2 is not None:
@@ -66,7 +66,6 @@ class EnergyTransformer(Energy):
         d_q, d_k, _ = bilinear_grad(q, k, weights)
         pulled = [einsum(d, w, "b heads k e, heads e c -> b k c") for d, w in ((d_q, self.query), (d_k, self.key))]
         active = F.relu(g @ self.patterns.mT)
-        stiffness = self.log_stiffness.exp()
-        value = 0.5 * stiffness * z.square().sum((-2, -1)) - predicted.sum((-2, -1)) - 0.5 * active.square().sum((-2, -1))
+        value = -predicted.sum((-2, -1)) - 0.5 * active.square().sum((-2, -1))
         grad_g = -pulled[0] - pulled[1] - active @ self.patterns
-        return value, stiffness * z + self.features.pull_back(grad_g, z, r)
+        return self.features.with_spring(value, grad_g, z, features, self.log_stiffness.exp())

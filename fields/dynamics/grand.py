@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -60,9 +60,8 @@ class LinearDiffusion(Diffusion):
             x = split_heads(z, self.heads)
             return merge_heads(self.diffusivity() * (w @ x - w.sum(-1, keepdim=True) * x))
 
-    def _turn(self, features: Tensor, context: Context) -> Tensor:
-        """Heads, rotated by position."""
-        x = split_heads(features, self.heads)
+    def _turn(self, x: Float[Tensor, "*b heads k e"], context: Context) -> Float[Tensor, "*b heads k e"]:
+        """Rotated by position."""
         return x if context.pos is None else rotate(x, self.rotary(context.pos, context.periodic))
 
     def _geometry(self, context: Context) -> Float[Tensor, "#b heads k k"] | float:
@@ -87,10 +86,12 @@ class RandomWalk(LinearDiffusion):
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """A."""
-        features = context.shift(self.norm(z))
-        query, key = (self._turn(layer(features).to(z.dtype), context) for layer in (self.query, self.key))
+        scale = (z.shape[-1] // self.heads) ** -0.5
+        weight = torch.cat([scale * self.query.weight, self.key.weight])
+        both = nn.functional.linear(context.shift(self.norm(z)), weight).to(z.dtype)
+        query, key = self._turn(rearrange(both, "b k (two heads e) -> two b heads k e", two=2, heads=self.heads), context)
         with full_precision(z):
-            return self.softmax(((query.shape[-1] ** -0.5 * query) @ key.mT).add_(self._geometry(context)))
+            return self.softmax((query @ key.mT).add_(self._geometry(context)))
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """κ (A z − z): r is one."""
@@ -123,7 +124,7 @@ class SymmetricGrand(LinearDiffusion):
 
     def weights(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b heads k k"]:
         """W / max r."""
-        query = self._turn(self.query(context.shift(self.norm(z))), context).to(z.dtype)
+        query = self._turn(split_heads(self.query(context.shift(self.norm(z))), self.heads), context).to(z.dtype)
         query = nn.functional.normalize(query, dim=-1) * (0.5 * self.log_sharpness).exp()[:, None, None]
         with full_precision(z):
             return self._balance(query @ query.mT + self._geometry(context))

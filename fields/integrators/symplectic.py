@@ -85,10 +85,11 @@ class KineticProjection(Integrator):
 def leapfrog(field: SeparableHamiltonian, dt, z: Tensor, context: Context, grad: Tensor):
     """Half kick, drift, half kick -> q, p, V(q), ∇V(q)."""
     q, p = z.chunk(2, dim=-1)
-    p = p - dt / 2 * grad
-    q = q + dt * field.inverse_mass() * p
+    half = torch.as_tensor(dt / 2, dtype=z.dtype, device=z.device)
+    p = torch.addcmul(p, grad, half, value=-1)
+    q = torch.addcmul(q, p, dt * field.inverse_mass())
     value, grad = field.potential(q, context)
-    return q, p - dt / 2 * grad, value, grad
+    return q, torch.addcmul(p, grad, half, value=-1), value, grad
 
 
 class ImplicitMidpoint(Integrator):

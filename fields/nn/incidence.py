@@ -117,12 +117,13 @@ class SoftIncidence(nn.Module):
             nodes, edges = self.turns(pos, periodic)
             key, query = rotate(key, nodes), rotate(query, edges)
             distance2 = distance2 if self.edges is None else self._distance2(pos, periodic)
-        score = key.shape[-1] ** -0.5 * query @ key.mT
+        ends = rearrange(key.shape[-1] ** -0.5 * query, "two b heads m e -> b heads (two m) e")  # one product with the keys
+        score = ends @ key.mT
         if pos is not None and distance2 is not None:
             spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
             near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
-            score = score.add_(torch.stack(tuple(near)))  # no gradient looks at the product itself
-        head, tail = self.softmax(score)
+            score = score.add_(torch.cat(tuple(near), dim=2))  # no gradient looks at the product itself
+        head, tail = self.softmax(score).chunk(2, dim=2)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 
     def _ends(self, features: Float[Tensor, "b n h"]) -> tuple[Float[Tensor, "two #b heads m e"], Float[Tensor, "b heads m"]]:

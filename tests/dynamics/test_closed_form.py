@@ -18,6 +18,7 @@ from fields.dynamics import (
     SkewAttention,
     SymmetricGrand,
 )
+from fields.dynamics.energies import Memory
 from fields.dynamics.pairwise import Pairwise
 from fields.integrators import (
     Cayley,
@@ -71,6 +72,16 @@ def test_total_is_finite_for_huge_scores():
     q = torch.full((1, 1, 3, 2), 100.0)
     total, _, _ = Pairwise.apply(q, q * torch.tensor([1.0, -1.0, 0.0])[:, None], torch.zeros(1, 1, 3, 3))
     torch.testing.assert_close(total, torch.full((1, 1, 3), 2e4))
+
+
+def test_memory_of_an_energy():
+    torch.manual_seed(0)
+    u = (5 * torch.randn(2, 3, 4, dtype=torch.float64)).requires_grad_()
+    total, s = Memory.apply(u)
+    torch.testing.assert_close(total, torch.nn.functional.logsigmoid(u).sum(1), atol=1e-13, rtol=1e-13)
+    torch.testing.assert_close(s, u.sigmoid(), atol=0, rtol=0)
+    assert torch.autograd.gradcheck(Memory.apply, u)
+    assert all(x.isfinite().all() for x in Memory.apply(torch.tensor([[[-1e4, 1e4]]])))
 
 
 def test_solve_of_a_symmetric_function():

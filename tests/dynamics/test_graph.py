@@ -160,7 +160,8 @@ def test_an_equilibrium_is_kept(cls, method):
 @STEPS
 @EDGES
 @pytest.mark.parametrize(
-    ("method", "h"), [(SplitBracket(), 50.0), (SplitBracket(), 0.5), (CoupledBracket(), 0.1), (CoupledBracket(), 5.0)]
+    ("method", "h"),
+    [(SplitBracket(), 50.0), (SplitBracket(), 0.5), (CoupledBracket(), 0.1), (CoupledBracket(), 1.0), (CoupledBracket(), 5.0)],
 )
 def test_double_bracket_never_gains_energy(edges, method, h, steps):
     f = field(DoubleBracket, edges=edges)

@@ -11,6 +11,7 @@ from fields.dynamics.witness import witness
 from fields.integrators import Cayley, RadialLeapfrog
 from fields.nn.incidence import Coboundary, split_heads
 from fields.processors import GraphHamiltonian
+from fields.sample import Latent
 
 
 def start(n: int = 12, dtype=torch.float64):
@@ -66,6 +67,15 @@ def test_the_codifferential_is_the_adjoint_and_the_field_is_the_lectures(monkeyp
     first = energy(f, x, where)
     *_, (far, _) = march(f, Cayley(), x, where, 0.5, 5)
     assert (energy(f, far, where) > 1.001 * first).any()
+
+
+def test_numbers_of_nodes_do_not_matter():
+    f, x, where = start()
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    other = Context.of(Latent(where.origin[:, order], where.pos[:, order], where.periodic))
+    step = lambda x, where: f.read(next(march(f, Cayley(), x, where, 0.5, 1))[0])  # noqa: E731
+    with torch.no_grad():
+        torch.testing.assert_close(step(f.lift(other.origin, other), other), step(x, where)[:, order], atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])

@@ -1,5 +1,6 @@
 """What every processor must do, found by walking ``fields.processors``: a new one is tested without editing this file."""
 
+import copy
 import importlib
 import inspect
 import pkgutil
@@ -116,6 +117,8 @@ def test_gradients_are_those_of_finite_differences(cls):
 def test_half_precision_training_keeps_the_state_in_single(cls):
     processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
     exact = processor(latent).z
+    double = copy.deepcopy(processor).double()(latent._replace(z=latent.z.double(), pos=latent.pos.double())).z
+    assert (exact - double).norm() < 1e-4 * double.norm()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = processor(latent).z
     assert out.dtype == torch.float32 and (out - exact).norm() < 0.1 * exact.norm()
