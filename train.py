@@ -132,6 +132,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     """Trains the field and the baseline and reports on both."""
     import lightning.pytorch as L
 
+    from fields.checkpoint import save
     from fields.experiment import fit
     from fields.report.assembly import Assembly
     from fields.report.maps import Maps
@@ -157,6 +158,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
         beside = {**options, "max_epochs": 100_000, "precision": "32-true"}
         fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **beside)
         assembly.add("FNO (neuraloperator)", peer)
+        save(peer.model, folder / "fno.safetensors", card=assembly.card(command))
     report(folder, task.model, data, assembly, command)
 
 
@@ -197,9 +199,10 @@ def describe(data: Any, precision: str) -> str:
     """One paragraph on what is about to be trained."""
     s = data.schema
     grid = "" if s.grid is None else f" on {'x'.join(map(str, s.grid))} points"
+    machine = (precision, f"{torch.get_num_threads()} threads")
     return (
         f"{', '.join(s.inputs)} -> {', '.join(s.outputs)} over {', '.join(s.coords)}{grid}: {len(data.train)} training and "
-        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {precision}, {torch.get_num_threads()} threads."
+        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {', '.join(filter(None, machine))}."
     )
 
 
