@@ -36,7 +36,12 @@ def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = Non
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu") -> Operator:
-    """The model in a checkpoint: a file, or the name of a shipped one. Runs no code from the file.
+    """The model in a checkpoint. Runs no code from the file.
+
+    Args:
+        name_or_path: a file, a folder with ``model.safetensors``, the name of a shipped model, or ``hf://org/name`` on the
+            Hugging Face hub.
+        device: where to.
 
     Raises:
         FileNotFoundError: no such file and no shipped model of that name.
@@ -70,13 +75,23 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """A local file if there is one, else a shipped checkpoint of that name."""
+    """The file of a checkpoint: of a local path if there is one, of the hub, else a shipped one of that name."""
+    if str(name_or_path).startswith("hf://"):
+        from fields.hub import download  # needs a library that is not always there
+
+        return download(str(name_or_path).removeprefix("hf://"))
     path = Path(name_or_path)
+    path = path / "model.safetensors" if path.is_dir() else path
     if path.is_file():
         return path
-    shipped = Path(__file__).parent / "pretrained"
-    candidate = shipped / f"{name_or_path}.safetensors"
-    if candidate.is_file():
-        return candidate
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors"))) or "none"
-    raise FileNotFoundError(f"There is no file {str(name_or_path)!r} and no shipped model of that name; shipped are: {known}.")
+    known = {file.stem: file for file in shipped()}
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    raise FileNotFoundError(
+        f"There is no file {str(path)!r} and no shipped model of that name; shipped are: {', '.join(known) or 'none'}."
+    )
+
+
+def shipped() -> list[Path]:
+    """The checkpoints that come with the package."""
+    return sorted((Path(__file__).parent / "pretrained").glob("*.safetensors"))

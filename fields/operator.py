@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -82,6 +83,18 @@ class Operator(Part, ABC):
             symmetries=symmetries,
             draws=None if samples is None else Draws(samples, tuple(quantiles), seed),
         )
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes ``model.safetensors``, ``config.json`` and ``README.md`` into a folder, as the Hugging Face hub has them."""
+        from fields.hub import save_pretrained
+
+        return save_pretrained(self, folder)
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Uploads the same to ``org/name`` on the hub; see :func:`fields.hub.push_to_hub`."""
+        from fields.hub import push_to_hub
+
+        return push_to_hub(self, repo, **options)
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """``forward``, with the queries in pieces that decode within ``memory`` bytes."""

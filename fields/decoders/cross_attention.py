@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -9,6 +12,7 @@ from fields.decoders.base import Decoder
 from fields.nn.attention import Attention
 from fields.nn.blocks import MLP, Block
 from fields.nn.embeddings import Position
+from fields.nn.fold import Folded
 from fields.nn.nearest import NearestAttention
 from fields.sample import Latent, Schema
 
@@ -66,9 +70,23 @@ class CrossAttention(Decoder):
         near: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y."""
+        if len(self.blocks) == 1 and Folded.possible(cast(Block, self.blocks[0])):
+            return self.head(self._folded(latent)(self._features(y, near), y))
         q = self.position(y).expand(latent.z.shape[0], -1, -1)
         if self.near is not None:
             q = q + self.near(near)
         for block in self.blocks:
             q = block(q, latent.z, x_q=y, x_k=latent.pos, periodic=latent.periodic)
         return self.head(q)
+
+    def _features(self, y: Tensor, near: Tensor | None) -> Float[Tensor, "#b m f"]:
+        """All that is known of a query: the features of its place and what is near."""
+        fourier = self.position.fourier
+        place = y[..., :0] if fourier is None else fourier(y[..., self.position.axes])
+        return place if near is None else torch.cat([place.expand(len(near), -1, -1), near], dim=-1)
+
+    def _folded(self, latent: Latent) -> Folded:
+        linear = [part for part in (self.position.mix, self.near) if part is not None]
+        bias = torch.stack([self.position.constant, *(part.bias for part in linear)]).sum(0)
+        weight = torch.cat([bias.new_zeros(len(bias), 0), *(part.weight for part in linear)], dim=1)
+        return Folded(cast(Block, self.blocks[0]), weight, bias, latent)

@@ -64,7 +64,7 @@ class Direct(Propagator):
         for time in times:
             phase = time * self.frequency
             features = torch.cat([phase.sin(), phase.cos(), phase[-1:]])
-            shift = self.time(features).expand(len(latent.z), -1)
+            shift = self.time(features).expand(latent.z.shape[0], -1)
             yield self.processor(latent, shift if cond is None else cond + shift)
 
 
@@ -92,7 +92,7 @@ class Step(Propagator):
             if delta != 1 and not self.training and not bool(self.stride.weight.any()):
                 sentence = "`Step` was trained on whole frames alone: times between them are a guess. Train `FlowInTime` for those."
                 warnings.warn(sentence, stacklevel=2)
-            shift = self.stride(latent.z.new_tensor([delta - 1.0])).expand(len(latent.z), -1)
+            shift = self.stride(latent.z.new_tensor([delta - 1.0])).expand(latent.z.shape[0], -1)
             for _ in range(passes):
                 latent = self.processor(latent, shift if cond is None else cond + shift)
             now = time

@@ -17,6 +17,7 @@ from fields.metrics import BlowUps, Correlation, correlation_time
 from fields.metrics.base import to_grid
 from fields.metrics.the_well import VRMSE, SpectralError
 from fields.operator import Operator
+from fields.ranks import joined, place
 from fields.sample import Sample
 
 Quantity = Callable[[Tensor], Tensor]  # states (… o *grid) -> one value each (…)
@@ -74,7 +75,7 @@ def measure(
     memory: float = 1e9,
     quiet: bool = False,
 ) -> Rollouts:
-    """Rolls a model out over batches of whole trajectories.
+    """Rolls a model out over batches of whole trajectories; several processes have each a part of them, and the whole result.
 
     Args:
         name: for tables and pictures.
@@ -95,7 +96,7 @@ def measure(
     asked = quantities if quantities is not None and grid is not None else {}
     watched: dict[str, tuple[list[Tensor], list[Tensor]]] = {key: ([], []) for key in asked}
     start = time.perf_counter()
-    for batch in track(batches, f"rolling out {name}", transient=True, disable=quiet):
+    for batch in track(batches, f"rolling out {name}", transient=True, disable=quiet or place()[0] > 0):
         v_hat, v = model.evaluate(batch, memory).double(), batch.v.double()
         errors.append(_per_step(relative_l2, v_hat, v, batch))
         nrmse.append(_per_step(channel_relative_l2, v_hat, v, batch))
@@ -108,8 +109,8 @@ def measure(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),
         times=batches[0].t[0].double().numpy(),
-        error=torch.cat(errors).numpy(),
-        nrmse=torch.cat(nrmse).numpy(),
+        error=joined(torch.cat(errors)).numpy(),
+        nrmse=joined(torch.cat(nrmse)).numpy(),
         vrmse=vrmse.compute().mean(-1).numpy(),
         correlation=correlation.compute().mean(-1).numpy(),
         spectrum=None if spectrum is None else spectrum.compute().mean(-1).numpy(),
@@ -130,6 +131,6 @@ def _per_step(error: Callable[[Tensor, Tensor, Tensor], Tensor], v_hat: Tensor, 
 
 
 def _relative(ours: list[Tensor], true: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    prediction, truth = torch.cat(ours), torch.cat(true)
+    prediction, truth = joined(torch.cat(ours)), joined(torch.cat(true))
     scale = truth[:, 0].square().mean().sqrt()
     return (prediction / scale).numpy(), (truth / scale).numpy()

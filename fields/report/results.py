@@ -43,7 +43,7 @@ class Results:
         protocol: data recipe, split, seeds, budget, hardware, versions: what is needed to judge the numbers.
         rows: the table.
         metrics: other scores, by name.
-        histories: curves of the training by name, each with the lists "x" and "y".
+        histories: curves of the training by name, each with the lists "x" and "y", and others of the same length.
         pictures: in the order of appearance.
         command: reproduces the run.
         next_command: what to try next.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import skfem
@@ -190,18 +192,64 @@ def test_attention_to_the_nearest_does_not_see_the_others():
     assert seen == [5, 20]
 
 
-def test_attention_to_the_nearest_holds_one_number_per_query_and_token():
-    decoder = CrossAttention(16, schema(PLANE), nearest=2, heads=4)
-    latent = latent_at(cloud(2, 400).float(), torch.randn(1, 400, 16), PLANE)
-    largest = [0]
+class Largest(TorchDispatchMode):
+    """The largest tensor that is made, in bytes."""
 
-    class Largest(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            if isinstance(out, torch.Tensor):
-                largest[0] = max(largest[0], out.untyped_storage().nbytes())
-            return out
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
 
-    with torch.no_grad(), Largest():
-        decoder(latent, cloud(2, 500, seed=1).float()[None])
-    assert 0.9 < largest[0] / (4 * 500 * 400) < 1.1  # the distances, not the scores of four heads
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.bytes = max(self.bytes, out.untyped_storage().nbytes())
+        return out
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_memory_of_attention_to_the_nearest_does_not_grow_with_the_tokens(learns):
+    """A query keeps s times the width, however many tokens there are; attention to all keeps a score per token."""
+    decoder = CrossAttention(16, schema(PLANE), nearest=4, heads=4)
+    y, largest = cloud(2, 4000, seed=1).float()[None], {}
+    for k in (400, 3200):
+        latent = latent_at(cloud(2, k).float(), torch.randn(1, k, 16), PLANE)
+        with torch.set_grad_enabled(learns), Largest() as seen:
+            decoder(latent, y)
+        largest[k] = seen.bytes
+    s, heads = 4, 4
+    assert largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)  # copies of keys, indices of values
+
+
+@pytest.mark.parametrize("periodic", [(True,), (False, True), (False, False), (False, True, False)])
+@pytest.mark.parametrize("near", [0, 3])
+@pytest.mark.parametrize("nearest", [None, 5])
+def test_what_is_folded_says_the_same(periodic, near, nearest):
+    """Without gradients the query's way is shorter; the numbers are those of the modules, hooks or none."""
+    torch.manual_seed(0)
+    d = len(periodic)
+    decoder = CrossAttention(32, schema(periodic), near=near, nearest=nearest, heads=2).double()
+    with torch.no_grad():
+        for p in decoder.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    latent = latent_at(cloud(d, 20), torch.randn(3, 20, 32).double(), periodic)
+    u = torch.randn(3, 50, near).double() if near else None
+    for y in (cloud(d, 50, seed=1)[None], torch.stack([cloud(d, 50, seed=s) for s in range(3)])):
+        expected = decoder(latent, y, None, u).detach()
+        assert expected.std() > 0.05
+        with torch.no_grad(), monitored(decoder.blocks[0].mlp) as calls:
+            watched = decoder(latent, y, None, u)
+            assert len(calls) == 1
+        with torch.no_grad():
+            torch.testing.assert_close(decoder(latent, y, None, u), expected, atol=1e-13, rtol=0)
+        torch.testing.assert_close(watched, expected, atol=1e-14, rtol=0)
+
+
+@contextmanager
+def monitored(module):
+    """The calls of a module."""
+    calls = []
+    hook = module.register_forward_hook(lambda *given: calls.append(given))
+    try:
+        yield calls
+    finally:
+        hook.remove()
