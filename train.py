@@ -201,9 +201,10 @@ def describe(data: Any, precision: str) -> str:
     """One paragraph on what is about to be trained."""
     s = data.schema
     grid = "" if s.grid is None else f" on {'x'.join(map(str, s.grid))} points"
+    machine = (precision, f"{torch.get_num_threads()} threads")
     return (
         f"{', '.join(s.inputs)} -> {', '.join(s.outputs)} over {', '.join(s.coords)}{grid}: {len(data.train)} training and "
-        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {precision}, {torch.get_num_threads()} threads."
+        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {', '.join(filter(None, machine))}."
     )
 
 

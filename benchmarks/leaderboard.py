@@ -34,7 +34,8 @@ import torch
 import yaml
 
 from benchmarks import board
-from benchmarks.cells import BASELINES, FITTED, OPTIMIZERS, ROOT, Cell, cached, isolated, known, paced, settings
+from benchmarks.cells import BASELINES, FITTED, OPTIMIZERS, ROOT, Cell, cached, isolated, known, settings
+from benchmarks.pace import paced
 
 DEFAULT = ["field", "FNO", "UNet", "DeepONet", "PCANet", "Transolver", "KernelRidge", "MeanField"]
 PUBLISHED: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text())

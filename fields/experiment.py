@@ -23,6 +23,7 @@ from fields.datamodule import FieldDataModule
 from fields.metrics import RelativeL2, median_and_worst
 from fields.operator import Operator
 from fields.predict import averaged
+from fields.progress import Meter
 from fields.ranks import place
 from fields.task import Training
 
@@ -69,7 +70,8 @@ def fit(task: Training, data: FieldDataModule, folder: Path, *, resume: bool = F
     L.seed_everything(task.seed, workers=True, verbose=False)
     keep = ModelCheckpoint(folder, filename="best", monitor="val_error", save_last=True, enable_version_counter=False)
     own = {"default_root_dir": folder, "logger": False, "use_distributed_sampler": False, "plugins": [WholeFiles()]}
-    run = L.Trainer(callbacks=[keep, *trainer.pop("callbacks", ())], **own, **processes(trainer))
+    shown = [] if trainer.get("enable_progress_bar") is False else [Meter()]
+    run = L.Trainer(callbacks=[keep, *shown, *trainer.pop("callbacks", ())], **own, **processes(trainer))
     last = folder / "last.ckpt"
     begun = resume and last.is_file()
     if resume and not begun:
