@@ -20,7 +20,8 @@ import numpy as np
 import xarray as xr
 
 from fields.io import DataError, open_dataset
-from fields.io.own import LIBVER, dump, frame_encoding
+from fields.io.grow import lay_out
+from fields.io.own import LIBVER
 from fields.io.validate import blocks
 
 FLUSHED = 1.0  # seconds after which what is written goes to the disk
@@ -87,31 +88,10 @@ def _continues(part: Path, stamp: str) -> bool:
 
 def _create(ds: xr.Dataset, part: Path, fields: list[str], compression: str | None, stamp: str) -> None:
     """The part with everything but the fields' values."""
-    dump(ds.drop_vars(fields), part)
+    lay_out(ds, part, fields, compression)
     with h5netcdf.File(part, "a", libver=LIBVER) as file:
         for name in fields:
-            array = ds[name]
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"`{name}` is of type {array.dtype}, which netCDF cannot store.")
-            for dim, size in zip(array.dims, array.shape, strict=True):
-                if dim not in file.dimensions:
-                    file.dimensions[str(dim)] = size
-            encoding = frame_encoding(array, compression)
-            logical = array.dtype == bool
-            variable = file.create_variable(
-                name,
-                tuple(map(str, array.dims)),
-                np.int8 if logical else array.dtype,
-                chunks=encoding["chunksizes"],
-                fletcher32=encoding["fletcher32"],
-                compression=compression,
-                shuffle=compression is not None,
-            )
-            for key, value in array.attrs.items():
-                variable.attrs[key] = np.asarray(value) if isinstance(value, tuple | list) else value
-            if logical:
-                variable.attrs["dtype"] = "bool"
-            variable.attrs[DONE] = 0
+            file.variables[name].attrs[DONE] = 0
         file.attrs[SOURCE] = stamp
 
 
