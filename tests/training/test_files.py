@@ -51,8 +51,8 @@ OWN = {"burgers16"}  # files of shared/data
 def quick(folder: Path, name: str) -> list[str]:
     return [
         "--config", str(ROOT / "configs" / "files" / f"{name}.yaml"), "--model.dim=32", "--model.queries=32",
-        f"--run.folder={folder}", "--run.name=r", "--run.baseline=false", "--data.batch_size=2", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2",
-        "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
+        f"--run.folder={folder}", "--run.name=r", "--run.baseline=false", "--data.batch_size=2", "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
     ]  # fmt: skip
 
 
