@@ -5,8 +5,9 @@
     python benchmarks/leaderboard.py --problem burgers --budget 60s --params 7.5e5 --models cross,concat,film,hyper,deeponet,pca
 
 The problem is ``configs/PROBLEM.yaml``: its data, its training of the field and its trainer. A model is ``field`` or
-``transformer`` (as configured), the name of a processor, decoder or encoder (``grand``, with ``configs/processor/grand.yaml`` on
-top), ``field+decoder/film+encoder/tokens`` (with those parts on top) or a baseline by name (``DeepONet``; ``deeponet`` is the decoder).
+``transformer`` (as configured), the name of a processor, decoder or encoder (``grand``, with ``configs/processor/grand.yaml``
+on top), ``field+decoder/film+encoder/tokens`` (with those parts on top) or a baseline by name (``DeepONet`` is the baseline,
+``deeponet`` the decoder).
 
 Equal terms: all share batch size, budget, schedule, averaging of weights, clipping, precision, normalisation and loss. Sizes
 are chosen for ``--params``; the budget is wall time of training (``600s``) or epochs (``50e``). The optimiser is the best
