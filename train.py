@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import logging
+import signal
 import sys
 import warnings
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
+from fields.ranks import join, leads, wait
+
 ROOT = Path(__file__).parent
 DEFAULT = ROOT / "configs" / "burgers.yaml"
 FIELD = "field"
+OURS: set[str | int] = {"callbacks", "logger", "default_root_dir", "precision", "plugins", "use_distributed_sampler"}  # set here
 
 
 @dataclass
@@ -27,7 +31,7 @@ class Run:
     Args:
         name: the folder under ``folder``; by default the problem's name.
         folder: where runs are kept.
-        resume: go on from the last complete epoch.
+        resume: go on from the last complete epoch; from the beginning if there is none.
         baseline: also train neuraloperator's FNO on the same data for the same wall time.
         bf16: bfloat16 matrix products (weights stay float32), taken only where the machine multiplies them faster.
     """
@@ -60,12 +64,12 @@ def parser() -> Parser:
 
     out = Parser(description=__doc__, parser_mode="yaml")
     out.add_argument("--config", action="config", help="YAML file; later ones override earlier ones")
-    out.add_argument("--resume", dest="run.resume", action="store_true", help="go on from the last complete epoch")
+    out.add_argument("--resume", dest="run.resume", action="store_true", help="go on from the last complete epoch, if there is one")
     out.add_class_arguments(Run, "run")
     out.add_argument("--make", type=dict[str, Any] | None, help="arguments of `python -m datasets`, used if data.path is missing")
     out.add_class_arguments(FieldTraining, "model")
     out.add_class_arguments(FieldDataModule, "data")
-    out.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip={"callbacks", "logger", "default_root_dir", "precision"})
+    out.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=OURS)
     return out
 
 
@@ -98,22 +102,37 @@ def main(argv: list[str] | None = None) -> None:
         argv = ["--config", str(DEFAULT), *argv]
     settings = parser()
     config = settings.parse_args(argv)
-    make(config.data, config.make)
-    parts = settings.instantiate(config)
-    run: Run = parts.run
-    folder = Path(run.folder) / (run.name or Path(config.data.path).stem)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.save(config, folder / "config.yaml", overwrite=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the end of a job's time is an interruption
+    join()
     try:
+        if leads():
+            make(config.data, config.make)
+        wait()
+        parts = settings.instantiate(config)
+        run: Run = parts.run
+        folder = Path(run.folder) / (run.name or Path(config.data.path).stem)
+        if leads():
+            folder.mkdir(parents=True, exist_ok=True)
+            settings.save(config, folder / "config.yaml", overwrite=True, skip_validation=True)
         execute(run, parts, folder, command)
     except KeyboardInterrupt:
-        sys.exit(f"\nInterrupted. The last complete epoch is kept; go on with: {command} --resume")
+        say(f"\nInterrupted. Every complete epoch is kept; go on with: {command.removesuffix(' --resume')} --resume")
+        sys.exit(130)
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+
+
+def say(text: str) -> None:
+    """Prints, from one process for all."""
+    if leads():
+        print(text, flush=True)
 
 
 def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     """Trains the field and the baseline and reports on both."""
     import lightning.pytorch as L
 
+    from fields.checkpoint import save
     from fields.experiment import fit
     from fields.report.assembly import Assembly
     from fields.report.maps import Maps
@@ -127,17 +146,19 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     data, task = parts.data, parts.model
     data.setup()
     options = {**vars(parts.trainer), "precision": precision(run.bf16), "enable_model_summary": False}
-    print(describe(data, options["precision"]))
+    say(describe(data, options["precision"]))
     fit(task, data, folder / "checkpoints", resume=run.resume, **options)
-    print(f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {task.elapsed:.0f} s.")
+    say(f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {task.elapsed:.0f} s.")
     still = data.schema.dt is None
     assembly: Assembly = Maps(data) if still else Trajectories(data, quantities=quantities(data.source))
     assembly.add(FIELD, task)
     if run.baseline:
-        print(f"Training neuraloperator's FNO for the same {task.elapsed:.0f} s.")
+        say(f"Training neuraloperator's FNO for the same {task.elapsed:.0f} s.")
         peer = baseline(data, seconds=task.elapsed, seed=task.seed)
-        fit(peer, data, folder / "checkpoints" / "fno", **{**options, "max_epochs": 100_000, "precision": "32-true"})
+        beside = {**options, "max_epochs": 100_000, "precision": "32-true"}
+        fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **beside)
         assembly.add("FNO (neuraloperator)", peer)
+        save(peer.model, folder / "fno.safetensors", card=assembly.card(command))
     report(folder, task.model, data, assembly, command)
 
 
@@ -178,9 +199,10 @@ def describe(data: Any, precision: str) -> str:
     """One paragraph on what is about to be trained."""
     s = data.schema
     grid = "" if s.grid is None else f" on {'x'.join(map(str, s.grid))} points"
+    machine = (precision, f"{torch.get_num_threads()} threads")
     return (
         f"{', '.join(s.inputs)} -> {', '.join(s.outputs)} over {', '.join(s.coords)}{grid}: {len(data.train)} training and "
-        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {precision}, {torch.get_num_threads()} threads."
+        f"{len(data.val)} validation samples, tests at {', '.join(data.tests)}; {', '.join(filter(None, machine))}."
     )
 
 
@@ -189,7 +211,10 @@ def report(folder: Path, model: Any, data: Any, assembly: Any, command: str) -> 
     from fields import report as page
     from fields.checkpoint import save
 
-    save(model, folder / "model.safetensors", card=assembly.card(command))
+    card = assembly.card(command)  # of what all processes have tested
+    if not leads():
+        return
+    save(model, folder / "model.safetensors", card=card)
     dt, fine = data.schema.dt, "x".join(["256"] * data.schema.dim)
     asked = f"--at {fine}" if dt is None else f"--times [{dt / 2:g},{100 * dt:g}]"
     target = f"--out {folder / 'prediction.nc'}"

@@ -26,7 +26,7 @@ def table(results: Results, published: dict[str, str], target: float | None) -> 
     for name, runs in results.items():
         off = target is not None and runs[0]["width"] is not None and abs(runs[0]["parameters"] / target - 1) > 0.05
         size = f"{runs[0]['parameters']:,}{' (off by more than 5 %)' if off else ''}"
-        step = [1e3 * one["seconds"] / one["steps"] for one in runs if one["steps"]]
+        step = [1e3 * (one["cell"].get("pace") or one["seconds"] / one["steps"]) for one in runs if one["steps"]]
         pace = f"{statistics.mean(step):.1f}" if step else "–"
         memory = max(one["memory"] for one in runs) / 1e6
         for i, test in enumerate(runs[0]["scores"]):
@@ -41,8 +41,8 @@ def table(results: Results, published: dict[str, str], target: float | None) -> 
 
 def figures(results: Results, grid: tuple[int, ...] | None) -> dict[str, bytes]:
     """Validation error in training time, and test error against resolution (grids of more than one)."""
-    first = {name: runs[0]["history"] for name, runs in results.items() if runs[0]["history"]}
-    curve = {n: plot.Curve(*(np.array([h[key] for h in log]) for key in ("seconds", "val_error"))) for n, log in first.items()}
+    first = {name: runs[0] for name, runs in results.items() if runs[0]["history"]}
+    curve = {name: history(run) for name, run in first.items()}
     out = {"time": plot.png(plot.loss_figure(curve, x_label="training time (s), seed 0"))} if curve else {}
     tests = next(iter(results.values()))[0]["scores"]
     if grid is not None and len(tests) > 1:
@@ -52,3 +52,10 @@ def figures(results: Results, grid: tuple[int, ...] | None) -> dict[str, bytes]:
         lines = {n: plot.Curve(x[order], m.mean(0)[order], m.min(0)[order], m.max(0)[order]) for n, m in means.items()}
         out["resolution"] = plot.png(plot.resolution_figure(lines, trained_at=grid[0]))
     return out
+
+
+def history(run: dict[str, Any]) -> plot.Curve:
+    """Validation error over seconds of training, those of the pace measured side by side if there is one."""
+    seconds, error = (np.array([row[key] for row in run["history"]]) for key in ("seconds", "val_error"))
+    pace = run["cell"].get("pace")
+    return plot.Curve(seconds * (pace * run["steps"] / run["seconds"] if pace else 1.0), error)

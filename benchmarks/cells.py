@@ -176,10 +176,11 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def trained(task: Training, parts: Any, cell: Cell, folder: Path, out: dict[str, Any]) -> Operator:
-    """Spends the cell's budget on the task and notes what it took."""
+    """Spends the cell's budget (seconds, epochs or steps) on the task and notes what it took."""
     amount, kind = float(cell["budget"][:-1]), cell["budget"][-1]
     task.seed, task.seconds = cell["seed"], amount if kind == "s" else None
-    options = {**vars(parts.trainer), "max_epochs": 100_000 if kind == "s" else max(1, round(amount))}
+    options = {**vars(parts.trainer), "max_epochs": max(1, round(amount)) if kind == "e" else 100_000}
+    options |= {"max_steps": round(amount)} if kind == "n" else {}
     options |= {"precision": train.precision(parts.run.bf16), "enable_model_summary": False, "enable_progress_bar": False}
     trainer = fit(task, parts.data, folder, resume=(folder / "last.ckpt").is_file(), **options)
     out |= {"seconds": task.elapsed, "steps": trainer.global_step, "history": task.history, "precision": options["precision"]}

@@ -2,8 +2,8 @@
 
 Random windows of five frames from the same files in the same run, by h5py with open handles, by this library's lazy
 arrays (what a training loop uses), by `FieldDataset` (which makes torch samples of them) and by xarray's ``isel`` on the same
-dataset; then an epoch with one and two worker processes (wall time needs two idle cores; the processor time of the busiest
-worker tells how the work is shared on a busy machine too), and the peak memory of a reader of a file four times as large.
+dataset; then an epoch with one and two loader processes beside one and two bare ones (see `benchmarks.workers`; wall times need
+an idle machine), and the peak memory of a reader of a file four times as large. Under two minutes on two idle processors.
 
 Beside The Well's own reader: make an environment of its own with `pip install the-well` and give its interpreter as
 `--well-python ENV/bin/python`: it times `WellDataset` on its own dummy file, and this library then reads the same file.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -21,21 +20,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 import xarray as xr
-from torch.utils.data import DataLoader
 
+from benchmarks.workers import WINDOW, compare_workers
 from fields.data import FieldDataset, schema_of
 from fields.io import open_dataset, stored_array, write_dataset
 from fields.io.handles import CHUNK_CACHE
 from fields.io.lazy import LazyArray
-from fields.sample import collate
-from fields.sampling import TrainingOrder
 
-WINDOW, ROUNDS = 5, 6
+ROUNDS = 6
 
 
 def write(path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None, compression: str | None = None) -> None:
@@ -87,31 +84,6 @@ def compare(path: Path, name: str, count: int) -> dict[str, float]:
             for i, (label, read) in enumerate(readers.items()):  # other places for each: they share HDF5's chunk cache
                 rates[label].append(windows_per_second(read, raw.shape, count, seed=len(readers) * round_ + i))
     return {label: float(np.median(values)) for label, values in rates.items()}
-
-
-class Timed(NamedTuple):
-    """A loader's batch: which process made it, and the processor time that this process had used by then."""
-
-    process: int
-    seconds: float
-    batch: Any
-
-
-def timed(samples: list[Any]) -> Timed:
-    """Collates, and notes the time."""
-    return Timed(os.getpid(), time.process_time(), collate(samples))
-
-
-def epoch(path: Path, workers: int) -> tuple[float, float]:
-    """Wall seconds for the second epoch, and processor seconds of the worker that was busiest in it."""
-    ds = open_dataset(path)
-    data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), window_stride=WINDOW, memory_limit=0)
-    order = TrainingOrder(data, seed=0, batch_size=8, workers=workers)
-    loader = DataLoader(data, 8, sampler=order, num_workers=workers, persistent_workers=True, collate_fn=timed)
-    used = {made.process: made.seconds for made in loader}
-    begin = time.perf_counter()
-    now = {made.process: made.seconds for made in loader}
-    return time.perf_counter() - begin, max(seconds - used[process] for process, seconds in now.items())
 
 
 def peak_megabytes(path: Path) -> float:
@@ -181,13 +153,7 @@ def main() -> None:
             rate = compare(path, "u" if name == "ours" else "tensor", options.windows if "gzip" not in name else 60)
             row = "".join(f"{rate[label]:9.0f}" for label in ("h5py", "lazy", "samples", "isel"))
             print(f"{name:14s}{row}{rate['lazy'] / rate['h5py']:11.2f}")
-        load = os.getloadavg()[0]
-        (wall, busy), (wall2, busy2) = epoch(files["gzip frames"], 1), epoch(files["gzip frames"], 2)
-        print(
-            f"epoch over gzip frames, {os.cpu_count()} processors, load {load:.1f}: one worker {wall:.2f} s, two {wall2:.2f} s, ",
-            end="",
-        )
-        print(f"{wall / wall2:.2f} times; busiest worker {busy:.2f} and {busy2:.2f} processor seconds, {busy / busy2:.2f} times")
+        print(compare_workers(files["gzip frames"]))
         write(Path(folder) / "large.h5", (4 * shape[0], *shape[1:]), chunks=frame)
         small, large = peak_megabytes(files["frames"]), peak_megabytes(Path(folder) / "large.h5")
         print(f"peak memory: file {options.samples} samples {small:.0f} MB, four times as large {large:.0f} MB")

@@ -13,6 +13,9 @@ Equal terms: all share batch size, budget, schedule, averaging of weights, clipp
 are chosen for ``--params``; the budget is wall time of training (``600s``) or epochs (``50e``). The optimiser is the best
 of three for every model: each trains for a share ``--search`` of the budget with seed 0, and the validation split decides.
 
+On a machine that others use too, wall time says little. ``--paced`` measures one training step of every model beforehand, side
+by side, and gives each as many steps as fit the seconds of the budget at that pace.
+
 Every cell (model, seed) runs in a process of its own, whose peak memory is reported, and is kept in ``--folder`` under the
 hash of its settings: an interrupted leaderboard goes on where it was when the same command is given again.
 """
@@ -34,10 +37,12 @@ import yaml
 
 from benchmarks import board
 from benchmarks.cells import BASELINES, FITTED, OPTIMIZERS, ROOT, Cell, cached, isolated, known, settings
+from benchmarks.pace import paced
 
 DEFAULT = ["field", "FNO", "UNet", "DeepONet", "PCANet", "Transolver", "KernelRidge", "MeanField"]
 PUBLISHED: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text())
 PARTS = ("processor", "decoder", "encoder")
+PACED = " (steps at the pace that all showed side by side)"
 How = Callable[[Cell, Path], dict[str, Any]]
 
 
@@ -49,16 +54,30 @@ def full_name(name: str) -> str:
     return f"field+{parts[0]}/{name}" if parts else name
 
 
-def compete(name: str, args: argparse.Namespace, extra: list[str], how: How) -> list[dict[str, Any]]:
-    """Results of one model for every seed, with the optimiser that suits it best."""
+def cell_of(name: str, args: argparse.Namespace, extra: list[str]) -> Cell:
+    """What all runs of one model share."""
     model = full_name(name)
-    fitted = BASELINES.get(model) in FITTED
     dump = settings(args.problem, "" if model in BASELINES else model, extra)[1]
     cell: Cell = {"problem": args.problem, "model": model, "params": args.params, "extra": extra, "settings": dump, "search": False}
-    cell |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "budget": None if fitted else args.budget}
+    cell |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "optimizer": None}
+    return cell | {"budget": None if BASELINES.get(model) in FITTED else args.budget}
+
+
+def at_their_pace(cells: dict[str, Cell], folder: Path) -> dict[str, Cell]:
+    """Budgets in seconds -> the numbers of steps that fit them."""
+    timed = {name: cell for name, cell in cells.items() if cell["budget"]}
+    seconds = dict(zip(timed, paced(list(timed.values()), folder), strict=True))
+    print("ms per step, side by side: " + ", ".join(f"{name} {1e3 * s:.0f}" for name, s in seconds.items()), flush=True)
+    steps = {name: {"budget": f"{round(float(timed[name]['budget'][:-1]) / s)}n", "pace": s} for name, s in seconds.items()}
+    return {name: cell | steps.get(name, {}) for name, cell in cells.items()}
+
+
+def compete(cell: Cell, args: argparse.Namespace, how: How) -> list[dict[str, Any]]:
+    """Results of one model for every seed, with the optimiser that suits it best."""
+    fitted = cell["budget"] is None
     optimizer, searched = None if fitted else "MuonAdamW", {}
     if args.search and not fitted:
-        share = {"search": True, "seed": 0, "budget": f"{args.search * float(args.budget[:-1]):g}{args.budget[-1]}"}
+        share = {"search": True, "seed": 0, "budget": f"{args.search * float(cell['budget'][:-1]):g}{cell['budget'][-1]}"}
         trials = {key: cached({**cell, **share, "optimizer": key}, args.folder, how) for key in OPTIMIZERS}
         searched = {key: trial["validation"] for key, trial in trials.items()}
         optimizer = min(searched, key=lambda key: searched[key])
@@ -97,6 +116,7 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
     out.add_argument("--folder", type=Path, default=ROOT / "runs" / "leaderboard", help="finished cells")
     out.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="table, figures, protocol")
     out.add_argument("--name", default=None, help="of the files written; by default the problem's")
+    out.add_argument("--paced", action="store_true", help="seconds as steps at the pace measured side by side")
     args, extra = out.parse_known_args(argv)
     args.models = [name for words in args.models for name in words.split(",") if name]
     for name in args.models:
@@ -105,6 +125,8 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
             out.error(f"there is no model {name!r}. Known: field, transformer, {parts}, field+PART/NAME, {', '.join(BASELINES)}.")
     if args.budget[-1:] not in ("s", "e") or not args.budget[:-1].replace(".", "", 1).isdigit():
         out.error(f"--budget {args.budget!r} should be seconds such as 600s or epochs such as 50e.")
+    if args.paced and args.budget[-1] != "s":
+        out.error(f"--paced turns seconds into steps, but --budget is {args.budget}. Give seconds such as 600s.")
     return args, extra
 
 
@@ -118,10 +140,13 @@ def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:
     told = protocol(args, parts.data, command, recipe)
     args.out.mkdir(parents=True, exist_ok=True)
     stem, results = args.name or Path(args.problem).name, {}
-    for name in args.models:  # what is finished is shown, however long the rest takes
-        results[name] = compete(name, args, extra, how)
+    cells = {name: cell_of(name, args, extra) for name in args.models}
+    cells = at_their_pace(cells, args.folder) if args.paced else cells
+    for name, cell in cells.items():  # what is finished is shown, however long the rest takes
+        results[name] = compete(cell, args, how)
         words = board.table(results, published, args.params)
-        note = f"{told['split']}; {args.budget} per run, {args.seeds} seeds; optimiser: {told['optimiser']}.\n{told['machine']}."
+        note = f"{told['split']}; {args.budget} per run{PACED if args.paced else ''}, {args.seeds} seeds; "
+        note += f"optimiser: {told['optimiser']}.\n{told['machine']}."
         (args.out / f"{stem}.md").write_text(f"# {stem}\n\n{words}\n\n{note}\nMade by `{told['command']}`.\n")
         (args.out / f"{stem}.json").write_text(json.dumps({"protocol": told, "results": results}, indent=1))
     for kind, png in board.figures(results, parts.data.schema.grid).items():

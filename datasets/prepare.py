@@ -2,11 +2,14 @@
 
 python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out data/holed_poisson.h5
 python -m datasets.prepare diffusion_perlin --source ../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5
+python -m datasets.prepare cylinder_wake --source ../shared/data/cylinder_wake.h5
+python -m datasets.prepare navy_forecast --source ../shared/data/navy_winds_1982_1989.nc
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +19,8 @@ import numpy as np
 import xarray as xr
 
 import fields
+from datasets.wake import cylinder_wake
+from datasets.winds import navy_forecast, navy_reconstruction
 
 SQUARE = [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]  # mirrors and the swap of axes: the group of the square
 HELD = 0.1  # share of the training samples that select the weights
@@ -38,6 +43,7 @@ def perlin(source: Path, seed: int) -> xr.Dataset:
     return xr.Dataset(
         {"k": (("sample", "x", "y"), k, {"role": "input"}), "u": (("sample", "x", "y"), u, {"role": "output"})},
         coords={**axes, "split": ("sample", split(len(k), round(0.8 * len(k)), seed))},
+        attrs={"symmetries": json.dumps(SQUARE)},
     )
 
 
@@ -73,10 +79,17 @@ def holed(source: Path, seed: int) -> xr.Dataset:
             "x": (dims, x, {"bounds": (0.0, 1.0)}), "y": (dims, y, {"bounds": (0.0, 1.0)}),
             "triangles": (("triangle", "corner"), corners), "split": ("sample", split(len(x), round(0.3 * len(x)), seed)),
         },
+        attrs={"symmetries": json.dumps(SQUARE)},
     )  # fmt: skip
 
 
-MADE = {"holed_poisson": holed, "diffusion_perlin": perlin}
+MADE = {
+    "holed_poisson": holed,
+    "diffusion_perlin": perlin,
+    "cylinder_wake": cylinder_wake,
+    "navy_forecast": navy_forecast,
+    "navy_reconstruction": navy_reconstruction,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,11 +103,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.source.is_file():
         parser.error(f"there is no file {args.source}. Give the file made by others with --source.")
     ds, out = MADE[args.problem](args.source, args.seed), args.out or Path("data") / f"{args.problem}.h5"
-    recipe = {"source": args.source.name, "recipe": MADE[args.problem].__doc__, "split": f"random, seed {args.seed}"}
-    ds.attrs |= {"problem": args.problem, "symmetries": json.dumps(SQUARE), "protocol": json.dumps(recipe)}
+    recipe = {"source": args.source.name, "recipe": inspect.getdoc(MADE[args.problem]), "seed": args.seed}
+    recipe |= {"trivial": json.loads(ds.attrs.pop("trivial"))} if "trivial" in ds.attrs else {}
+    ds.attrs |= {"problem": args.problem, "protocol": json.dumps(recipe)}
     out.parent.mkdir(parents=True, exist_ok=True)
     fields.write_dataset(ds, out)
-    print(f"{out}: {dict(ds.sizes)}")
+    print(f"{out}: {dict(ds.sizes)}", recipe.get("trivial", ""))
 
 
 if __name__ == "__main__":

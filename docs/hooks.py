@@ -18,4 +18,6 @@ def on_page_content(content: str, **_) -> str:
 
 
 def _mathml(found: re.Match[str]) -> str:
-    return convert(html.unescape(found[3]).strip(), display="block" if found[2] == "[" else "inline")
+    block = found[2] == "["
+    equation = convert(html.unescape(found[3]).strip(), display="block" if block else "inline")
+    return f'<div class="equation">{equation}</div>' if block else equation  # scrolls where it is wider than the screen

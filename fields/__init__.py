@@ -13,10 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fields.cards import list_pretrained
     from fields.checkpoint import load, save
     from fields.evolution.model import EvolutionOperator
+    from fields.hub import from_pretrained
     from fields.io import DataError, open_dataset, write_dataset
     from fields.model import FieldOperator
+    from fields.program import export
     from fields.sample import Latent, Sample, Schema, collate
     from fields.uncertainty import Ensemble
 
@@ -29,6 +32,9 @@ __all__ = [
     "Sample",
     "Schema",
     "collate",
+    "export",
+    "from_pretrained",
+    "list_pretrained",
     "load",
     "open_dataset",
     "save",
@@ -36,8 +42,11 @@ __all__ = [
 ]
 
 HOMES = {
+    "cards": ("list_pretrained",),
     "checkpoint": ("load", "save"),
     "evolution.model": ("EvolutionOperator",),
+    "program": ("export",),
+    "hub": ("from_pretrained",),
     "io": ("DataError", "open_dataset", "write_dataset"),
     "model": ("FieldOperator",),
     "sample": ("Latent", "Sample", "Schema", "collate"),

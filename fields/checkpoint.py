@@ -28,7 +28,8 @@ def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = Non
         card: training protocol, metrics and whatever else a reader should know; plain values.
     """
     header = {"format": FORMAT, "model": model.describe(), "schema": model.schema.to_dict(), "card": card or {}}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    shared = model.state_dict()  # of parts that share statistics, which a file holds apart
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in shared.items()}
     path = Path(path)
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={KEY: json.dumps(header)})
@@ -36,7 +37,12 @@ def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = Non
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu") -> Operator:
-    """The model in a checkpoint: a file, or the name of a shipped one. Runs no code from the file.
+    """The model in a checkpoint. Runs no code from the file.
+
+    Args:
+        name_or_path: a file, a folder with ``model.safetensors``, the name of a shipped model, or ``hf://org/name`` on the
+            Hugging Face hub.
+        device: where to.
 
     Raises:
         FileNotFoundError: no such file and no shipped model of that name.
@@ -70,13 +76,23 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """A local file if there is one, else a shipped checkpoint of that name."""
+    """The file of a checkpoint: of a local path if there is one, of the hub, else a shipped one of that name."""
+    if str(name_or_path).startswith("hf://"):
+        from fields.hub import download  # needs a library that is not always there
+
+        return download(str(name_or_path).removeprefix("hf://"))
     path = Path(name_or_path)
+    path = path / "model.safetensors" if path.is_dir() else path
     if path.is_file():
         return path
-    shipped = Path(__file__).parent / "pretrained"
-    candidate = shipped / f"{name_or_path}.safetensors"
-    if candidate.is_file():
-        return candidate
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors"))) or "none"
-    raise FileNotFoundError(f"There is no file {str(name_or_path)!r} and no shipped model of that name; shipped are: {known}.")
+    known = {file.stem: file for file in shipped()}
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    raise FileNotFoundError(
+        f"There is no file {str(path)!r} and no shipped model of that name; shipped are: {', '.join(known) or 'none'}."
+    )
+
+
+def shipped() -> list[Path]:
+    """The checkpoints that come with the package."""
+    return sorted((Path(__file__).parent / "pretrained").glob("*.safetensors"))

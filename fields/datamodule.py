@@ -12,15 +12,16 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import numpy as np
 import xarray as xr
-from torch import distributed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from fields.data import FieldDataset, schema_of, split_indices, statistics
+from fields.data.parcel import parcelled
 from fields.io import open_dataset
 from fields.memory import available
+from fields.ranks import place, shared
 from fields.remember import remembered
 from fields.sample import Sample, Schema, collate
-from fields.sampling import TestOrder, TrainingOrder, place
+from fields.sampling import EvenBatches, TestOrder, TrainingOrder
 from fields.scaling import Scaling, Statistics
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ class FieldDataModule(L.LightningDataModule):
     """Training, validation and test data of one problem.
 
     Data that fit into memory are read once and kept, others are read from the file batch by batch; the log says which. Under
-    torchrun each process trains on trajectories of its own, and tests are shared so that every sample counts once.
+    torchrun the processes share each batch (of data read from a file: each takes trajectories of its own), and tests, so that
+    every sample counts once.
 
     Args:
         path: the file to train on, of any layout that ``fields.open_dataset`` reads.
@@ -111,15 +113,15 @@ class FieldDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Whole epochs in an order that depends on seed and epoch alone."""
         order = TrainingOrder(self.train, seed=self.seed, batch_size=self.batch_size, workers=self.workers)
-        return self._loader(self.train, order)
+        return self._loader(self.train, batch_size=self.batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation split at the training resolution."""
-        return self._loader(self.val, TestOrder(self.val))
+        return self._test_loader(self.val)
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """One loader per test resolution, in the order of ``tests``."""
-        return [self._loader(data, TestOrder(data)) for data in self.tests.values()]
+        return [self._test_loader(data) for data in self.tests.values()]
 
     def _data(
         self, ds: xr.Dataset, indices: np.ndarray | None, stride: int, horizon: int | None = None, window_stride: int = 1
@@ -143,24 +145,25 @@ class FieldDataModule(L.LightningDataModule):
         assert self.schema is not None
         names = (self.schema.inputs, self.schema.outputs, self.schema.params)
         selection = [names, samples, self.stride, self.mapping and Path(self.mapping).read_text()]
-        known: list[Any] = [None]
+        known: Any = None
         if place()[0] == 0:
-            known = [remembered(Path(self.path), selection, self.scalings, lambda: statistics(self.train, self.scalings))]
-        if place()[1] > 1:
-            distributed.broadcast_object_list(known)
-        return known[0]
+            known = remembered(Path(self.path), selection, self.scalings, lambda: statistics(self.train, self.scalings))
+        return shared(known)
 
     def _where(self) -> list[str]:
         """What is kept in memory and what is read from its file, with sizes."""
         parts = {"training": self.train, "validation": self.val} | {f"test {name}": data for name, data in self.tests.items()}
         return [f"{n} {size(d.nbytes)} {'held in memory' if d.in_memory else 'streamed from the file'}" for n, d in parts.items()]
 
-    def _loader(self, data: FieldDataset, sampler: Sampler[int]) -> DataLoader[Any]:
+    def _test_loader(self, data: FieldDataset) -> DataLoader[Any]:
+        batches = EvenBatches(TestOrder(data), samples=len(data), batch_size=self.batch_size)
+        return self._loader(data, batch_sampler=batches)
+
+    def _loader(self, data: FieldDataset, **order: Any) -> DataLoader[Any]:
         return DataLoader(
             data,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            collate_fn=collate,
+            **order,
+            collate_fn=parcelled if self.workers else collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             multiprocessing_context=self.start_method if self.workers else None,

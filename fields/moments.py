@@ -78,7 +78,7 @@ def measure(
         thin: by dim, which entries count.
     """
     whole, logarithm, apart = Moments(), Moments(), {}
-    for numbers, values in pieces(variable, np.unique(indices)):
+    for numbers, _, values in pieces(variable, np.unique(indices)):
         values = values[tuple(thin.get(str(dim), slice(None)) for dim in variable.dims)]
         whole |= Moments.of(values)
         if isinstance(scaling, Log):
@@ -99,15 +99,28 @@ def measure(
     )
 
 
-def pieces(variable: xr.Variable, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(sample numbers, their values) of increasing samples: every chunk is read once, and few bytes are held at a time.
+def not_finite(variable: xr.Variable) -> dict[str, int] | None:
+    """A place where there is no number, by dim; None if there are numbers everywhere."""
+    if variable.dtype.kind not in "fc":
+        return None
+    for numbers, first, values in pieces(variable, np.arange(variable.sizes.get("sample", 0))):
+        bad = ~np.isfinite(values)
+        if bad.any():
+            place = dict(zip(map(str, variable.dims), (int(i) for i in np.argwhere(bad)[0]), strict=True))
+            start = {"sample": int(numbers[0]) if len(numbers) else 0, "time": first}
+            return {dim: i + start.get(dim, 0) for dim, i in place.items()}
+    return None
+
+
+def pieces(variable: xr.Variable, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+    """(sample numbers, first frame, values) of increasing samples: every chunk is read once, few bytes are held at a time.
 
     A variable without samples comes as a whole, with no numbers; a long trajectory comes in several runs of frames.
     """
     stored, indices = stored_array(variable), np.asarray(indices)
     chunks = dict(zip(variable.dims, stored.chunks if stored is not None else (1,) * variable.ndim, strict=True))
     if "sample" not in variable.dims:
-        yield np.zeros(0, int), np.asarray(variable.values)
+        yield np.zeros(0, int), 0, np.asarray(variable.values)
         return
     size = variable.dtype.itemsize * math.prod(variable.shape) / variable.sizes["sample"]
     together = chunks["sample"] * max(1, int(PIECE / max(size, 1)) // chunks["sample"])
@@ -119,7 +132,7 @@ def pieces(variable: xr.Variable, indices: Sequence[int] | np.ndarray) -> Iterat
             window = {"sample": slice(int(group[0]), int(group[-1]) + 1), "time": slice(first, first + run)}
             key = tuple(window.get(str(dim), slice(None)) for dim in variable.dims)
             values = variable[key].values if stored is None else stored.read(key)
-            yield group, values[group - group[0]] if len(values) != len(group) else values
+            yield group, first, values[group - group[0]] if len(values) != len(group) else values
 
 
 def _groups(apart: dict[float, Moments]) -> tuple[tuple[float, float, float], ...]:

@@ -125,7 +125,7 @@ class Normalizer(nn.Module):
             torch.lerp(table.gather(1, right - 1), table.gather(1, right), weight).T
             for table in (getattr(self, f"{role}_means"), getattr(self, f"{role}_stds"))
         )
-        shape = (len(params), *[1] * (values.ndim - 2), values.shape[-1])
+        shape = (params.shape[0], *[1] * (values.ndim - 2), values.shape[-1])
         return means.reshape(shape), stds.reshape(shape)
 
 

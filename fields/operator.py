@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -83,13 +84,25 @@ class Operator(Part, ABC):
             draws=None if samples is None else Draws(samples, tuple(quantiles), seed),
         )
 
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes ``model.safetensors``, ``config.json`` and ``README.md`` into a folder, as the Hugging Face hub has them."""
+        from fields.hub import save_pretrained
+
+        return save_pretrained(self, folder)
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Uploads the same to ``org/name`` on the hub; see :func:`fields.hub.push_to_hub`."""
+        from fields.hub import push_to_hub
+
+        return push_to_hub(self, repo, **options)
+
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """``forward``, with the queries in pieces that decode within ``memory`` bytes."""
         return torch.cat([self(batch._replace(y=y, y_mask=mask)) for y, mask in self.pieces(batch, memory)], dim=2)
 
     def pieces(self, batch: Sample, memory: float) -> Iterator[tuple[Float[Tensor, "#b m d"], Bool[Tensor, "#b m"]]]:
         """The queries and their mask, cut so that each piece decodes within ``memory`` bytes."""
-        size = max(1, int(memory / self.decode_bytes(batch)))
+        size = max(1, int(min(memory / self.decode_bytes(batch), batch.y.shape[1])))
         yield from zip(batch.y.split(size, dim=1), batch.y_mask.split(size, dim=1), strict=True)
 
     def decode_bytes(self, batch: Sample) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FlatParameter
 from torch.optim import AdamW, Muon, Optimizer
 
 SMALLEST = 16  # matrices with a thinner side (embeddings of a few features, output heads) are AdamW's
@@ -19,6 +20,8 @@ class MuonAdamW(Optimizer):
 
     On the default job it reaches half of AdamW's error in the same time (benchmarks/results/burgers_recipe.md).
 
+    Sharded weights (FSDP2, whose parts keep their shapes) are put together for the orthogonalisation; DDP needs nothing.
+
     Reference: Jordan et al. 2024 (Muon), as implemented in ``torch.optim.Muon``.
 
     Args:
@@ -26,10 +29,18 @@ class MuonAdamW(Optimizer):
         lr: learning rate of the matrices.
         adamw_lr: learning rate of biases, norms, thin matrices and everything that is not a matrix.
         weight_decay: decoupled, for both.
+
+    Raises:
+        ValueError: weights that were flattened into vectors, as by the first version of FSDP.
     """
 
     def __init__(self, params: Iterable[Tensor], *, lr: float = 0.02, adamw_lr: float = 2e-3, weight_decay: float = 0.01):
         params = [p for p in params if p.requires_grad]
+        if any(isinstance(p, FlatParameter) or getattr(p, "_fsdp_flattened", False) for p in params):
+            raise ValueError(
+                "Muon orthogonalises whole matrices, got weights that `FullyShardedDataParallel` has flattened into vectors. "
+                "Shard with `fully_shard` (`--trainer.strategy fsdp`), which keeps their shapes, or use `torch.optim.AdamW`."
+            )
         matrices = [p for p in params if p.ndim == 2 and min(p.shape) >= SMALLEST]
         others = [p for p in params if not (p.ndim == 2 and min(p.shape) >= SMALLEST)]
         groups = [{"params": matrices, "lr": lr}, {"params": others, "lr": adamw_lr}]

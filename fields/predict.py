@@ -12,9 +12,11 @@ import xarray as xr
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
+from fields.decoders.base import Decoder
 from fields.evolution.model import EvolutionOperator
-from fields.io import SPLITS, DataError
+from fields.io import DataError
 from fields.model import FieldOperator
+from fields.moments import not_finite
 from fields.operator import Draws, Operator, to_device
 from fields.processors.base import Processor
 from fields.sample import Latent, Sample, Schema, collate
@@ -74,16 +76,17 @@ def spread(model: Operator, batch: Sample, draws: Draws, memory: float) -> dict[
 
 
 @torch.no_grad()
-def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor, Latent, Tensor | None]:
-    """A model's processor, with what it receives for the first test samples (any samples, if no split is recorded)."""
+def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor, Decoder, Latent, Tensor | None]:
+    """Processor and decoder, and what they get of the first test samples (validation or any, if no others are recorded)."""
     if not isinstance(model, FieldOperator | EvolutionOperator):
         raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a conditional neural field.")
-    ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == SPLITS.index("test"))) if "split" in ds.coords else ds
+    if "split" in ds.coords:  # numbered in the order of SPLITS: the test split is the last
+        ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == np.asarray(ds["split"]).max()))
     require(ds, _inputs_only(model.schema))
     ds = given_frames(ds.isel(sample=slice(0, samples)), model.schema)
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     batch = collate([rows[i] for i in range(len(rows))])
-    return model.processor, *model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+    return model.processor, model.decoder, *model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:
@@ -160,11 +163,10 @@ def check_inside(points: Tensor | None, schema: Schema) -> None:
 
 
 def check_finite(ds: xr.Dataset, schema: Schema) -> None:
-    """Refuses NaN and infinities in the inputs, naming the first place."""
+    """Refuses NaN and infinities in the inputs, naming a place; reads them piece by piece."""
     for name in (*schema.inputs, *schema.params):
-        values = np.asarray(ds[name], dtype=np.float64)
-        if not np.isfinite(values).all() and "point" not in ds.dims:
-            place = dict(zip(ds[name].dims, (int(i) for i in np.argwhere(~np.isfinite(values))[0]), strict=True))
+        place = None if "point" in ds.dims else not_finite(ds[name].variable)
+        if place is not None:
             raise DataError(f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting.")
 
 

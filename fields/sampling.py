@@ -1,9 +1,10 @@
 """In which order samples are read: at random but with neighbours together, shared among processes.
 
-Training: every process takes whole trajectories of its own, others in every epoch, and makes as many steps as the rest.
-Data held in memory are shuffled freely; data read from a file are shuffled by blocks, so that a chunk is read and decoded
-once: trajectories in random order, as many as the chunk cache holds at a time, their windows shuffled. Every loader
-process gets blocks of its own. Tests: every sample exactly once, in order, for any number of processes.
+Training: data held in memory are shuffled freely, and the processes share each batch, so that any number of them makes the
+same steps. Data read from a file are shuffled by blocks, so that a chunk is read and decoded once: trajectories in random
+order, as many as the chunk cache holds at a time, their windows shuffled; every process takes whole trajectories of its own,
+others in every epoch, and every loader process blocks of its own. Tests: every sample exactly once, in order, for any number
+of processes, in as many batches in each of them.
 """
 
 from __future__ import annotations
@@ -12,21 +13,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import distributed
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from fields.data import FieldDataset
 from fields.io import DataError
 from fields.io.handles import CHUNK_CACHE, MAX_OPEN
+from fields.ranks import place
 
 BLOCK = CHUNK_CACHE // 2  # bytes per array: all chunks that a block needs stay in the cache
-
-
-def place() -> tuple[int, int]:
-    """Number of this process among those that train together, and how many they are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 class TrainingOrder(DistributedSampler[int]):
@@ -45,25 +39,22 @@ class TrainingOrder(DistributedSampler[int]):
         self.data, self.batch_size, self.workers = data, batch_size, workers
 
     def __len__(self) -> int:
-        """The same for every process; a few windows are left out or seen twice."""
+        """The same for every process; a few windows are seen twice, or left out where they are read from a file."""
         return -(-len(self.data) // place()[1])
 
     def __iter__(self) -> Iterator[int]:
         self.data.epoch.fill_(self.epoch)
         rank, ranks = place()
-        if ranks == 1 and self.data.in_memory:
+        if self.data.in_memory:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            return iter(torch.randperm(len(self.data), generator=generator).tolist())
+            return iter(shares(torch.randperm(len(self.data), generator=generator).tolist(), self.batch_size, ranks)[rank])
         random = np.random.default_rng((self.seed, self.epoch))
         own = np.array_split(trajectories(self.data, random), ranks)[rank]
         if not len(own):
             raise DataError(f"{ranks} processes share {len(self.data.indices)} trajectories; there must be one for each.")
-        if self.data.in_memory:
-            order = random.permutation(np.concatenate([self.data.items(sample) for sample in own]))
-        else:
-            read = [random.permutation(block) for block in blocks(self.data, own)]
-            streams = [np.concatenate(read[w :: self.workers or 1]) for w in range(min(self.workers or 1, len(read)))]
-            order = interleaved(streams, self.batch_size)
+        read = [random.permutation(block) for block in blocks(self.data, own)]
+        streams = [np.concatenate(read[w :: self.workers or 1]) for w in range(min(self.workers or 1, len(read)))]
+        order = interleaved(streams, self.batch_size)
         return iter(np.resize(order, len(self)).tolist())  # cut, or begun again, to the common length
 
 
@@ -84,6 +75,39 @@ class TestOrder(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.part)
+
+
+class EvenBatches(Sampler[list[int]]):
+    """A test's samples in batches of nearly the same size, as many in every process: models may talk to each other in each.
+
+    Args:
+        order: this process's part.
+        samples: of all parts together.
+        batch_size: at most; two where it is one, so that parts which differ by a sample do not differ by a batch.
+    """
+
+    def __init__(self, order: TestOrder, *, samples: int, batch_size: int):
+        longest = -(-samples // place()[1])
+        self.order, self.batches = order, -(-longest // max(batch_size, 2))
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.tolist() for part in np.array_split(np.array(self.order.part), self.batches)) if self.batches else iter(())
+
+
+def shares(order: Sequence[int], batch_size: int, ranks: int) -> list[list[int]]:
+    """An order cut among processes: together, their k-th batches are the k-th batch of ``ranks`` times the size.
+
+    The last one is filled up from its beginning where it cannot be cut evenly.
+    """
+    out: list[list[int]] = [[] for _ in range(ranks)]
+    for start in range(0, len(order), batch_size * ranks):
+        batch = order[start : start + batch_size * ranks]
+        for part, items in zip(out, np.resize(batch, -(-len(batch) // ranks) * ranks).reshape(ranks, -1), strict=True):
+            part += items.tolist()
+    return out
 
 
 def trajectories(data: FieldDataset, random: np.random.Generator) -> np.ndarray:

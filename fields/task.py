@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fields.datamodule import FieldDataModule
 from fields.decoders.base import Decoder, FittedDecoder
@@ -29,13 +32,20 @@ from fields.normalizer import Normalizer
 from fields.operator import Operator
 from fields.optim import MuonAdamW
 from fields.processors.base import Processor
+from fields.processors.stack import Stack
 from fields.processors.transformer import Transformer
+from fields.ranks import shared
 from fields.sample import Sample, Schema, collate
 from fields.symmetry import Symmetry
+
+DECAY = 0.98  # of the average of the weights, per step
+WATCHED = 4  # samples whose flow is watched at every validation
 
 
 class Training(L.LightningModule, ABC):
     r"""Minimises the mean relative L2 error of denormalised fields.
+
+    What is validated and kept is the exponential average of the weights, w̄ ← 0.98 w̄ + 0.02 w after every step.
 
     Learning rate: linear warm-up, then cosine to zero over the run. The run is ``max_epochs`` long, or ``seconds`` of wall time
     where that comes first; both schedules and all random choices depend on the step alone, so a resumed run repeats an
@@ -64,7 +74,9 @@ class Training(L.LightningModule, ABC):
         self.optimizer, self.warmup, self.queries, self.augment, self.seconds = optimizer, warmup, queries, augment, seconds
         self.seed = seed
         self.model: Operator | None = None
+        self.average: Operator | None = None
         self.history: list[dict[str, float]] = []
+        self.watched: dict[str, float] = {}
         self.elapsed, self._last = 0.0, 0.0
         self.val_error = RelativeL2()
 
@@ -73,12 +85,31 @@ class Training(L.LightningModule, ABC):
         """The model for a problem."""
 
     def configure_model(self) -> None:
-        """Composes the model once the data are known."""
+        """Composes the model once the data are known, and cuts it into one part per process where the strategy is to shard."""
         if self.model is None:
             data = cast(FieldDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
             schema = cast(Schema, data.schema)
             self.model = self.compose(schema, Normalizer(schema, data.statistics))
+            self.begin(data)
+            self.average = deepcopy(self.model).requires_grad_(False)
             self.symmetry = Symmetry(schema, data.symmetries if self.augment else ())
+            if self.device_mesh is not None:
+                fully_shard(self, mesh=self.device_mesh["data_parallel"])
+                for entry in ("training_step", "validation_step"):  # gather the weights
+                    register_fsdp_forward_method(self, entry)
+
+    def begin(self, data: FieldDataModule) -> None:
+        """What the composed model takes from the training data before its first step; nothing here."""
+
+    def settle(self, weights: Mapping[str, Tensor] | None) -> None:
+        """Leaves the whole model in every process, with the average that a checkpoint holds, or the present one."""
+        weights = self.state_dict() if weights is None else weights
+        own = {key.removeprefix("average."): value for key, value in weights.items() if key.startswith("average.")}
+        if self.device_mesh is not None:
+            data, model = cast(FieldDataModule, self.trainer.datamodule), cast(Operator, self.model)  # type: ignore[attr-defined]
+            self.model = self.compose(model.schema, Normalizer(model.schema, data.statistics))
+            own = {key: getattr(value, "full_tensor", lambda value=value: value)() for key, value in own.items()}
+        cast(Operator, self.model).load_state_dict(own)
 
     def forward(self, batch: Sample) -> Tensor:
         """Predictions in physical units."""
@@ -104,19 +135,26 @@ class Training(L.LightningModule, ABC):
         return batch._replace(y=batch.y[:, chosen], v=batch.v[:, :, chosen], y_mask=batch.y_mask[:, chosen])
 
     def validation_step(self, batch: Sample, index: int) -> None:
-        """Adds to the validation error."""
-        self.val_error.update(self(batch), batch.v, batch.y_mask)
+        """Adds to the validation error; some samples of the first batch are watched as they flow."""
+        self.val_error.update(cast(Operator, self.average)(batch), batch.v, batch.y_mask)
+        if index == 0:
+            self.watched = self.watch(Sample(*(part[:WATCHED] for part in batch)))
+
+    def watch(self, batch: Sample) -> dict[str, float]:
+        """What is worth a line of the log besides the error."""
+        return {}
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation error and remembers the curve."""
+        """Logs the validation error and what was watched, and remembers the curve."""
         error = self.val_error.compute()
         self.val_error.reset()
         self.log("val_error", error, prog_bar=True)
+        self.log_dict(self.watched, rank_zero_only=True)  # loggers round to single precision, the history does not
         loss = self.trainer.callback_metrics.get("loss")
         if not self.trainer.sanity_checking and loss is not None:
-            self.history.append(
-                {"epoch": self.current_epoch, "seconds": self.elapsed, "loss": float(loss), "val_error": float(error)}
-            )
+            loss = self.trainer.strategy.reduce(loss, reduce_op="mean")  # each process has seen a part of the batch
+            row = {"epoch": self.current_epoch, "seconds": self.elapsed, "loss": float(loss), "val_error": float(error)}
+            self.history.append(row | self.watched)
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by wall time."""
@@ -136,6 +174,18 @@ class Training(L.LightningModule, ABC):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, and one of the average, which begins as the weights after the first one."""
+        decay = DECAY if self.global_step else 0.0
+        super().optimizer_step(*args, **kwargs)
+        ours, average = (tuple(cast(Operator, model).parameters()) for model in (self.model, self.average))
+        with torch.no_grad():
+            get_ema_multi_avg_fn(decay)(average, ours, None)
+
+    def on_train_start(self) -> None:
+        """A resumed run whose time has ended does not begin again."""
+        self.trainer.should_stop = bool(self.seconds) and self.elapsed >= (self.seconds or 0.0)
+
     def on_train_epoch_start(self) -> None:
         """The clock of the schedule runs in training alone, not in validation."""
         self._last = time.perf_counter()
@@ -144,8 +194,9 @@ class Training(L.LightningModule, ABC):
         """Advances the clock, and stops the run when the schedule has ended."""
         now = time.perf_counter()
         self.elapsed, self._last = self.elapsed + now - self._last, now
-        if self.seconds and self.elapsed >= self.seconds:
-            self.trainer.should_stop = True
+        if self.seconds:  # one clock for all processes: they must take the same steps
+            self.elapsed = shared(self.elapsed)
+            self.trainer.should_stop = self.elapsed >= self.seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What resuming needs beyond weights."""
@@ -215,14 +266,11 @@ class FieldTraining(Training):
             decoder=decoder,
         )
 
-    def configure_model(self) -> None:
-        """Composes the model, and gives the training outputs to a decoder that takes a part of itself from them."""
-        fresh = self.model is None
-        super().configure_model()
+    def begin(self, data: FieldDataModule) -> None:
+        """Gives the training outputs to a decoder that takes a part of itself from them."""
         model = self.model
-        if fresh and isinstance(model, FieldOperator | EvolutionOperator) and isinstance(model.decoder, FittedDecoder):
-            data = cast(FieldDataModule, self.trainer.datamodule).train  # type: ignore[attr-defined]
-            every = collate([data[i] for i in range(len(data))])
+        if isinstance(model, FieldOperator | EvolutionOperator) and isinstance(model.decoder, FittedDecoder):
+            every = collate([data.train[i] for i in range(len(data.train))])
             v, params = every.v.flatten(0, 1), every.params.repeat_interleave(every.v.shape[1], 0)
             model.decoder.fit(model.normalizer.points(every.y), model.normalizer.normalised(v, params))
 
@@ -231,6 +279,14 @@ class FieldTraining(Training):
         if not isinstance(self.model, EvolutionOperator):
             return super().loss(batch, random)
         return self.objective(self.model, batch, progress=self.progress(), queries=self.queries, random=random)
+
+    def watch(self, batch: Sample) -> dict[str, float]:
+        """Energy, entropy, refused steps and step sizes of the flow, in double precision (see `Trace.summary`)."""
+        model = cast(FieldOperator | EvolutionOperator, self.average)
+        if not isinstance(model.processor, Stack):
+            return {}
+        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        return model.processor.trace(latent, cond).summary()
 
 
 class BaselineTraining(Training):

@@ -64,7 +64,7 @@ class Certificate:
             mark = "holds" if f.holds else "BROKEN"
             lines.append(
                 f"  {f.dtype}: largest breach {f.breach:.1e} (allowed {f.tolerance:.0e}) at step {f.worst_step}, "
-                f"{f.clamps} refused steps, state moved by {f.moved:.2g}: {mark}"
+                f"{f.clamps} clamps, state moved by {f.moved:.2g}: {mark}"
             )
         return "\n".join([*lines, f"verdict: {self.verdict}"])
 
@@ -90,8 +90,8 @@ def verify(
         decoder: judge the L2 energy of the field that it decodes instead of the energy of the tokens. Refused unless the
             field is linear in the tokens with an orthonormal basis, and the processor keeps every quadratic form of channels.
     """
-    if decoder is not None:
-        _check_physical(processor, decoder)
+    if decoder is not None and not has_physical_energy(processor, decoder):
+        raise ValueError(_no_physical_energy(processor, decoder))
     name = type(processor).__name__
     if not isinstance(processor, Stack) or processor.law in (Law.NONE, Law.SYMPLECTIC):
         law = processor.law.value if isinstance(processor, Stack) else Law.NONE.value
@@ -113,17 +113,21 @@ def _by_stage(processor: Stack) -> bool:
     return processor.owns_energy or (processor.law is Law.MAXIMUM and any(b.react is not None for b in processor.blocks))
 
 
-def _check_physical(processor: Processor, decoder: Decoder) -> None:
+def has_physical_energy(processor: Processor, decoder: Decoder) -> bool:
+    """Whether the law of the tokens is one of the field: the decoder is orthonormal, the processor treats channels alike."""
+    return isinstance(decoder, Galerkin) and isinstance(processor, Isometry)
+
+
+def _no_physical_energy(processor: Processor, decoder: Decoder) -> str:
     if not isinstance(decoder, Galerkin):
-        raise ValueError(
+        return (
             f"`{type(decoder).__name__}` does not make its field from the tokens by an orthonormal linear map, so no energy of "
             "the tokens is the L2 energy of the field. Use `fields.decoders.Galerkin`, or verify the tokens alone."
         )
-    if not isinstance(processor, Isometry):
-        raise ValueError(
-            f"`{type(processor).__name__}` passes energy between what `Galerkin` shows of the tokens and what it does not. "
-            "Use `fields.processors.Isometry`, or verify the tokens alone."
-        )
+    return (
+        f"`{type(processor).__name__}` passes energy between what `Galerkin` shows of the tokens and what it does not. "
+        "Use `fields.processors.Isometry`, or verify the tokens alone."
+    )
 
 
 def _measure(

@@ -78,23 +78,28 @@ def operator(
     ).eval()
 
 
-def travelling(samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0) -> xr.Dataset:
-    """States u(x − ct) and w = 2u + c, a static input c and a parameter nu, in canonical form; a frame every 0.25."""
+def travelling(samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0, dims: int = 1) -> xr.Dataset:
+    """States u(x − ct) and w = 2u + c, a static input c and a parameter nu, in canonical form; a frame every 0.25.
+
+    In two dimensions u(x − ct + y), which is homogeneous along both axes.
+    """
     random = np.random.default_rng(seed)
     x, time = np.arange(n) / n, 0.25 * np.arange(frames)
     speed, phase = random.choice([0.25, 0.5], samples), random.uniform(0, 1, samples)
-    turn = 2 * np.pi * (x - speed[:, None, None] * time[:, None] + phase[:, None, None])
-    u = np.cos(turn).astype("f4")
-    dims = ("sample", "time", "x")
+    place = x if dims == 1 else x[:, None] + x
+    here = (slice(None), *[None] * dims)
+    u = np.cos(2 * np.pi * (place - (speed[:, None] * time - phase[:, None])[:, *here])).astype("f4")
+    axes = "xy"[:dims]
+    state = ("sample", "time", *axes)
     return xr.Dataset(
         {
-            "u": (dims, u, {"role": "state", "units": "m"}),
-            "w": (dims, 2 * u + speed[:, None, None].astype("f4"), {"role": "state"}),
-            "c": (("sample", "x"), np.repeat(speed[:, None], n, axis=1).astype("f4"), {"role": "input"}),
+            "u": (state, u, {"role": "state", "units": "m"}),
+            "w": (state, 2 * u + speed[:, None][:, *here].astype("f4"), {"role": "state"}),
+            "c": (("sample", *axes), np.broadcast_to(speed[here], (samples, *u.shape[2:])).astype("f4"), {"role": "input"}),
             "nu": ("sample", speed, {"role": "parameter"}),
         },
-        coords={"time": ("time", time, {"units": "s"}), "x": ("x", x, {"periodic": 1, "bounds": (0.0, 1.0)})},
-        attrs={"problem": "travelling", "symmetries": json.dumps([{"shift": ["x"]}])},
+        coords={"time": ("time", time, {"units": "s"})} | {a: (a, x, {"periodic": 1, "bounds": (0.0, 1.0)}) for a in axes},
+        attrs={"problem": "travelling", "symmetries": json.dumps([{"shift": list(axes)}])},
     )
 
 

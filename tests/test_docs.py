@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -74,13 +77,40 @@ def test_commands_have_the_settings_they_name(page):
     for line in lines:
         words = shlex.split(line, comments=True)
         match words:
-            case ["python", "train.py", *rest] if "mine.yaml" not in rest:
+            case (
+                ["python", "train.py", *rest]
+                | ["torchrun", _, "train.py", *rest]
+                | ["srun", "torchrun", _, "train.py", *rest, "&"]
+            ) if "mine.yaml" not in rest:
                 settings = [str(ROOT / word) if word.startswith("configs/") else word for word in rest]
                 train.parser().parse_args(["--config", str(train.DEFAULT), *settings])
             case ["python", "-m", "fields", name, *rest]:
-                known = inspect.signature(getattr(cli, name)).parameters
+                known = inspect.signature(cli.COMMANDS[name]).parameters
                 assert {w.removeprefix("--") for w in rest if w.startswith("--")} <= set(known)
                 assert sum(p.default is p.empty and p.name != "out" for p in known.values()) <= len(rest)
+
+
+def test_the_slurm_script_goes_back_into_the_queue_and_resumes(tmp_path):
+    """The script itself, with a `scontrol` that takes notes and an `srun` that waits."""
+    [script] = [block for block in blocks(ROOT / "docs" / "scaling.md", "bash") if "#SBATCH" in block]
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    for name, does in (("scontrol", 'echo "$@" >> notes; echo node1; echo node2'), ("srun", 'echo "$@" >> notes; exec sleep 20')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "job.sh").write_text(script)
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2"}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    job = subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment, start_new_session=True)
+    notes = tmp_path / "notes"
+    while not notes.is_file() or "torchrun" not in notes.read_text():
+        assert job.poll() is None
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    job.wait(timeout=10)
+    os.killpg(job.pid, signal.SIGTERM)  # SLURM ends what the job started
+    said = notes.read_text().splitlines()
+    assert said[-1] == "requeue 7" and "--rdzv-endpoint=node1:29500 train.py" in said[-2] and said[-2].endswith("--resume")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -138,6 +138,8 @@ def test_the_readme_runs_from_top_to_bottom(folder, capsys):
         elif piece["language"] == "python":
             block = piece["block"]
             exec(compile("\n" * line + block, "README.md", "exec"), namespace)
+        elif piece["language"] == "bibtex":
+            check_citation(piece["block"])
         elif piece["language"] == "bash":
             for command in commands(piece["block"]):
                 run(command, folder)
@@ -153,7 +155,17 @@ def test_the_readme_runs_from_top_to_bottom(folder, capsys):
     assert namespace["fine"].sizes["x"] == 2000
     assert type(fields.load("runs/mixer/model.safetensors").processor).__name__ == "Mixer"
     check_mixer(namespace["Mixer"])
-    assert (folder / "docs" / "burgers.png").stat().st_size > 10_000
+    assert (folder / "docs" / "front.png").stat().st_size > 10_000
+    assert "8 train, 2 validation, 2 test" in (folder / "README.md").read_text()
+
+
+def check_citation(entry: str) -> None:
+    """Says what the file for programs and the package say."""
+    told = dict(re.findall(r"(\w+) +[=:] [\"{]*(.+?)[\"}]*,?$", entry, re.MULTILINE))
+    cff = (ROOT / "CITATION.cff").read_text()
+    assert f'title: "{told["title"].replace("{", "").replace("}", "")}"' in cff
+    assert f"version: {told['version']}" in cff
+    assert told["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def check_mixer(mixer: type) -> None:
@@ -172,5 +184,4 @@ def test_what_nobody_runs_is_no_quiet_skip(command, folder):
 
 def test_every_file_that_is_named_exists():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        made_by_figure = target == "docs/burgers.png"
-        assert (ROOT / target).exists() or made_by_figure, target
+        assert (ROOT / target).exists(), target

@@ -113,7 +113,7 @@ def test_table_shows_every_number_at_any_usual_width(width):
 
 def test_numbers_and_durations_are_spelled_for_people():
     spelled = [number(value) for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))]
-    assert spelled == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0.00", "not finite"]
+    assert spelled == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0", "not finite"]
     assert [duration(s) for s in (0.5, 41.2, 545, 7800, 59.7)] == [
         "0.5 s",
         "41 s",

@@ -47,31 +47,35 @@ class GraphField(WaveField):
         features = context.shift(self.incidence.norm(q))
         return self.incidence(features, context.pos, context.periodic, context.distance2).to(q.dtype)
 
-    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+    def open(
+        self, state: Float[Tensor, "b k s"], context: Context
+    ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """D, and q and p in the rotated frame in which it acts."""
         q, p = self.split(state)
-        return self.operator(q, context), *self.turn(q, p, context)
+        heads = self.incidence.heads
+        return self.operator(q, context), *self.turn(split_heads(q, heads), split_heads(p, heads), context)
 
-    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+    def close(
+        self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context
+    ) -> Float[Tensor, "b k h"]:
         """q and p back in their own frame, as one state."""
-        return torch.cat(self.turn(q, p, context, back=True), dim=1)
+        return merge_heads(torch.cat(self.turn(q, p, context, back=True), dim=2))
 
-    def turn(self, q: Tensor, p: Tensor, context: Context, *, back: bool = False) -> tuple[Tensor, Tensor]:
+    def turn(
+        self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context, *, back: bool = False
+    ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """Values rotated by where they are; latent edges keep theirs in the frame in which D acts."""
         if context.pos is None or context.periodic is None:
             return q, p
         turn = self.incidence.rotary(context.pos, context.periodic)
-        own = (q, p) if self.edges is None else (q,)
-        moved = [merge_heads(rotate(split_heads(x, self.incidence.heads), turn, back=back)) for x in own]
-        return moved[0], moved[-1] if self.edges is None else p
+        return rotate(q, turn, back=back), rotate(p, turn, back=back) if self.edges is None else p
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """Edges start with the differences of the tokens: p = D q."""
-        d = self.operator(z, context)
-        m = d.matrix.shape[-2]
-        q, _ = self.turn(z, z[:, :1].expand(-1, m, -1), context)
-        _, p = self.turn(z, d.up(q), context, back=True)
-        return torch.cat([z, p], dim=1)
+        d, q = self.operator(z, context), split_heads(z, self.incidence.heads)
+        turned, _ = self.turn(q, q, context)
+        _, p = self.turn(q, d.up(turned), context, back=True)
+        return torch.cat([z, merge_heads(p)], dim=1)
 
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|q|² + ½|p|²."""
@@ -135,10 +139,15 @@ class DoubleBracket(GraphField):
 
 
 class Friction(NamedTuple):
-    """Viscosity of each node and edge, at least 0: (b n 1) and (b m 1)."""
+    """Viscosity of each node and edge, at least 0, the same for all heads."""
 
-    nodes: Float[Tensor, "b n 1"]
-    edges: Float[Tensor, "b m 1"]
+    nodes: Float[Tensor, "b 1 n 1"]
+    edges: Float[Tensor, "b 1 m 1"]
+
+    def heat(self, dq: Float[Tensor, "b heads n e"], dp: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b k 1"]:
+        """Γᵢ |(L x)ᵢ|² of each node and edge."""
+        sizes = (gamma * x.square().sum((1, 3), keepdim=True) for gamma, x in zip(self, (dq, dp), strict=True))
+        return torch.cat(tuple(sizes), dim=2)[:, 0]
 
 
 class Metriplectic(GraphField):
@@ -168,7 +177,7 @@ class Metriplectic(GraphField):
         """Γ(s)."""
         gamma = 2 * self.damping() * torch.sigmoid(self.exponent * state[..., self.dim :].log())
         m = state.shape[1] // 2 if self.edges is None else self.edges
-        return Friction(gamma[:, :-m], gamma[:, -m:])
+        return Friction(gamma[:, None, :-m], gamma[:, None, -m:])
 
     def energy(self, state: Float[Tensor, "b k h+1"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|x|² + Σ s."""
@@ -183,5 +192,4 @@ class Metriplectic(GraphField):
         d, dq, dp = self.skew(z, context)
         gamma = self.friction(z)
         x = self.close(dq - d.down(gamma.edges * dp), dp + d.up(gamma.nodes * dq), context)
-        heat = [gamma.nodes * dq.square().sum(-1, keepdim=True), gamma.edges * dp.square().sum(-1, keepdim=True)]
-        return torch.cat([x, torch.cat(heat, dim=1)], dim=-1)
+        return torch.cat([x, gamma.heat(dq, dp)], dim=-1)

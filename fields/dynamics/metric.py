@@ -20,11 +20,11 @@ SPREAD = 1.5  # initial attention length of an edge, in token spacings
 
 
 class Metric(NamedTuple):
-    """The operator with the roots of its inner products, spread over the channels."""
+    """The operator with the roots of its inner products."""
 
     d: Coboundary  # A₁^½ δ A₀^−½
-    nodes: Float[Tensor, "b n h"]  # A₀^½
-    edges: Float[Tensor, "b m h"]  # A₁^½
+    nodes: Float[Tensor, "b heads n 1"]  # A₀^½
+    edges: Float[Tensor, "b heads m 1"]  # A₁^½
 
 
 class MetricHamiltonian(WaveField):
@@ -80,27 +80,31 @@ class MetricHamiltonian(WaveField):
             score = key @ key.mT * key.shape[-1] ** -0.5 - reach
             weight = F.softplus((tail @ score * head).sum(-1)) + FLOOR
             mass = (weight[..., None] * (head + tail)).sum(-2) + torch.finfo(z.dtype).eps
-            nodes, edges = (merge_heads(a.sqrt()[..., None].expand(*a.shape, key.shape[-1])) for a in (mass, weight))
-            return Metric(coboundary(head, tail, weight), nodes, edges)
+            return Metric(coboundary(head, tail, weight), mass.sqrt()[..., None], weight.sqrt()[..., None])
 
     def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
         """D, whatever the tokens are now."""
         return self.metric(context).d
 
-    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+    def open(
+        self, state: Float[Tensor, "b k s"], context: Context
+    ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """D, A₀^½ q and A₁^½ p."""
         (q, p), metric = self.split(state), self.metric(context)
-        return metric.d, metric.nodes * q, metric.edges * p
+        return metric.d, metric.nodes * split_heads(q, self.heads), metric.edges * split_heads(p, self.heads)
 
-    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+    def close(
+        self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context
+    ) -> Float[Tensor, "b k h"]:
         """A₀^−½ and A₁^−½ of them."""
         metric = self.metric(context)
-        return torch.cat([q / metric.nodes, p / metric.edges], dim=1)
+        return merge_heads(torch.cat([q / metric.nodes, p / metric.edges], dim=2))
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """Edges start with the differences of the tokens: p = δ q."""
         metric = self.metric(context)
-        return torch.cat([z, metric.d.up(metric.nodes * z) / metric.edges], dim=1)
+        difference = metric.d.up(metric.nodes * split_heads(z, self.heads)) / metric.edges
+        return torch.cat([z, merge_heads(difference)], dim=1)
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """(−δ* p, δ q)."""

@@ -15,7 +15,8 @@ from fields.nn.incidence import Coboundary
 class WaveField(LawfulField):
     """State x = (q on n nodes, p on m edges) and a skew operator L = [[0, −Dᵀ], [D, 0]] in the coordinates that ``open`` gives.
 
-    ``close`` is the inverse change of coordinates. Whatever D is, a step of the form x₁ − x = h L xₘ keeps |x|² there.
+    ``close`` is the inverse change of coordinates. Whatever D is, a step of the form x₁ − x = h L xₘ keeps |x|² there. In
+    these coordinates channels are split into the heads of D.
     """
 
     def __init__(self, dim: int):
@@ -31,11 +32,15 @@ class WaveField(LawfulField):
         """D at these tokens."""
 
     @abstractmethod
-    def open(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
+    def open(
+        self, state: Float[Tensor, "b k s"], context: Context
+    ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """D, and q and p in the coordinates in which it acts."""
 
     @abstractmethod
-    def close(self, q: Float[Tensor, "b n h"], p: Float[Tensor, "b m h"], context: Context) -> Float[Tensor, "b k h"]:
+    def close(
+        self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context
+    ) -> Float[Tensor, "b k h"]:
         """q and p back in their own coordinates, as one state."""
 
     def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
@@ -45,7 +50,7 @@ class WaveField(LawfulField):
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|x|² in the coordinates of D."""
         _, q, p = self.open(state, context)
-        return 0.5 * torch.cat([q, p], dim=1).square().sum((-2, -1))
+        return 0.5 * torch.cat([q, p], dim=2).square().sum((-3, -2, -1))
 
     def skew(self, state: Float[Tensor, "b k s"], context: Context) -> tuple[Coboundary, Tensor, Tensor]:
         """D and, in its coordinates, the two halves of L x = (−Dᵀ p, D q)."""

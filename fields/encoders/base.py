@@ -26,6 +26,12 @@ class Encoder(Part, ABC):
     ) -> Latent:
         """Values u at points x (unit coordinates, normalised values) -> tokens and their positions."""
 
+    def fix(self, x: Float[Tensor, "#b n d"]) -> None:
+        """Notes what ``forward`` finds out about the points by looking at their values, which ``torch.export`` cannot follow.
+
+        From then on the encoder is one for these points alone.
+        """
+
     @abstractmethod
     def num_tokens(self, points: int) -> int:
         """Number of tokens k made from so many input points."""

@@ -29,10 +29,12 @@ class Patches(Anchored):
         moments: moments per axis; 2 n / tokens of them hold all that n training points say.
     """
 
+    fixed: tuple[list[Tensor], list[int]] | None
+
     def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, moments: int = 4):
         super().__init__(dim, schema, tokens=tokens)
         self.moments = moments
-        self.wrap = schema.periodic
+        self.wrap, self.fixed = schema.periodic, None
         features = schema.in_channels * moments**schema.dim
         self.lift = nn.Linear(features, dim)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), MLP(dim))
@@ -50,16 +52,20 @@ class Patches(Anchored):
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
 
+    def fix(self, x: Float[Tensor, "#b n d"]) -> None:
+        """See `Encoder`; the axes of the grid."""
+        self.fixed = grid_axes(x)
+
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def _moments(self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]) -> Float[Tensor, "b k f"]:
-        axes, order = grid_axes(x)
-        z = u.to(x.dtype).reshape(u.shape[0], *(len(axes[a]) for a in order), u.shape[-1])
+        axes, order = grid_axes(x) if self.fixed is None else self.fixed
+        z = u.to(x.dtype).reshape(u.shape[0], *(axes[a].shape[0] for a in order), u.shape[-1])
         for a in order:  # each product takes one axis from the front and leaves (tokens, moments) at the back
             z = torch.einsum("bn...,kpn->b...kp", z, self._weights(axes[a], self.tokens[a], self.wrap[a]))
         place = [order.index(a) for a in range(len(axes))]
         z = z.permute(0, *(2 + 2 * i for i in place), 1, *(3 + 2 * i for i in place))
-        return z.reshape(len(u), math.prod(self.tokens), -1)
+        return z.reshape(u.shape[0], math.prod(self.tokens), -1)
 
     def _weights(self, points: Tensor, count: int, wrap: bool) -> Float[Tensor, "k p n"]:
         """Window times Chebyshev polynomial at every point of one axis, divided by the sum of the window."""

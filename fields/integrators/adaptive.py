@@ -37,7 +37,7 @@ class DormandPrince(Integrator):
 
     def init(self, field: VectorField, z: Tensor, context: Context) -> Accuracy:
         """Nothing spent, nothing missed."""
-        return Accuracy(0, z.new_zeros(len(z)))
+        return Accuracy(0, z.new_zeros(z.shape[0]))
 
     def step(self, field: VectorField, t, dt, z: Tensor, context: Context, carry: Accuracy):
         """From t to t + dt in as many steps as the tolerance needs."""

@@ -36,7 +36,7 @@ class Integrator(nn.Module, ABC):
 
     def clamps(self, carry: Any, z: Tensor) -> Float[Tensor, "b"]:
         """How often, so far, the method had to leave its law to go on."""
-        return z.new_zeros(len(z))
+        return z.new_zeros(z.shape[0])
 
     def law(self, field: VectorField) -> Law:
         """The law that this method keeps for this field; an error names methods that can, if this one cannot."""

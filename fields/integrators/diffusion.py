@@ -34,7 +34,8 @@ class ImplicitDiffusion(Integrator):
         w = field.weights(z, context)
         with full_precision(z):
             laplacian = torch.diag_embed(w.sum(-1)) - w
-            return solve(eye(z.shape[1], z) + dt * field.diffusivity() * laplacian, z), carry
+            matrix = eye(z.shape[1], z) + dt * field.diffusivity() * laplacian
+            return merge_heads(solve(matrix, split_heads(z, field.heads))), carry
 
 
 class Uniformisation(Integrator):

@@ -13,7 +13,7 @@ from fields.dynamics.metric import MetricHamiltonian
 from fields.dynamics.skew import WaveField
 from fields.dynamics.skew_attention import SkewAttention
 from fields.integrators.base import Integrator
-from fields.nn.incidence import Coboundary, merge_heads, split_heads
+from fields.nn.incidence import Coboundary
 
 
 class Cayley(Integrator):
@@ -156,29 +156,28 @@ class MetriplecticStep(Integrator):
             across = d.up(_relax(d.matrix, gamma.edges, dt, q))  # (L xₘ) on the edges
             along = d.down(_relax(d.matrix.mT, gamma.nodes, dt, p))  # and, up to sign, on the nodes
             q, p = q - dt * d.down(gamma.edges * across), p - dt * d.up(gamma.nodes * along)
-            heat = [gamma.nodes * along.square().sum(-1, keepdim=True), gamma.edges * across.square().sum(-1, keepdim=True)]
-            x = field.close(q, p, context)
-            return torch.cat([x, s + dt * torch.cat(heat, dim=1)], dim=-1), carry
+            return torch.cat([field.close(q, p, context), s + dt * gamma.heat(along, across)], dim=-1), carry
 
 
-def rotate(d: Coboundary, dt, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+def rotate(
+    d: Coboundary, dt, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"]
+) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
     """(q, p) one Cayley step on; the solve is on the smaller of the two sides."""
-    heads, m, n = d.matrix.shape[-3:]
-    q, p = split_heads(q, heads), split_heads(p, heads)  # once: the products below would else copy both ways each
+    m, n = d.matrix.shape[-2:]
     if m <= n:
         pm = solve(eye(m, q) + dt**2 / 4 * (d.matrix @ d.matrix.mT), p + dt / 2 * d.up(q))
         dq = dt * d.down(pm)
-        q, p = q - dq, p + dt * d.up(q - 0.5 * dq)
-    else:
-        qm = solve(eye(n, q) + dt**2 / 4 * (d.matrix.mT @ d.matrix), q - dt / 2 * d.down(p))
-        dp = dt * d.up(qm)
-        q, p = q - dt * d.down(p + 0.5 * dp), p + dp
-    return merge_heads(q), merge_heads(p)
+        return q - dq, p + dt * d.up(q - 0.5 * dq)
+    qm = solve(eye(n, q) + dt**2 / 4 * (d.matrix.mT @ d.matrix), q - dt / 2 * d.down(p))
+    dp = dt * d.up(qm)
+    return q - dt * d.down(p + 0.5 * dp), p + dp
 
 
-def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], dt, x: Float[Tensor, "b k c"]) -> Tensor:
+def _relax(
+    matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b 1 r 1"], dt, x: Float[Tensor, "b heads k e"]
+) -> Float[Tensor, "b heads k e"]:
     """Midpoint (1 + h/2 BᵀΓB)⁻¹ x, by Woodbury where B has fewer rows than columns."""
-    b = gamma[:, None].sqrt() * matrix
+    b = gamma.sqrt() * matrix
     rows, columns = b.shape[-2:]
     if rows > columns:
         return solve(eye(columns, x) + dt / 2 * b.mT @ b, x)
@@ -186,11 +185,9 @@ def _relax(matrix: Float[Tensor, "b heads r k"], gamma: Float[Tensor, "b r 1"], 
     return x - dt / 2 * scaled.down(solve(eye(rows, x) + dt / 2 * b @ b.mT, scaled.up(x)))
 
 
-def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b *heads k c"]) -> Float[Tensor, "b *heads k c"]:
+def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b heads k e"]:
     """matrix⁻¹ x, head by head, for a symmetric positive definite matrix. Unchecked, hence no wait for the device."""
-    if x.ndim == matrix.ndim:
-        return SymmetricSolve.apply(matrix, x)
-    return merge_heads(SymmetricSolve.apply(matrix, split_heads(x, matrix.shape[1])))
+    return SymmetricSolve.apply(matrix, x)  # type: ignore[no-any-return]
 
 
 class SymmetricSolve(torch.autograd.Function):

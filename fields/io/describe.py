@@ -14,7 +14,8 @@ import xarray as xr
 from fields.io import DataError, open_dataset
 from fields.io.diagnose import diagnose, is_hdf5
 from fields.io.handles import HDF5Handle, open_hdf5
-from fields.io.lazy import JoinedArray, LazyArray, StoredArray, stored_array
+from fields.io.joined import JoinedArray
+from fields.io.lazy import LazyArray, StoredArray, stored_array
 
 TRIALS, BUDGET = 50, 0.5  # windows read for the speed estimate, and seconds at most
 

@@ -25,7 +25,8 @@ from fields.io.diagnose import is_hdf5
 from fields.io.folders import join_samples
 from fields.io.grid import axis
 from fields.io.handles import Handle, HDF5Handle, open_hdf5, subgroup
-from fields.io.lazy import Groups, JoinedArray, StoredArray, lazy
+from fields.io.joined import Groups, JoinedArray
+from fields.io.lazy import StoredArray, lazy
 
 TASKS = ("height", "vorticity")
 PICKLED = {"_reconstruct", "ndarray", "dtype", "_frombuffer"}  # what numpy's own pickles name, in modules of numpy

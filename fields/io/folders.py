@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from fields.io.base import SPLITS, DataError, check
-from fields.io.lazy import JoinedArray, LazyArray, lazy, stored_array
+from fields.io.joined import JoinedArray
+from fields.io.lazy import LazyArray, lazy, stored_array
 
 FOLDERS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
 

@@ -38,6 +38,7 @@ def axis(name: str, values: np.ndarray, *, periodic: bool | None = None, **attrs
 def shared(name: str, values: np.ndarray, **attrs: Any) -> dict[str, xr.Variable]:
     """Coordinates of an axis given per sample: one axis, and ``sample_<name>`` with all of them if they differ."""
     values = np.asarray(values)
+    attrs |= {"periodic": int(attrs["periodic"])} if "periodic" in attrs else {}  # netCDF has no true and false
     first = xr.Variable(("time",), values[0], attrs) if name == "time" else axis(name, values[0], **attrs)
     if (values == values[0]).all():
         return {name: first}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,20 @@ from fields.io.base import DataError
 from fields.io.handles import Handle
 
 Key = tuple[Any, ...]
+
+
+class Component(NamedTuple):
+    """A component of a stored vector or tensor.
+
+    Args:
+        family: equal for arrays that are components of the same stored array.
+        index: which one, counted with the last of the component axes fastest.
+        whole: makes the array of all components, along new last axes; reading it costs little more than one component.
+    """
+
+    family: Hashable
+    index: int
+    whole: Callable[[], LazyArray]
 
 
 class LazyArray(BackendArray):
@@ -31,6 +45,10 @@ class LazyArray(BackendArray):
     @abstractmethod
     def read(self, key: Key) -> np.ndarray:
         """The values at ``key``: per axis an int, a slice with positive step, or (on one axis) an increasing list."""
+
+    def component(self) -> Component | None:
+        """Of which stored array this is one component of several that lie side by side in the file; None if of none."""
+        return None
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self.read)
@@ -95,6 +113,19 @@ class StoredArray(LazyArray):
             raise DataError(_explain(self, key, error)) from error
         return (values if self.as_stored else self._canonical(values, key)).astype(self.dtype, copy=False)
 
+    def component(self) -> Component | None:
+        """By the fixed axes, if they are the last ones in the file and one of them is longer than 1."""
+        axes, sizes = sorted(self.fixed), self.handle.array(self.name).shape
+        if not axes or axes != list(range(self.ndim_stored))[-len(axes) :] or all(sizes[axis] == 1 for axis in axes):
+            return None
+        index = int(np.ravel_multi_index([self.fixed[axis] for axis in axes], [sizes[axis] for axis in axes]))
+        family = (id(self.handle), self.name, self.order, self.shape, self.dtype, len(axes))
+        return Component(family, index, self._whole)
+
+    def _whole(self) -> StoredArray:
+        order, lengths = (*self.order, *sorted(self.fixed)), dict(enumerate(self.shape))
+        return StoredArray(self.handle, self.name, order=order, lengths=lengths, dtype=self.dtype)
+
     def _stored_key(self, key: Key) -> Key:
         stored = [self.fixed.get(axis) for axis in range(self.ndim_stored)]
         for k, axis in zip(key, self.order, strict=True):
@@ -112,72 +143,6 @@ class StoredArray(LazyArray):
         values = values[tuple(None if axis is None else slice(None) for axis in kept)]
         sizes = [count(k, size) for k, size in zip(key, self.shape, strict=True) if not isinstance(k, int)]
         return np.broadcast_to(values, sizes)
-
-
-class JoinedArray(LazyArray):
-    """Arrays joined along their first axis; shorter ones are padded with NaN.
-
-    Args:
-        parts: the arrays; opened only when needed if ``shapes`` are given.
-        shapes: shape of each part.
-        dtype: of all parts; an integer type becomes floating where padding needs NaN.
-    """
-
-    def __init__(self, parts: Sequence[LazyArray], *, shapes: Sequence[Key] | None = None, dtype: Any = None):
-        self.parts = parts
-        self.part_shapes = [tuple(part.shape) for part in parts] if shapes is None else [tuple(s) for s in shapes]
-        self.starts = np.concatenate([[0], np.cumsum([shape[0] for shape in self.part_shapes])])
-        tails = [shape[1:] for shape in self.part_shapes]
-        self.shape = (int(self.starts[-1]), *(max(sizes) for sizes in zip(*tails, strict=True)))
-        self.dtype = np.dtype(dtype or parts[0].dtype)
-        if len(set(tails)) > 1 and self.dtype.kind != "f":
-            self.dtype = np.dtype("f8")
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        """Of the first part, for all."""
-        return self.parts[0].chunks
-
-    def read(self, key: Key) -> np.ndarray:
-        """The values at ``key``, gathered from the parts they lie in."""
-        first = within(key[0], self.shape[0])
-        rest = tuple(within(k, size) for k, size in zip(key[1:], self.shape[1:], strict=True))
-        if isinstance(first, int):
-            return self._one(first, rest)
-        indices = range(self.shape[0])[first] if isinstance(first, slice) else first
-        rows = [self._one(int(i), rest) for i in indices]
-        if rows:
-            return np.stack(rows)
-        return np.empty(
-            (0, *(count(k, n) for k, n in zip(rest, self.shape[1:], strict=True) if not isinstance(k, int)))
-        )
-
-    def _one(self, index: int, rest: Key) -> np.ndarray:
-        which = int(np.searchsorted(self.starts, index, side="right")) - 1
-        part, shape = self.parts[which], self.part_shapes[which]
-        if tuple(part.shape) != shape:
-            raise DataError(
-                f"Part {which} has shape {tuple(part.shape)}, the others {shape}: it cannot be joined to them."
-            )
-        row = index - int(self.starts[which])
-        if shape[1:] == self.shape[1:]:
-            return part.read((row, *rest)).astype(self.dtype, copy=False)
-        padded = np.full(self.shape[1:], np.nan, self.dtype)
-        padded[tuple(slice(0, n) for n in shape[1:])] = part.read((row, *(slice(0, n) for n in shape[1:])))
-        return padded[rest]
-
-
-class Groups(Sequence):
-    """One :class:`StoredArray` per name, each with a new first axis of length 1, made when asked for."""
-
-    def __init__(self, handle: Handle, names: Sequence[str], **view: Any):
-        self.handle, self.names, self.view = handle, names, view
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> StoredArray:
-        return StoredArray(self.handle, self.names[index], **self.view)
 
 
 def lazy(dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None) -> xr.Variable:

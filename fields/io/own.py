@@ -73,7 +73,7 @@ def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None =
 def dump(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
     """Writes the dataset as a file of our layout at ``path``."""
     encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
-    store = H5NetCDFStore.open(path, mode="w", open_kwargs={"libver": LIBVER})
+    store = H5NetCDFStore.open(path, mode="w", driver_kwds={"libver": LIBVER})
     try:
         ds.drop_encoding().assign_attrs(layout=LAYOUT).dump_to_store(store, encoding=encoding)
     finally:

@@ -24,7 +24,8 @@ from fields.io.base import DataError, Reader, check
 from fields.io.diagnose import is_hdf5
 from fields.io.grid import axis, bounds_of_cells, shared
 from fields.io.handles import HDF5Handle, open_hdf5
-from fields.io.lazy import Groups, JoinedArray, StoredArray, lazy
+from fields.io.joined import Groups, JoinedArray
+from fields.io.lazy import StoredArray, lazy
 from fields.io.pdebench import SQUARE
 
 PROBLEMS = {  # by space axes and channels: problem, names of the channels, symmetries

@@ -14,7 +14,8 @@ import xarray as xr
 
 from fields.io.base import DataError, Reader, check
 from fields.io.handles import TorchHandle
-from fields.io.lazy import JoinedArray, StoredArray, lazy
+from fields.io.joined import JoinedArray
+from fields.io.lazy import StoredArray, lazy
 from fields.io.neuralop_pt import torch_content
 
 AXES = ("x", "y", "z")

@@ -37,7 +37,7 @@ def attend(
     size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
-    few = q.shape[-2] <= FEW and q.dtype == torch.float32
+    few = q.dtype == torch.float32 and (torch.compiler.is_exporting() or q.shape[-2] <= FEW)  # exported, m is any number
     if columns is not None and on_cpu and not learns and (few or size <= BIAS):
         product = torch.matmul(columns[0], columns[1].mT)
         bias, columns = product if bias is None else product + bias, None

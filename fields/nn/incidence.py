@@ -33,22 +33,20 @@ def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
 class Coboundary(NamedTuple):
     """D: a field on the nodes becomes differences on the edges; heads act on slices of the channels.
 
-    Shape: matrix (b heads m n), node fields (b n c), edge fields (b m c), c = heads · e; fields that are split into heads
-    already, (b heads n e) and (b heads m e), stay so.
+    Fields are split into heads, and stay so through a step: a product of matrices copies channels that lie otherwise.
+
+    Shape: matrix (b heads m n), node fields (b heads n e), edge fields (b heads m e).
     """
 
     matrix: Float[Tensor, "b heads m n"]
 
-    def up(self, q: Float[Tensor, "b *heads n c"]) -> Float[Tensor, "b *heads m c"]:
+    def up(self, q: Float[Tensor, "b heads n e"]) -> Float[Tensor, "b heads m e"]:
         """D q."""
-        return self._apply(self.matrix, q)
+        return self.matrix @ q
 
-    def down(self, p: Float[Tensor, "b *heads m c"]) -> Float[Tensor, "b *heads n c"]:
+    def down(self, p: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b heads n e"]:
         """Dᵀ p."""
-        return self._apply(self.matrix.mT, p)
-
-    def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return matrix @ x if x.ndim == matrix.ndim else merge_heads(matrix @ split_heads(x, matrix.shape[1]))
+        return self.matrix.mT @ p
 
     def to(self, dtype: torch.dtype) -> Coboundary:
         """The same operator in another precision."""
@@ -123,7 +121,7 @@ class SoftIncidence(nn.Module):
         if pos is not None and distance2 is not None:
             spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
             near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
-            score = score + torch.stack(tuple(near))
+            score = score.add_(torch.stack(tuple(near)))  # no gradient looks at the product itself
         head, tail = self.softmax(score)
         return coboundary(head, tail, F.softplus(weight).to(head.dtype))
 
@@ -131,9 +129,10 @@ class SoftIncidence(nn.Module):
         """u⁺ and u⁻ of each edge, and its weight before the softplus."""
         if isinstance(self.query, nn.Linear) and isinstance(self.weight, nn.Linear):
             query = rearrange(self.query(features), "b m (two heads e) -> two b heads m e", two=2, heads=self.heads)
-            return query, rearrange(self.weight(features), "b m heads -> b heads m")
+            weight = rearrange(self.weight(features), "b m heads -> b heads m")
+            return query, weight.contiguous()  # the compiler mistakes the layout of a softplus's gradient on a permuted input
         assert isinstance(self.query, Tensor) and isinstance(self.weight, Tensor)  # latent edges
-        return self.query[:, None], self.weight.expand(len(features), -1, -1)
+        return self.query[:, None], self.weight.expand(features.shape[0], -1, -1)
 
     def turns(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Rotations at the places of the nodes and of the edges."""

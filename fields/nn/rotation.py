@@ -74,10 +74,10 @@ class SphereMLP(nn.Module):
         size2 = x.square().sum(-1, keepdim=True)
         sphere = size2 > eps**4
         size2 = torch.where(sphere, size2, 1.0)
-        tangent = torch.where(sphere, f - x * ((x * f).sum(-1, keepdim=True) / size2), 0.0)
-        angle = tau * ((tangent.square().sum(-1, keepdim=True) + eps**2) / size2).sqrt()
-        moved = angle.cos() * x + tau * torch.sinc(angle / math.pi) * tangent
-        return keep_norm(x, moved)
+        tangent = torch.addcmul(f, x, (x * f).sum(-1, keepdim=True) / -size2)
+        angle = torch.where(sphere, tau * ((tangent.square().sum(-1, keepdim=True) + eps**2) / size2).sqrt(), 0.0)
+        forward = torch.where(sphere, tau * torch.sinc(angle / math.pi), 0.0)
+        return keep_norm(x, torch.addcmul(x * angle.cos(), tangent, forward))
 
 
 class Reaction(nn.Module):
@@ -116,7 +116,10 @@ def keep_norm(old: Float[Tensor, "b k h"], new: Float[Tensor, "b k h"]) -> Float
         new + c new,   c = (|old|² − |new|²) / 2|new|²
 
     As an increment: a factor 1 + c next to one has steps of ε above it and ε/2 below it, which loses energy at every call.
+    |old| and |new| agree whatever the weights are, so c is zero along every variation of them and passes no gradient.
     """
-    tiny = torch.finfo(old.dtype).tiny
-    missing = ((old - new) * (old + new)).sum(-1, keepdim=True)
-    return new + new * (0.5 * missing / (new.square().sum(-1, keepdim=True) + tiny))
+    with torch.no_grad():
+        tiny = torch.finfo(old.dtype).tiny
+        missing = ((old - new) * (old + new)).sum(-1, keepdim=True)
+        c = 0.5 * missing / (new.square().sum(-1, keepdim=True) + tiny)
+    return torch.addcmul(new, new, c)

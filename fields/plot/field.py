@@ -127,6 +127,8 @@ def plane(
         height = grid[0][2][len(grid[0][2]) // 2]
         near = np.isclose(depth, height, rtol=0, atol=1e-6 * max(np.ptp(depth), 1e-300))
     else:
-        height = (depth.min() + depth.max()) / 2
-        near = np.argsort(np.abs(depth - height))[: max(int(SLAB * len(depth)), 3)]
+        height = np.quantile(depth, 0.5, method="lower")  # a depth that occurs: in planes of points, such as times, one of them
+        far = np.abs(depth - height)
+        count = min(max(int(SLAB * len(depth)), 3), len(depth)) - 1
+        near = far <= np.partition(far, count)[count]
     return points[near, :2], values[near], f", middle plane {height:.3g}"

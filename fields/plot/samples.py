@@ -42,11 +42,12 @@ class Case:
         """Picks an output channel, and the input of the same name (its latest frame) or else the first one."""
         wanted = schema.outputs[channel]
         index = schema.inputs.index(wanted) if wanted in schema.inputs else 0
-        given, asked = _array(sample.x_mask), _array(sample.y_mask)
+        u, asked = _array(sample.u)[:, index - len(schema.inputs)], _array(sample.y_mask)
+        given = _array(sample.x_mask) & np.isfinite(u)  # one of several input functions is NaN where others live
         return cls(
             title=title,
             x=_array(sample.x)[given],
-            u=_array(sample.u)[given, index - len(schema.inputs)],
+            u=u[given],
             y=_array(sample.y)[asked],
             v=_array(sample.v)[:, asked, channel],
             v_hat=_array(v_hat)[:, asked, channel],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fields.dynamics import AttentionEnergy, CanonicalHamiltonian, Energy
 from fields.integrators import KineticProjection
-from fields.nn.rotation import Rotation
+from fields.nn.rotation import Rotation, SphereMLP
 from fields.processors.block import Block
 from fields.processors.stack import Stack
 
@@ -33,8 +33,9 @@ class Hamiltonian(Stack):
         dim: int,
         *,
         depth: int = 4,
-        steps: int = 2,
+        steps: int = 1,
         energy: Callable[[int], Energy] = AttentionEnergy,
+        ratio: float = 2.0,
         h: float = 0.25,
         dt: float = 1.0,
         recompute: bool = False,
@@ -46,6 +47,7 @@ class Hamiltonian(Stack):
                 steps=steps,
                 h=h,
                 rotate=Rotation(dim),
+                react=SphereMLP(dim, ratio=ratio),
             )
             for _ in range(depth)
         ]

@@ -64,6 +64,7 @@ class Assembly(ABC):
         data = self.data
         return {
             "data": data.path,
+            "test_files": list(data.test_paths),
             "recipe": data.source.attrs.get("protocol", ""),
             "split": f"{len(data.train)} train, {len(data.val)} validation, {tested} test",
             "seconds": self.seconds,
@@ -86,11 +87,19 @@ class Assembly(ABC):
             rows=self.rows(),
             protocol=self.protocol(command, tested),
             command=command,
-            histories={n: {key: [h[of] for h in log] for key, of in AXES.items()} for n, log in self.histories.items()},
+            histories=self.columns(),
             pictures=[*self.pictures(), *self._losses()],
             next_command=next_command,
             **self.wording(),
         )
+
+    def columns(self) -> dict[str, dict[str, list[float]]]:
+        """The curve of each model's training, and beside it whatever else was logged at every epoch."""
+        out = {}
+        for name, log in self.histories.items():
+            others = {key: key for key in (log[0] if log else ()) if key not in AXES.values()}
+            out[name] = {key: [row[of] for row in log] for key, of in (AXES | others).items()}
+        return out
 
     def _losses(self) -> list[Picture]:
         curves = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from html import escape
 from string import Template
 from typing import Any
@@ -39,8 +40,9 @@ figcaption { margin-top: .5rem; max-width: 44rem; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   font: .88rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 0 0 .8rem; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .35rem 1.5rem; margin: 0; }
-dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
+dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
+@media (max-width: 34rem) { figure img { max-width: none; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
 
@@ -66,7 +68,7 @@ def page(results: Results) -> str:
     """The whole page."""
     summary = f'<p class="summary">{escape(results.summary)}</p>' if results.summary else ""
     parts = [
-        f"<p>{escape(results.problem)}</p>",
+        f"<p>{_text(results.problem)}</p>",
         summary,
         _section("Test errors", _table(results.rows, results.error_name)),
         _section("Other scores", _list({name: number(value) for name, value in results.metrics.items()})),
@@ -75,7 +77,7 @@ def page(results: Results) -> str:
         _section("Reproduce", _code(results.command)),
         _section("Try next", _code(results.next_command)),
     ]
-    return PAGE.substitute(title=escape(results.title), style=STYLE, body="\n".join(part for part in parts if part))
+    return PAGE.substitute(title=_text(results.title), style=STYLE, body="\n".join(part for part in parts if part))
 
 
 def _section(title: str, content: str) -> str:
@@ -98,7 +100,7 @@ def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.data).decode("ascii")
     caption = escape(picture.caption)
     image = f'<img alt="{escape(picture.name)}"{_width(picture)} src="data:image/{picture.kind};base64,{data}">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return f'<figure><div class="scroll">{image}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _width(picture: Picture) -> str:
@@ -109,16 +111,29 @@ def _width(picture: Picture) -> str:
 
 
 def _list(values: dict[str, Any]) -> str:
-    items = "".join(f"<dt>{escape(str(name))}</dt><dd>{_value(value)}</dd>" for name, value in values.items())
+    said = {name: _value(value) for name, value in values.items()}
+    items = "".join(f"<dt>{escape(str(name))}</dt><dd>{value}</dd>" for name, value in said.items() if value)
     return f"<dl>{items}</dl>" if items else ""
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("{"):  # the recipe, as data files carry it
+        value = json.loads(value)
     if isinstance(value, dict):
-        return "<br>".join(f"{escape(str(name))}: {_value(item)}" for name, item in value.items())
+        return "<br>".join(f"{escape(str(name))}: {_inline(item)}" for name, item in value.items() if _inline(item))
+    return _inline(value)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{escape(str(name))} {_inline(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_value(item) for item in value)
-    return escape(f"{value:g}" if isinstance(value, float) else str(value))
+        return ", ".join(map(_inline, value))
+    return _text(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _text(words: str) -> str:
+    return escape(words.replace("->", "→"))  # an arrow that no line break takes apart
 
 
 def _code(command: str) -> str:

@@ -43,7 +43,7 @@ class Results:
         protocol: data recipe, split, seeds, budget, hardware, versions: what is needed to judge the numbers.
         rows: the table.
         metrics: other scores, by name.
-        histories: curves of the training by name, each with the lists "x" and "y".
+        histories: curves of the training by name, each with the lists "x" and "y", and others of the same length.
         pictures: in the order of appearance.
         command: reproduces the run.
         next_command: what to try next.
@@ -73,10 +73,12 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Three significant digits without noise: 0.00412, 0.0975, 1.26, 3.1e-07."""
+    """Three significant digits without noise: 0.00412, 0.0975, 1.26, 3.1e-07; nothing is 0."""
+    if value == 0:
+        return "0"
     if not math.isfinite(value):
         return "not finite"
-    if value != 0 and not 1e-5 <= abs(value) < 1e5:
+    if not 1e-5 <= abs(value) < 1e5:
         return f"{value:.2e}"
     return f"{value:#.3g}".rstrip(".")
 

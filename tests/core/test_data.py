@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -123,11 +124,52 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path
         with monkeypatch.context() as patch:
             patch.setattr(xr.Variable, "isel", None)
             patch.setattr(xr.Variable, "__getitem__", None)
-            window = lazy._read(slice(1, 2), slice(0, 1))
-        torch.testing.assert_close(window, held.held[1:2, 0:1], rtol=0, atol=0)
+            window = lazy._parts(1, slice(0, 1))
+        for found, wanted in zip(window, held._parts(1, slice(0, 1)), strict=True):
+            np.testing.assert_array_equal(found, wanted)
         for i in range(len(held)):
             for a, b in zip(held[i], lazy[i], strict=True):
                 torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def the_well(path, trajectories=2):
+    """A scalar, a constant height, a vector and a tensor, both stored with their components last."""
+    rng, flags = np.random.default_rng(0), {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]}
+    arrays = {"t0_fields/rho": (), "t1_fields/velocity": (2,), "t2_fields/D": (2, 2)}
+    with h5py.File(path, "w") as file:
+        file.attrs["n_trajectories"] = trajectories
+        file.create_group("dimensions").attrs["spatial_dims"] = ["x", "y"]
+        for name, n in (("time", 6), ("x", 4), ("y", 5)):
+            file[f"dimensions/{name}"] = np.arange(n, dtype="f4")
+        for name, tail in arrays.items():
+            file[name] = rng.normal(size=(trajectories, 6, 4, 5, *tail)).astype("f4")
+            file[name].attrs.update(flags)
+            file[name].parent.attrs["field_names"] = [name.split("/")[1]]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_components_of_one_stored_array_are_read_at_once(tmp_path, monkeypatch, folder):
+    for name in ("train/0.h5", "train/1.h5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        the_well(tmp_path / name)
+    ds = open_dataset(tmp_path if folder else tmp_path / "train/0.h5")
+    s = schema_of(ds, history=3)
+    held, streamed = FieldDataset(ds, s), FieldDataset(ds, s, memory_limit=0)
+    read, count = h5py.Dataset.__getitem__, []
+    streamed[0]  # opens the file
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py.Dataset, "__getitem__", lambda self, key, **kw: count.append(self.name) or read(self, key, **kw))
+        streamed[4]
+    assert sorted(count) == ["/t0_fields/rho", "/t1_fields/velocity", "/t2_fields/D"]
+    assert s.inputs == ("rho", "velocity_x", "velocity_y", "D_xx", "D_xy", "D_yx", "D_yy")
+    for i in range(len(held)):
+        for a, b in zip(held[i], streamed[i], strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    wanted = np.stack([ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1)  # (s n c) of the second trajectory
+    np.testing.assert_array_equal(held[4].u, np.moveaxis(wanted, 0, 1).reshape(20, -1))
+    few = Schema(**{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")})  # neither all nor in order
+    u = FieldDataset(ds, few, memory_limit=0)[4].u
+    np.testing.assert_array_equal(u, held[4].u[:, [6, 0, 3, 13, 7, 10, 20, 14, 17]])
 
 
 def test_stride_keeps_stored_coordinates():

@@ -16,11 +16,12 @@ ALLOWED = {  # module prefix under fields -> heavy libraries that may be importe
     "task": {"lightning"},
     "datamodule": {"lightning"},
     "experiment": {"lightning"},
+    "progress": {"lightning"},
     "plot": {"matplotlib"},
 }
 FILES = ("h5py", "xarray", "h5netcdf")
 LAYERS = [  # a module may import from its own layer's package and from layers further down
-    {"experiment", "cli", "report", "__main__"},
+    {"experiment", "progress", "cli", "report", "__main__"},
     {"task", "datamodule"},
     {"model", "predict", "checkpoint", "verify", "metrics", "losses", "data"},
     {"encoders", "processors", "decoders", "baselines"},

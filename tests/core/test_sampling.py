@@ -18,7 +18,7 @@ from fields.datamodule import FieldDataModule
 from fields.io import DataError, open_dataset
 from fields.metrics import RelativeL2
 from fields.sample import collate
-from fields.sampling import TestOrder, TrainingOrder, blocks, interleaved
+from fields.sampling import EvenBatches, TestOrder, TrainingOrder, blocks, interleaved, shares
 
 COUNTER = Path("/proc/self/io")
 
@@ -138,7 +138,7 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
             metric.update(batch.v + batch.v.mean(dim=(1, 2, 3), keepdim=True) * torch.rand(1), batch.v, batch.y_mask)
         with metric.sync_context():
             result[f"errors {memory}"] = metric.per_sample()
-        result[f"own {memory}"] = len(test.sampler)
+        result[f"own {memory}"] = sum(len(batch) for batch in test.batch_sampler)
         result[f"tests {memory}"] = len(next(iter(data.tests.values())))
     torch.save(result, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -152,8 +152,8 @@ def test_two_processes_share_the_work(tmp_path):
     a, b = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
     for memory in (0.0, 1e9):
         assert a[f"batches {memory}"] == b[f"batches {memory}"] and len(a[f"train {memory}"]) == len(b[f"train {memory}"]) == 25
-        mine, yours = ({int(n) // 1000 for n in part[f"train {memory}"]} for part in (a, b))
-        assert not mine & yours and len(mine | yours) == 7
+        mine, yours = ({int(n) // (1000 if memory == 0 else 1) for n in part[f"train {memory}"]} for part in (a, b))
+        assert (mine.isdisjoint(yours) and len(mine | yours) == 7) if memory == 0 else len(mine | yours) == 49
         assert a[f"own {memory}"] + b[f"own {memory}"] == a[f"tests {memory}"] == len(a[f"errors {memory}"])
         assert a[f"own {memory}"] > 0 and torch.equal(a[f"errors {memory}"], b[f"errors {memory}"])
         assert a[f"statistics {memory}"] == b[f"statistics {memory}"]
@@ -172,10 +172,34 @@ def test_tests_count_every_sample_once_in_order_for_any_number_of_processes(tmp_
         TestOrder(data)
 
 
+@pytest.mark.parametrize(("samples", "batch_size", "ranks"), [(24, 4, 2), (23, 4, 2), (7, 2, 3), (5, 1, 4), (1, 3, 2)])
+def test_processes_share_the_batches_of_one(samples, batch_size, ranks):
+    """k-th batches of all, joined, are the k-th batch of one process with as many times the size."""
+    parts = shares(list(range(samples)), batch_size, ranks)
+    assert {len(part) for part in parts} == {-(-samples // ranks)}
+    for start in range(0, samples, batch_size * ranks):
+        here = start // ranks
+        joined = list(itertools.chain(*(part[here : here + batch_size] for part in parts)))
+        wanted = list(range(start, min(start + batch_size * ranks, samples)))
+        assert joined[: len(wanted)] == wanted and len(joined) < len(wanted) + ranks
+
+
+@pytest.mark.parametrize(("samples", "batch_size", "ranks"), [(7, 3, 2), (5, 1, 2), (3, 1, 2), (2, 4, 2), (9, 2, 4), (8, 32, 1)])
+def test_tests_have_as_many_batches_in_every_process(tmp_path, monkeypatch, samples, batch_size, ranks):
+    data = dataset(trajectories(tmp_path / "a.h5", samples=1, frames=samples + 1, chunks=None))
+    seen = []
+    for rank in range(ranks):
+        monkeypatch.setattr("fields.sampling.place", lambda rank=rank: (rank, ranks))
+        batches = EvenBatches(TestOrder(data), samples=len(data), batch_size=batch_size)
+        seen.append(list(batches))
+        assert len(seen[-1]) == len(batches) and all(0 < len(batch) <= max(batch_size, 2) for batch in seen[-1])
+    assert len({len(batches) for batches in seen}) == 1
+    assert [item for batches in seen for batch in batches for item in batch] == list(range(samples))
+
+
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-@pytest.mark.parametrize("limit", [0, 1e9])
-def test_training_shares_are_equal_and_apart(tmp_path, monkeypatch, ranks, limit):
-    data = dataset(trajectories(tmp_path / "a.h5", samples=12), memory_limit=limit)
+def test_training_shares_of_a_file_are_equal_and_apart(tmp_path, monkeypatch, ranks):
+    data = dataset(trajectories(tmp_path / "a.h5", samples=12), memory_limit=0)
     shares = []
     for rank in range(ranks):
         monkeypatch.setattr("fields.sampling.place", lambda rank=rank: (rank, ranks))

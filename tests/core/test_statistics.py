@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,7 +20,7 @@ from fields.data import FieldDataset, schema_of, statistics
 from fields.datamodule import FieldDataModule
 from fields.io import open_dataset, write_dataset
 from fields.memory import available
-from fields.moments import Moments, pieces
+from fields.moments import Moments, not_finite, pieces
 from fields.scaling import MinMax, PerParameter
 
 
@@ -62,7 +63,7 @@ def test_pieces_hold_every_wanted_value_once_and_ask_for_each_chunk_once(tmp_pat
     variable = open_dataset(tmp_path / "a.h5").variables["u"]
     monkeypatch.setattr("fields.moments.PIECE", 3 * 4 * 4 * 4)  # four frames of three samples
     indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
-    for numbers, part in pieces(variable, indices):
+    for numbers, _, part in pieces(variable, indices):
         assert part.shape[0] == len(numbers) and part.nbytes <= 3 * 4 * 4 * 4
         seen.append(part.ravel())
         asked += [(int(n) // 3, len(seen)) for n in numbers]
@@ -77,6 +78,25 @@ def test_only_the_training_split_counts(tmp_path):
     data = FieldDataModule(str(tmp_path / "a.nc"))
     data.setup()
     assert data.statistics["a"].high < 10 and data.statistics["a"].mean == pytest.approx(float(ds.a[:6].astype(float).mean()))
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 1, 16), (3, 4, 16)])
+def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatch, chunks):
+    monkeypatch.setattr("fields.moments.PIECE", 16 * 8 * 3)  # three frames
+    held = []
+    values = np.random.default_rng(0).normal(size=(7, 9, 16))
+    for place in (None, (0, 0, 0), (6, 8, 15), (4, 5, 3)):
+        path = tmp_path / f"{place}.h5"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("tensor", data=values, chunks=chunks)
+            if place is not None:
+                file["tensor"][place] = np.inf
+            file["x-coordinate"], file["t-coordinate"] = np.arange(16.0), np.arange(10.0)
+        for variable in (open_dataset(path)["u"].variable, open_dataset(path)["u"].isel(time=slice(None)).variable):
+            assert not_finite(variable) == (place and dict(zip(("sample", "time", "x"), place, strict=True)))
+            held += [part.nbytes for _, _, part in pieces(variable, np.arange(7))]
+    assert max(held) <= 16 * 8 * (12 if chunks == (3, 4, 16) else 3)
+    assert not_finite(xr.Variable("x", [1.0, np.nan])) == {"x": 1} and not_finite(xr.Variable((), 3)) is None
 
 
 def counted(monkeypatch) -> list[int]:
@@ -156,7 +176,7 @@ def test_available_memory_knows_the_limits_of_the_process():
 
 def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
     ds = waves(6, (8,), (True,))
-    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
+    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
     assert not FieldDataset(ds, schema_of(ds)).in_memory
-    monkeypatch.setattr("fields.data.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
+    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
     assert FieldDataset(ds, schema_of(ds)).in_memory

@@ -11,8 +11,11 @@ from fields.dynamics import (
     DampedHamiltonian,
     DoubleBracket,
     GraphHamiltonian,
+    MetricHamiltonian,
     Metriplectic,
     RandomWalk,
+    Recall,
+    SkewAttention,
     SymmetricGrand,
 )
 from fields.dynamics.pairwise import Pairwise
@@ -25,6 +28,8 @@ from fields.integrators import (
     KineticProjection,
     MetriplecticStep,
     RadialLeapfrog,
+    RetrievalStep,
+    SkewCayley,
     SplitBracket,
     Uniformisation,
 )
@@ -43,6 +48,9 @@ STEPS = [
     (DoubleBracket, SplitBracket),
     (DoubleBracket, CoupledBracket),
     (Metriplectic, MetriplecticStep),
+    (MetricHamiltonian, Cayley),
+    (SkewAttention, SkewCayley),
+    (Recall, RetrievalStep),
 ]
 
 
@@ -78,13 +86,15 @@ def test_a_step_is_one_graph(field, integrator):
     torch.manual_seed(0)
     latent = Latent(torch.randn(2, 6, 16), torch.rand(1, 6, 2) - 0.5, torch.tensor([True, False]))
     context, block = Context.of(latent), Block(field=field(16), integrator=integrator())
-    state = block.field.lift(latent.z, context).detach()
-    carry = block.begin(state, context)
+    with torch.no_grad():
+        state = block.field.lift(latent.z, context)
+        carry = block.begin(state, context)
 
     def run(advance):
         x = state.clone().requires_grad_()
         out, _ = advance(x, carry, context)
-        return out.detach(), *torch.autograd.grad(out.square().sum(), x)
+        gradients = torch.autograd.grad(out.square().sum(), [x, *block.field.parameters()], allow_unused=True)
+        return out.detach(), *(g for g in gradients if g is not None)
 
-    compiled = torch.compile(block.advance, fullgraph=True, backend="eager")
+    compiled = torch.compile(block.advance, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(run(compiled), run(block.advance), atol=1e-5, rtol=1e-5)

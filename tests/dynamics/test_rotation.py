@@ -43,3 +43,16 @@ def test_a_radial_push_does_nothing_and_gradients_are_finite_there():
 def test_what_starts_at_zero_is_the_identity(cls):
     mix, (z, where) = cls(DIM).double(), context()
     torch.testing.assert_close(mix(z, where.origin), z, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("cls", [Rotation, SphereMLP], ids=lambda c: c.__name__)
+def test_gradients_are_those_of_finite_differences_though_the_norm_is_put_back_without_one(cls):
+    mix, (z, _) = shaken(cls(4), by=0.5), context()
+    tau = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    names, values = zip(*((n, p.detach().requires_grad_()) for n, p in mix.named_parameters()), strict=True)
+
+    def moved(x, tau, *values):
+        arguments = (x, tau) if cls is Rotation else (x, None, tau)
+        return torch.func.functional_call(mix, dict(zip(names, values, strict=True)), arguments)
+
+    assert torch.autograd.gradcheck(moved, (z[:1, :3, :4].clone().requires_grad_(), tau, *values))

@@ -40,6 +40,8 @@ def test_own_layout_returns_what_was_written(tmp_path):
     assert all(back[name].attrs == ds[name].attrs for name in ds.variables)
     with h5py.File(tmp_path / "a.nc") as file:
         assert file["u"].chunks == (1, 1, 6) and file["u"].fletcher32
+    raw = (tmp_path / "a.nc").read_bytes()
+    assert b"FADB" in raw and b"TREE" not in raw  # the index of chunks that has checksums, not HDF5's older one
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):

@@ -31,10 +31,10 @@ def tokens(batch: int = 3, n: int = 12, dtype=torch.float64, seed: int = 0) -> L
     return Latent(z, pos, torch.tensor([True, False]))
 
 
-def build(cls, dtype=torch.float64, shake: float = 0.3) -> Processor:
+def build(cls, dtype=torch.float64, shake: float = 0.3, **options) -> Processor:
     """The processor with all parameters moved, so that layers which start at zero take part."""
     torch.manual_seed(0)
-    processor = cls(DIM).to(dtype)
+    processor = cls(DIM, **options).to(dtype)
     with torch.no_grad():
         for p in processor.parameters():
             p += shake * torch.randn_like(p) * (p.std() if p.numel() > 1 and p.std() > 0 else 0.3)
@@ -133,7 +133,15 @@ def test_answers_at_several_times_are_stacked(cls):
 
 @pytest.mark.slow
 @PROCESSORS
-def test_compiles_without_graph_breaks(cls):
-    processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
-    compiled = torch.compile(processor, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(latent).z, processor(latent).z, atol=1e-5, rtol=1e-5)
+def test_compiles_as_one_graph_forwards_and_backwards(cls):
+    torch._dynamo.reset()
+    shallow = {"depth": 1} if "depth" in inspect.signature(cls).parameters else {}
+    processor, latent = build(cls, torch.float32, **shallow), tokens(dtype=torch.float32)
+
+    def run(forward):
+        z, cond = latent.z.clone().requires_grad_(), torch.ones(3, DIM)
+        out = forward(latent._replace(z=z), cond).z
+        return out.detach(), *torch.autograd.grad(out.square().mean(), [z, *processor.parameters()])
+
+    compiled = torch.compile(processor, fullgraph=True, backend="aot_eager")  # traces the backward pass too
+    torch.testing.assert_close(run(compiled), run(processor), atol=1e-6, rtol=1e-5)

@@ -12,6 +12,7 @@ from fields.nn.incidence import Coboundary
 from fields.nn.rotation import Rotation, SphereMLP
 from fields.processors import GAT, Associative, AttentionODE, DoubleBracket, Flow, Grand, Hamiltonian, Isometry, Metriplectic
 from fields.processors import GraphHamiltonian as GraphStack
+from fields.processors.trace import Trace
 from fields.verify import verify
 
 LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand, Associative, Isometry]
@@ -40,7 +41,7 @@ def test_norms_do_not_creep_in_single_precision(cls):
 
 @pytest.mark.parametrize("cls", [GraphStack, DoubleBracket, Metriplectic], ids=lambda c: c.__name__)
 def test_a_flipped_sign_is_found_out(cls, monkeypatch):
-    monkeypatch.setattr(Coboundary, "down", lambda self, p: -self._apply(self.matrix.mT, p))
+    monkeypatch.setattr(Coboundary, "down", lambda self, p: -(self.matrix.mT @ p))
     assert verify(build(cls), tokens(), steps=20).verdict == "BROKEN"
 
 
@@ -105,3 +106,16 @@ def test_trace_is_exact_under_autocast_and_counts_bounces():
     cold = latent._replace(z=torch.cat([3 * latent.z[..., : DIM // 2], 1e-3 * latent.z[..., DIM // 2 :]], dim=-1))
     clamps = bouncing.trace(cold).clamps
     assert clamps.max() > 0 and (clamps[:41].diff(dim=0) >= 0).all()
+
+
+def test_a_trace_in_few_numbers():
+    column = lambda *values: torch.tensor(values, dtype=torch.float64)[:, None]  # noqa: E731
+    trace = Trace(
+        stage=[0, 0, 0, 1, 1],  # a new stage has an energy of its own, so the jump from 8 to 50 is none
+        h=column(0.1, 0.1, 0.1, 0.3, 0.3)[:, 0],
+        energy=column(10, 9, 8, 50, 51).expand(-1, 2),
+        clamps=column(0, 1, 2, 0, 1),
+        entropy=torch.cat([column(0, 1, 2, 3, 4), column(0, 1, 2, 3, 3)], dim=1),
+    )
+    expected = {"energy": 10, "energy_end": 51, "energy_drift": 0.2, "energy_rise": 0.02, "clamps": 3, "entropy_gain": 3}
+    assert trace.summary() == pytest.approx(expected | {"step_min": 0.1, "step_max": 0.3})

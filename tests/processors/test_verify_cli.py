@@ -3,35 +3,106 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+import pytest
 import torch
-from problems import operator, waves
+from problems import operator, schema, waves
 
 import fields
+from fields import processors
 from fields.cli import main
-from fields.processors import GraphHamiltonian
+from fields.data import FieldDataset
+from fields.decoders import Galerkin
+from fields.dynamics import DampedHamiltonian, EnergyTransformer
+from fields.integrators import GuardedDescent
+from fields.nn.incidence import Coboundary
+from fields.sample import collate
+
+TRAINED = {
+    "hamiltonian": processors.Hamiltonian,
+    "energy transformer": partial(processors.Hamiltonian, energy=EnergyTransformer),
+    "damped": partial(processors.Flow, field=DampedHamiltonian, integrator=GuardedDescent),
+    "graph": processors.GraphHamiltonian,
+    "metric": partial(processors.GraphHamiltonian, metric="frozen"),
+    "double bracket": processors.DoubleBracket,
+    "hybrid": partial(processors.DoubleBracket, gamma=0.5, learned=False, edges=3),
+    "metriplectic": processors.Metriplectic,
+    "grand": processors.Grand,
+    "associative": processors.Associative,
+    "isometry": processors.Isometry,
+}
 
 
-def checkpoint(folder, processor=None):
+def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=None, decoder=None):
+    """A model with this processor after some updates, saved beside the samples that it is to be verified on."""
+    ds = waves(4, (16,), (True,))
+    fields.write_dataset(ds, folder / "waves.h5")
     model = operator((True,), local=False)
-    if processor is not None:
-        model.processor = processor
-        model._arguments["processor"] = processor
-    fields.save(model, folder / "m.safetensors")
-    fields.write_dataset(waves(4, (16,), (True,)), folder / "waves.h5")
-    return [str(folder / "m.safetensors"), str(folder / "waves.h5")]
-
-
-def test_a_graph_hamiltonian_gets_its_certificate(tmp_path, capsys):
     torch.manual_seed(0)
-    words = checkpoint(tmp_path, GraphHamiltonian(32))
-    assert main(["verify", *words, "--steps", "50", "--samples", "2", "--json"]) == 0
-    certificate = json.loads(capsys.readouterr().out)
-    assert certificate["verdict"] == "holds"
+    for name, part in (("processor", make and make(32)), ("decoder", decoder)):
+        if part is not None:
+            setattr(model, name, part)
+            model._arguments[name] = part
+    train(model, ds, updates)
+    with torch.no_grad():
+        for p in model.processor.parameters():
+            p += shake * torch.randn_like(p)
+    fields.save(model, folder / "m.safetensors", card=card)
+    return [str(folder / "m.safetensors"), "--source", str(folder / "waves.h5")]
+
+
+def train(model, ds, updates: int) -> None:
+    rows = FieldDataset(ds, model.schema)
+    batch, optimizer = collate([rows[i] for i in range(4)]), torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(updates):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = (model(batch) - batch.v).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def certify(words: list[str], capsys, status: int = 0) -> dict:
+    assert main(["verify", *words, "--steps", "24", "--samples", "2", "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_in_half_precision_then_perturbed_every_law_holds(name, tmp_path, capsys):
+    certificate = certify(checkpoint(tmp_path, TRAINED[name], updates=3, shake=0.3), capsys)
+    assert certificate["verdict"] == "holds", certificate
     assert {f["dtype"] for f in certificate["findings"]} == {"float64", "float32"}
-    assert all(f["moved"] > 0.01 for f in certificate["findings"])
+    assert all(f["moved"] > 1e-3 for f in certificate["findings"])
 
 
-def test_a_transformer_claims_nothing(tmp_path, capsys):
-    assert main(["verify", *checkpoint(tmp_path)]) == 0
+@pytest.mark.parametrize("name", ["graph", "double bracket", "metriplectic", "metric"])
+def test_an_operator_broken_on_purpose_is_status_one(name, tmp_path, capsys, monkeypatch):
+    words = checkpoint(tmp_path, TRAINED[name], updates=1)
+    monkeypatch.setattr(Coboundary, "down", lambda self, p: -(self.matrix.mT @ p))
+    assert certify(words, capsys, status=1)["verdict"] == "BROKEN"
+    assert main(["verify", *words, "--steps", "8"]) == 1
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def test_the_energy_of_the_field_is_judged_where_the_decoder_shows_it(tmp_path, capsys):
+    decoder = Galerkin(32, schema((True,)))
+    words = checkpoint(tmp_path, processors.Isometry, updates=3, decoder=decoder)
+    assert certify(words, capsys)["law"] == "the L2 energy of the decoded field is constant"
+    assert certify(checkpoint(tmp_path, processors.GraphHamiltonian, decoder=decoder), capsys)["law"] == "the energy is constant"
+
+
+@pytest.mark.parametrize("make", [None, processors.AttentionODE, processors.GAT])
+def test_what_claims_nothing_says_so(make, tmp_path, capsys):
+    assert main(["verify", *checkpoint(tmp_path, make)]) == 0
     assert "no exact law is claimed" in capsys.readouterr().out
+
+
+def test_the_file_is_found_through_the_checkpoint(tmp_path, capsys):
+    for protocol in ({"data": str(tmp_path / "waves.h5")}, {"data": "gone.h5", "test_files": [str(tmp_path / "waves.h5")]}):
+        model, *_ = checkpoint(tmp_path, processors.Isometry, card={"protocol": protocol})
+        assert certify([model], capsys)["samples"] == 2
+    for card, sentence in (({"protocol": {"data": "gone.h5"}}, "was made with gone.h5, which is not here"), (None, "does not say")):
+        model, *_ = checkpoint(tmp_path, card=card)
+        assert main(["verify", model]) == 2
+        assert sentence in capsys.readouterr().err

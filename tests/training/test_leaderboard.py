@@ -98,3 +98,18 @@ def test_fields_are_matched_within_one_percent(names, tmp_path, target=1e6):
         count = sum(p.numel() for p in model.parameters())
         assert abs(count / target - 1) < 0.01, (name, width, ratio, count)
         assert model(collate([parts.data.train[0]])).isfinite().all()  # heads divide the width in every part
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_seconds_become_steps_at_the_pace_of_each_model(tmp_path, capsys):
+    fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
+    files = [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=2", "--data.test_strides=[2]", "--data.batch_size=8"]
+    rest = ["--folder", str(tmp_path / "cells"), "--out", str(tmp_path), "--trainer.accelerator=cpu", *files]
+    command = ["--params", "3e4", "--budget", "0.4s", "--paced", "--search", "0", "--seeds", "1", "--models", "transformer,UNet"]
+    leaderboard.main([*command, *rest], cells.run)
+    told = json.loads((tmp_path / "burgers.json").read_text())["results"]
+    for (run,) in told.values():
+        assert run["steps"] == round(0.4 / run["cell"]["pace"]) > 1
+    assert "side by side" in (tmp_path / "burgers.md").read_text() and "transformer" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        leaderboard.arguments(["--paced", "--budget", "3e"])

@@ -36,10 +36,10 @@ def data_file(folder: Path, dims: int = 1, samples: int = 24) -> Path:
     return folder / "waves.h5"
 
 
-def evolution_files(folder: Path) -> list[str]:
+def evolution_files(folder: Path, dims: int = 1) -> list[str]:
     """Overrides that put small trajectories in the place of a configuration's data."""
     for name, frames, seed in (("train", 14, 0), ("test", 31, 1)):
-        ds = travelling(12, frames, seed=seed)
+        ds = travelling(12, frames, seed=seed, dims=dims)
         split = np.repeat([0, 1], [10, 2]) if name == "train" else np.full(12, 2)
         fields.write_dataset(ds.assign_coords(split=("sample", split)), folder / f"{name}.h5")
     return [f"--data.path={folder / 'train.h5'}", f"--data.test_paths=[{folder / 'test.h5'}]"]
@@ -65,21 +65,23 @@ def test_no_config_is_left_out():
 
 @pytest.mark.parametrize("config", IN_TIME, ids=lambda p: p.stem)
 def test_every_config_in_time_runs_two_steps(config, tmp_path):
-    files = evolution_files(tmp_path)
+    dims = len(yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]["tokens"])
+    files = evolution_files(tmp_path, dims)
     rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test_paths"))]
     train.main(["--config", str(config), *rest, *files, "--run.name=r", "--model.dim=32", "--model.seconds=null"])
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert {row["model"] for row in report["rows"]} == {"field", "FNO (neuraloperator)", "persistence"}
     assert {picture["name"] for picture in report["pictures"]} >= {"error", "trajectory", "film"}
     out = fields.load(tmp_path / "r" / "model.safetensors").predict(fields.open_dataset(tmp_path / "test.h5"), times=[0.1, 2.0])
-    assert out.u.dims == ("sample", "time", "x") and np.isfinite(out.u).all()
+    assert out.u.dims == ("sample", "time", *"xy"[:dims]) and np.isfinite(out.u).all()
 
 
 @pytest.mark.parametrize("config", STILL, ids=lambda p: p.stem)
 def test_every_config_runs_two_steps(config, tmp_path):
-    dims = len(yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]["tokens"])
-    path = data_file(tmp_path, dims)
-    train.main(["--config", str(config), *run_overrides(tmp_path, path), "--run.name=r", "--run.baseline=false"])
+    encoder = yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]
+    path = data_file(tmp_path, len(encoder["tokens"]))
+    names = ["--model.encoder.groups=null"] if "groups" in encoder else []  # those of the configuration's own file
+    train.main(["--config", str(config), *run_overrides(tmp_path, path), *names, "--run.name=r", "--run.baseline=false"])
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert {row["model"] for row in report["rows"]} >= {"field", "mean field"}
     assert (tmp_path / "r" / "report.html").read_text().count("<img") >= 1
@@ -156,13 +158,13 @@ def test_resuming_equals_never_stopping(tmp_path):
         return lightning.state_dict()
 
     whole = weights("whole")
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    with pytest.raises(KeyboardInterrupt):
         weights("broken", callbacks=[StopAfter(9)])
     resumed = weights("broken", resume=True)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert any(torch.is_floating_point(value) and value.std() > 0 for value in whole.values())
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        weights("fresh", resume=True)
+    fresh = weights("fresh", resume=True)  # killed before its first epoch was complete
+    assert all(torch.equal(whole[key], fresh[key]) for key in whole)
 
 
 @pytest.mark.filterwarnings("ignore")

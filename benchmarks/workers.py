@@ -1,0 +1,131 @@
+"""An epoch with two loader processes beside one, and what two bare processes gain on the same machine; run by `benchmarks.io`.
+
+The file is PDEBench's layout, compressed frame by frame (gzip), larger than the chunk caches: every frame is decompressed once in
+an epoch. *Bare* are processes that read the same windows with h5py alone, batch k by process k mod n, and keep nothing: no code of
+ours, no handing over. Two of them against one is what the machine gives; two hyperthreads of one core give less than two cores.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from torch.utils.data import DataLoader
+
+from fields.data import FieldDataset, schema_of
+from fields.data.parcel import Parcel, parcelled
+from fields.io import open_dataset
+from fields.io.handles import CHUNK_CACHE
+from fields.sampling import TrainingOrder
+
+WINDOW, BATCH, ROUNDS = 5, 8, 3
+
+
+class Timed(NamedTuple):
+    """A loader's batch: which process made it, and the processor time that this process had used by then."""
+
+    process: int
+    seconds: float
+    batch: Parcel
+
+
+class Epoch(NamedTuple):
+    """Seconds: on the wall, of the processor in the busiest reader, and in the process that receives the batches."""
+
+    wall: float
+    busiest: float
+    main: float = 0.0
+
+
+def timed(samples: list[Any]) -> Timed:
+    """Collates, and notes the time."""
+    return Timed(os.getpid(), time.process_time(), parcelled(samples))
+
+
+def windows_of(path: Path) -> FieldDataset:
+    """All windows of the file, end to end, read when they are asked for."""
+    ds = open_dataset(path)
+    return FieldDataset(ds, schema_of(ds, history=WINDOW - 1), window_stride=WINDOW, memory_limit=0)
+
+
+def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
+    """Epochs of `FieldDataset` in `TrainingOrder`; the loader processes run on from one to the next."""
+    data = windows_of(path)
+    order = TrainingOrder(data, seed=0, batch_size=BATCH, workers=workers)
+    loader = DataLoader(data, BATCH, sampler=order, num_workers=workers, persistent_workers=True, collate_fn=timed)
+    used = {made.process: made.seconds for made in loader}
+
+    def epoch() -> Epoch:
+        begin, own = time.perf_counter(), time.process_time()
+        now = {made.process: made.seconds for made in loader}
+        wall, own = time.perf_counter() - begin, time.process_time() - own
+        busiest = max(seconds - used[process] for process, seconds in now.items())
+        used.update(now)
+        return Epoch(wall, busiest, own)
+
+    return epoch
+
+
+def bare(path: Path, processes: int) -> Callable[[], Epoch]:
+    """The same windows in the same order by h5py alone, by so many processes that begin together."""
+    data = windows_of(path)
+    order = [data.place(item) for item in TrainingOrder(data, seed=0, batch_size=BATCH, workers=processes)]
+    batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
+    context = multiprocessing.get_context("fork")
+
+    def epoch() -> Epoch:
+        start, answers = context.Barrier(processes + 1), context.Queue()
+        shares = [list(chain.from_iterable(batches[number::processes])) for number in range(processes)]
+        readers = [context.Process(target=_read, args=(path, share, start, answers)) for share in shares]
+        for reader in readers:
+            reader.start()
+        start.wait()
+        begin = time.perf_counter()
+        used = [answers.get() for _ in readers]
+        wall = time.perf_counter() - begin
+        for reader in readers:
+            reader.join()
+        return Epoch(wall, max(used))
+
+    return epoch
+
+
+def _read(path: Path, windows: list[tuple[int, int]], start: Any, answers: Any) -> None:
+    with h5py.File(path, rdcc_nbytes=CHUNK_CACHE) as file:
+        tensor = file["tensor"]
+        assert isinstance(tensor, h5py.Dataset)
+        start.wait()
+        begin = time.process_time()
+        for sample, first in windows:
+            tensor[sample, first : first + WINDOW]
+        answers.put(time.process_time() - begin)
+
+
+def compare_workers(path: Path) -> str:
+    """A table of medians over alternating rounds."""
+    runs = {(kind, n): make(path, n) for kind, make in (("loader", loaded), ("bare h5py", bare)) for n in (1, 2)}
+    seen: dict[tuple[str, int], list[Epoch]] = {key: [] for key in runs}
+    for _ in range(ROUNDS):
+        for key, run in runs.items():
+            seen[key].append(run())
+    middle = {key: Epoch(*np.median(np.array(epochs), axis=0)) for key, epochs in seen.items()}
+    lines = [
+        f"an epoch of {len(windows_of(path))} windows, gzip by frame, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; "
+        "seconds",
+        f"{'':14s}{'one':>8s}{'two':>8s}{'times':>8s}   busiest reader's processor: one, two, times; receiver's: one, two",
+    ]
+    for kind in ("loader", "bare h5py"):
+        one, two = middle[kind, 1], middle[kind, 2]
+        lines.append(
+            f"{kind:14s}{one.wall:8.2f}{two.wall:8.2f}{one.wall / two.wall:8.2f}   "
+            f"{one.busiest:.2f}, {two.busiest:.2f}, {one.busiest / two.busiest:.2f}; {one.main:.2f}, {two.main:.2f}"
+        )
+    gain, most = (middle[kind, 1].wall / middle[kind, 2].wall for kind in ("loader", "bare h5py"))
+    return "\n".join([*lines, f"two loader processes gain {gain:.2f} times, {gain / most:.2f} of what two bare ones gain here"])
