@@ -158,7 +158,9 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
         beside = {**options, "max_epochs": 100_000, "precision": "32-true"}
         fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **beside)
         assembly.add("FNO (neuraloperator)", peer)
-        save(peer.model, folder / "fno.safetensors", card=assembly.card(command))
+        card = assembly.card(command)
+        if leads():
+            save(peer.model, folder / "fno.safetensors", card=card)
     report(folder, task.model, data, assembly, command)
 
 

@@ -101,8 +101,9 @@ def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None)
     model, optimizer = cell["model"], OPTIMIZERS[cell["optimizer"] or "MuonAdamW"] or parts.model.optimizer
     if model.startswith("field"):
         parts.model.dim, parts.model.optimizer = width or parts.model.dim, optimizer
-        if ratio is not None:
-            parts.model.decoder = partial(parts.model.decoder, ratio=ratio)
+        name = fine_part(parts)
+        if ratio is not None and name is not None:
+            setattr(parts.model, name, partial(getattr(parts.model, name), ratio=ratio))
         return parts.model, parts.model.compose
     cls = BASELINES[model]
     operator = baseline(cls, parts.data, width)
@@ -112,10 +113,15 @@ def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None)
     return BaselineTraining(operator, optimizer=optimizer, augment=augment), operator
 
 
-def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | None, float | None]:
-    """Width, and for fields the ratio of the decoder's MLP, with which the parameters are nearest to those of the cell.
+def fine_part(parts: Any) -> str | None:
+    """The part of a field whose MLPs' ratio can be chosen: the decoder's where it has some, else the processor's."""
+    return next((name for name in ("decoder", "processor") if "ratio" in getattr(parts.model, name).keywords), None)
 
-    The MLP takes up what a step of the width leaves: heads of half the channels need widths in steps of 16.
+
+def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | None, float | None]:
+    """Width, and for fields the ratio of one part's MLPs, with which the parameters are nearest to those of the cell.
+
+    The MLPs take up what a step of the width leaves: heads of half the channels need widths in steps of 16.
     """
     target, model = cell["params"], cell["model"]
     if target is None or BASELINES.get(model) in FITTED:
@@ -125,7 +131,7 @@ def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | Non
         return sum(p.numel() for p in sized(cell, parts, width, ratio)[1](**problem).parameters())
 
     width = width_for(target, count, STEP.get(model.split("+")[0], 1))
-    if not model.startswith("field") or "ratio" not in parts.model.decoder.keywords:
+    if not model.startswith("field") or fine_part(parts) is None:
         return width, None
     for fitting in (width, width - STEP["field"]):  # the nearest width, unless too large for any ratio
         low, high = (count(fitting, ratio) for ratio in (1.0, 2.0))

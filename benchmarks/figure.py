@@ -22,6 +22,7 @@ import fields
 from datasets.burgers import Burgers
 from datasets.klein_gordon import KleinGordon
 from fields import plot
+from fields.checkpoint import find, read_header
 from fields.data import FieldDataset
 from fields.evolution.rollouts import Rollouts, measure
 from fields.operator import Operator
@@ -56,9 +57,9 @@ def front() -> Figure:
 
 def burgers() -> tuple[plot.Case, float]:
     """The sample with the median error at the finest test resolution, as the model's card names it."""
-    model = fields.load("burgers")
-    score = next(s for s in model.card["scores"] if (s["model"], s["test"]) == ("field", "512"))
-    run = json.loads(model.card["protocol"]["recipe"])["run"]
+    model, card = fields.load("burgers"), read_header(find("burgers"))["card"]
+    score = next(s for s in card["scores"] if (s["model"], s["test"]) == ("field", "512"))
+    run = json.loads(card["protocol"]["recipe"])["run"]
     index = run["samples"] - score["samples"] + score["median_index"]
     ds = Burgers().solve(range(index, index + 1), resolution=run["resolution"], seed=run["seed"])
     sample = FieldDataset(ds, model.schema)[0]

@@ -2,10 +2,12 @@
 
     python benchmarks/leaderboard.py --problem darcy16 --budget 600s --params 1e6 --seeds 3 --models field FNO UNet
     python benchmarks/leaderboard.py --problem burgers --budget 60s --params 7.5e5 --models transformer,grand,hamiltonian
+    python benchmarks/leaderboard.py --problem burgers --budget 60s --params 7.5e5 --models cross,concat,film,hyper,deeponet,pca
 
 The problem is ``configs/PROBLEM.yaml``: its data, its training of the field and its trainer. A model is ``field`` or
-``transformer`` (as configured), the name of a processor (``grand``, with ``configs/processor/grand.yaml`` on top),
-``field+decoder/film`` (with those parts on top) or a baseline by name.
+``transformer`` (as configured), the name of a processor, decoder or encoder (``grand``, with ``configs/processor/grand.yaml``
+on top), ``field+decoder/film+encoder/tokens`` (with those parts on top) or a baseline by name (``DeepONet`` is the baseline,
+``deeponet`` the decoder).
 
 Equal terms: all share batch size, budget, schedule, averaging of weights, clipping, precision, normalisation and loss. Sizes
 are chosen for ``--params``; the budget is wall time of training (``600s``) or epochs (``50e``). The optimiser is the best
@@ -39,15 +41,17 @@ from benchmarks.pace import paced
 
 DEFAULT = ["field", "FNO", "UNet", "DeepONet", "PCANet", "Transolver", "KernelRidge", "MeanField"]
 PUBLISHED: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text())
+PARTS = ("processor", "decoder", "encoder")
 PACED = " (steps at the pace that all showed side by side)"
 How = Callable[[Cell, Path], dict[str, Any]]
 
 
 def full_name(name: str) -> str:
-    """``grand`` is short for ``field+processor/grand``, ``transformer`` for the field as configured."""
+    """``grand`` is short for ``field+processor/grand``, ``film`` for ``field+decoder/film``, ``transformer`` for the field."""
     if name == "transformer":
         return "field"
-    return f"field+processor/{name}" if (ROOT / "configs" / "processor" / f"{name}.yaml").is_file() else name
+    parts = [part for part in PARTS if (ROOT / "configs" / part / f"{name}.yaml").is_file()]
+    return f"field+{parts[0]}/{name}" if parts else name
 
 
 def cell_of(name: str, args: argparse.Namespace, extra: list[str]) -> Cell:
@@ -117,7 +121,7 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
     args.models = [name for words in args.models for name in words.split(",") if name]
     for name in args.models:
         if full_name(name).split("+")[0] != "field" and name not in BASELINES:
-            parts = known("processor").replace("processor/", "")
+            parts = ", ".join(known(part).replace(f"{part}/", "") for part in PARTS)
             out.error(f"there is no model {name!r}. Known: field, transformer, {parts}, field+PART/NAME, {', '.join(BASELINES)}.")
     if args.budget[-1:] not in ("s", "e") or not args.budget[:-1].replace(".", "", 1).isdigit():
         out.error(f"--budget {args.budget!r} should be seconds such as 600s or epochs such as 50e.")
@@ -135,7 +139,7 @@ def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:
     command = f"python benchmarks/leaderboard.py {' '.join(sys.argv[1:] if argv is None else argv)}"
     told = protocol(args, parts.data, command, recipe)
     args.out.mkdir(parents=True, exist_ok=True)
-    stem, results = args.name or args.problem, {}
+    stem, results = args.name or Path(args.problem).name, {}
     cells = {name: cell_of(name, args, extra) for name in args.models}
     cells = at_their_pace(cells, args.folder) if args.paced else cells
     for name, cell in cells.items():  # what is finished is shown, however long the rest takes

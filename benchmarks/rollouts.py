@@ -117,10 +117,11 @@ def pictures(models: Mapping[str, Sequence[Measured]], trained: int) -> dict[str
         every = {name: np.array([of(run) for run in runs]) for name, runs in models.items()}
         return {name: plot.Curve(times, v.mean(0), v.min(0), v.max(0)) for name, v in every.items()}
 
-    marked = {"trained_to": float(times[trained - 1])}
-    out = {"error": plot.png(plot.time_figure(curves(lambda r: r["error"]), y_label="mean relative L2 of the step", **marked))}
+    end = float(times[trained - 1])
+    drawn = plot.time_figure(curves(lambda r: r["error"]), y_label="mean relative L2 of the step", trained_to=end)
+    out = {"error": plot.png(drawn)}
     for q in first["drift"]:
-        drawn = plot.time_figure(curves(lambda r, q=q: r["drift"][q]), y_label=f"{q}: off the truth's, relative", **marked)
+        drawn = plot.time_figure(curves(lambda r, q=q: r["drift"][q]), y_label=f"{q}: off the truth's, relative", trained_to=end)
         out[q] = plot.png(drawn)
     return out
 

@@ -116,9 +116,11 @@ def compare_workers(path: Path) -> str:
         for key, run in runs.items():
             seen[key].append(run())
     middle = {key: Epoch(*np.median(np.array(epochs), axis=0)) for key, epochs in seen.items()}
+    data = windows_of(path)
+    fits = "" if data.nbytes > 2 * CHUNK_CACHE else " (TOO SMALL: two readers' chunk caches hold it all)"
     lines = [
-        f"an epoch of {len(windows_of(path))} windows, gzip by frame, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; "
-        "seconds",
+        f"an epoch of {len(data)} windows, {data.nbytes / 1e6:.0f} MB{fits}, gzip by frame, {os.cpu_count()} processors, "
+        f"load {os.getloadavg()[0]:.1f}; seconds",
         f"{'':14s}{'one':>8s}{'two':>8s}{'times':>8s}   busiest reader's processor: one, two, times; receiver's: one, two",
     ]
     for kind in ("loader", "bare h5py"):

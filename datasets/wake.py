@@ -26,7 +26,7 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
     """
     with h5py.File(source) as file:
         xy, t = np.asarray(file["xy"], dtype="f8"), np.asarray(file["t"], dtype="f8")
-        values = np.concatenate([file["velocity"], np.asarray(file["pressure"])[..., None]], axis=-1)
+        values = np.concatenate([np.asarray(file["velocity"]), np.asarray(file["pressure"])[..., None]], axis=-1)
     random = np.random.default_rng(seed)
     order = random.permutation(len(xy))
     seen, unseen = order[: round(SEEN * len(xy))], order[round(SEEN * len(xy)) :]

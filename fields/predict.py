@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
@@ -36,9 +37,26 @@ def predict(
     draws: Draws | None = None,
 ) -> xr.Dataset:
     """See :meth:`fields.operator.Operator.predict`."""
-    schema = model.schema
     if draws is not None and symmetries:
         raise DataError("`samples` and `symmetries` both average predictions. Ask for one of them.")
+    ds, asked, batches = prepared(model, ds, at=at, times=times, batch_size=batch_size)
+    was_training = model.training
+    model.eval()
+    answers: dict[str, list[Tensor]] = {}
+    with torch.no_grad():
+        for batch in batches:
+            found = {"": averaged(model, batch, symmetries, memory)} if draws is None else spread(model, batch, draws, memory)
+            for suffix, values in found.items():
+                answers.setdefault(suffix, []).append(values.cpu())
+    model.train(was_training)
+    return wrap(answers, ds, at, asked, model.schema)
+
+
+def prepared(
+    model: Operator, ds: xr.Dataset, *, at: Mapping[str, Any] | None, times: Sequence[float] | None, batch_size: int
+) -> tuple[xr.Dataset, Tensor, Iterator[Sample]]:
+    """What is given, the times that are asked for, and the batches that ask for them; refuses what cannot be answered."""
+    schema = model.schema
     require(ds, _inputs_only(schema))
     ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
     asked = target_times(ds, times, schema)
@@ -48,22 +66,16 @@ def predict(
     check_finite(ds, schema)
     for points in (rows.shared,) if queries is None else (rows.shared, queries):
         check_inside(points, schema)
-    was_training = model.training
-    model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    answers: dict[str, list[Tensor]] = {}
-    with torch.no_grad():
+
+    def batches() -> Iterator[Sample]:
         for start in range(0, len(rows), batch_size):
             batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
             if queries is not None:
                 batch = batch._replace(y=queries[None], y_mask=torch.ones(1, len(queries), dtype=torch.bool))
-            batch = batch._replace(t=asked.expand(len(batch.u), -1))
-            batch = to_device(batch, device)
-            found = {"": averaged(model, batch, symmetries, memory)} if draws is None else spread(model, batch, draws, memory)
-            for suffix, values in found.items():
-                answers.setdefault(suffix, []).append(values.cpu())
-    model.train(was_training)
-    return wrap(answers, ds, at, asked, schema)
+            yield to_device(batch._replace(t=asked.expand(len(batch.u), -1)), device)
+
+    return ds, asked, batches()
 
 
 def spread(model: Operator, batch: Sample, draws: Draws, memory: float) -> dict[str, Tensor]:
@@ -101,7 +113,7 @@ def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, S
 
 
 def target_times(ds: xr.Dataset, times: Sequence[float] | None, schema: Schema) -> Tensor:
-    """(s) physical times from the last given frame; a single 0 for static maps."""
+    """(s) physical times, in double precision, from the last given frame; a single 0 for static maps."""
     if schema.dt is None:
         if times is not None:
             raise DataError("`times` are given, but the model is a map without time. Leave them out.")
@@ -112,7 +124,7 @@ def target_times(ds: xr.Dataset, times: Sequence[float] | None, schema: Schema) 
     asked = torch.as_tensor([schema.dt] if times is None else np.asarray(times, dtype=np.float64))
     if asked.ndim != 1 or not len(asked) or bool((asked.diff(prepend=torch.zeros(1, dtype=asked.dtype)) < 0).any()):
         raise DataError(f"`times` are {asked.tolist()}: they count from the last given frame, ascend and are not negative.")
-    return asked.float()
+    return asked.double()  # in single precision the times of a long rollout would no longer be whole frames
 
 
 def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
@@ -120,7 +132,7 @@ def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     if schema.dt is None:
         return ds
     if "time" not in ds.dims:
-        ds = ds.assign({name: ds[name].expand_dims(time=[0.0]) for name in schema.outputs})
+        ds = ds.assign({name: ds[name].expand_dims(time=[0.0]).transpose("sample", ...) for name in schema.outputs})
     if ds.sizes["time"] < schema.history:
         raise DataError(f"The data hold {ds.sizes['time']} frames, the model is given {schema.history}. Add the earlier ones.")
     return ds.isel(time=slice(0, schema.history))
@@ -174,23 +186,43 @@ def wrap(
     answers: Mapping[str, list[Tensor]], ds: xr.Dataset, at: Mapping[str, Any] | None, times: Tensor, schema: Schema
 ) -> xr.Dataset:
     """Names, coordinates and units around the numbers; times continue those of the data."""
-    target, moving = ds if at is None else _target(at, schema), schema.dt is not None
-    dims = space_dims(target, schema)
+    out, space = blank(ds, at, times, schema)
+    for suffix, parts in answers.items():
+        values = np.concatenate([shaped(part, space) for part in parts])
+        for o, name in enumerate(schema.outputs):
+            field = values[..., o] if schema.dt is not None else values[:, 0, ..., o]
+            out[f"{name}{suffix}"] = (axes_of(schema, space), field, attributes_of(name, schema))
+    return out
+
+
+def blank(
+    ds: xr.Dataset, at: Mapping[str, Any] | None, times: Tensor, schema: Schema
+) -> tuple[xr.Dataset, dict[str, int]]:
+    """The coordinates of an answer without its fields, and the sizes of the axes in space that these run along."""
+    target = ds if at is None else _target(at, schema)
     coords = {name: target[name] for name in schema.coords}
     out = xr.Dataset(coords={**coords, **({"sample": ds["sample"]} if "sample" in ds.coords else {})})
-    if moving:
+    if schema.dt is not None:
         last = float(ds["time"][-1])
         out = out.assign_coords(time=("time", last + times.double().numpy(), _units("time", schema)))
-    longest = target.sizes["point"] if "point" in dims else 0
-    for suffix, parts in answers.items():
-        padded = [np.pad(a, ((0, 0), (0, 0), (0, max(longest - a.shape[2], 0)), (0, 0)), constant_values=np.nan) for a in parts]
-        values = np.concatenate(padded)
-        for o, name in enumerate(schema.outputs):
-            field = values[..., o] if moving else values[:, 0, :, o]
-            field = field.reshape(*field.shape[:-1], *(target.sizes[d] for d in dims))
-            attributes = {"role": "state" if moving else "output"} | _units(name, schema)
-            out[f"{name}{suffix}"] = (("sample", *(("time",) if moving else ()), *dims), field, attributes)
-    return out
+    return out, {dim: target.sizes[dim] for dim in space_dims(target, schema)}
+
+
+def shaped(answer: Float[Tensor, "b s m o"], space: Mapping[str, int]) -> Float[np.ndarray, "b s *axes o"]:
+    """Points as the axes in space; scattered ones are filled up with NaN to the longest sample."""
+    missing = space.get("point", answer.shape[2]) - answer.shape[2]
+    values = np.pad(answer.cpu().numpy(), ((0, 0), (0, 0), (0, max(missing, 0)), (0, 0)), constant_values=np.nan)
+    return values.reshape(*values.shape[:2], *space.values(), values.shape[-1])
+
+
+def axes_of(schema: Schema, space: Mapping[str, int]) -> tuple[str, ...]:
+    """The dims of an answer's fields."""
+    return ("sample", *(("time",) if schema.dt is not None else ()), *space)
+
+
+def attributes_of(name: str, schema: Schema) -> dict[str, str]:
+    """Role and unit of an answer's field."""
+    return {"role": "output" if schema.dt is None else "state"} | _units(name, schema)
 
 
 def _units(name: str, schema: Schema) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.evolution.model import EvolutionOperator, inputs_later, renewed
@@ -21,6 +21,8 @@ class Objective:
 
         ‖v̂(t) − v(t)‖/‖v(t)‖ + λ ‖z(t) − z*(t)‖/‖z*(t)‖ + ρ ‖decode(z*(t)) − v(t)‖/‖v(t)‖ + κ ‖encode(v̂(t)) − z(t)‖/‖z(t)‖
 
+        + δ ‖Δv̂(t) − Δv(t)‖/(‖Δv(t)‖ + ‖v(t)‖/100),    Δv(t) = v(t) − v(t₋), t₋ the step before
+
     z*(t) is the code of the true frames at time t, z(t) the code that the propagator brings there. Without λ a latent rollout
     drifts off the set of codes that the decoder knows soon after the trained horizon.
 
@@ -28,6 +30,7 @@ class Objective:
         consistency: λ, for propagators that evolve a code.
         reconstruction: ρ.
         cycle: κ.
+        deltas: δ, for slow fields, whose change is small beside themselves; needs windows of two steps.
         noise: standard deviation of Gaussian noise on the given frames, relative to that of each variable.
         pushforward: share of the steps that start from the model's own first prediction instead of the data (no gradient
             through it; Brandstetter, Worrall & Welling, ICLR 2022).
@@ -38,6 +41,7 @@ class Objective:
     consistency: float = 1.0
     reconstruction: float = 1.0
     cycle: float = 0.0
+    deltas: float = 0.0
     noise: float = 0.0
     pushforward: float = 0.0
     curriculum: float = 0.0
@@ -62,14 +66,17 @@ class Objective:
     def _loss(self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample) -> Tensor:
         latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
-        loss = relative_l2(model.decode(codes, asked.y, batch.params), asked.v, asked.y_mask).mean()
+        v_hat = model.decode(codes, asked.y, batch.params)
+        loss = relative_l2(v_hat, asked.v, asked.y_mask).mean()
+        if self.deltas and asked.v.shape[1] > 1:
+            loss = loss + self.deltas * _changes(v_hat, asked.v, asked.y_mask)
         if model.propagator.evolves and (self.consistency or self.reconstruction):
             true = _codes(model, batch, later)
             if self.consistency:
                 loss = loss + self.consistency * _distance(codes, true)
             if self.reconstruction:
-                v_hat = model.decode(true, asked.y, batch.params)
-                loss = loss + self.reconstruction * relative_l2(v_hat, asked.v, asked.y_mask).mean()
+                seen = model.decode(true, asked.y, batch.params)
+                loss = loss + self.reconstruction * relative_l2(seen, asked.v, asked.y_mask).mean()
         if model.propagator.evolves and self.cycle:
             own = _codes(model, batch, inputs_later(batch.u, model.decode(codes, batch.x, batch.params), model.schema))
             loss = loss + self.cycle * _distance(own, codes)
@@ -109,6 +116,17 @@ def _codes(model: EvolutionOperator, batch: Sample, inputs: Float[Tensor, "b s n
     z = rearrange(code.z, "(b s) k h -> s b k h", b=b)
     pos = code.pos if len(code.pos) == 1 else code.pos[::s]
     return [code._replace(z=one, pos=pos) for one in z]
+
+
+def _changes(v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]) -> Float[Tensor, ""]:
+    """mean ‖Δv̂ − Δv‖ / (‖Δv‖ + ‖v‖/100) from one step to the next; the floor keeps a field at rest from deciding all."""
+    real = mask[:, None, :, None]
+
+    def size(values: Tensor) -> Float[Tensor, "b s"]:
+        return torch.linalg.vector_norm(values * real, dim=(2, 3))
+
+    scale = size(v.diff(dim=1)) + size(v[:, 1:]) / 100
+    return (size(v_hat.diff(dim=1) - v.diff(dim=1)) / scale.clamp_min(torch.finfo(v.dtype).tiny)).mean()
 
 
 def _distance(codes: list[Latent], true: list[Latent]) -> Float[Tensor, ""]:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends.h5netcdf_ import H5NetCDFStore
@@ -73,7 +74,8 @@ def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None =
 def dump(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
     """Writes the dataset as a file of our layout at ``path``."""
     encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
-    store = H5NetCDFStore.open(path, mode="w", driver_kwds={"libver": LIBVER})
+    h5py.File(path, "w", libver=("v108", LIBVER[1])).close()  # of newer ones HDF5 opens none whose writer was killed
+    store = H5NetCDFStore.open(path, mode="a", driver_kwds={"libver": LIBVER})
     try:
         ds.drop_encoding().assign_attrs(layout=LAYOUT).dump_to_store(store, encoding=encoding)
     finally:

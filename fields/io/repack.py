@@ -1,7 +1,7 @@
 """Any layout into ours: streamed sample by sample, resumable, verified by reading back.
 
-The new file grows as ``OUT.part`` and takes its name when it is complete and equal to its source. An interrupted run
-(Ctrl-C, SIGTERM) closes the part and continues from there; a part that was not closed cannot be opened and is begun
+The new file grows as ``OUT.part`` and takes its name when it is complete and equal to its source. An interrupted run continues
+from its last sample, one that was killed from what reached the disk, a second before at most. A part that cannot be opened is begun
 again.
 """
 
@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
 
 from fields.io import DataError, open_dataset
-from fields.io.own import LIBVER, dump, frame_encoding
+from fields.io.grow import lay_out
+from fields.io.own import LIBVER
 from fields.io.validate import blocks
 
+FLUSHED = 1.0  # seconds after which what is written goes to the disk
 DONE = "repacked_samples"  # attribute of each field of the part: how many samples it has
 SOURCE = "repacked_from"
 Progress = Callable[[str, int, int], None]
@@ -55,8 +59,8 @@ def repack(
     if not _continues(part, stamp):
         _create(ds, part, fields, compression, stamp)
     total = sum(ds.sizes["sample"] for _ in fields)
-    with h5netcdf.File(part, "a", libver=LIBVER) as file:
-        _fill(ds, file, fields, total, progress)
+    with h5py.File(part, "a", libver=LIBVER) as stored, h5netcdf.File(stored, "a") as file:
+        _fill(ds, file, fields, total, progress, stored.flush)
     _verify(ds, part, fields, total, progress)
     with h5netcdf.File(part, "a", libver=LIBVER) as file:
         del file.attrs[SOURCE]
@@ -84,36 +88,17 @@ def _continues(part: Path, stamp: str) -> bool:
 
 def _create(ds: xr.Dataset, part: Path, fields: list[str], compression: str | None, stamp: str) -> None:
     """The part with everything but the fields' values."""
-    dump(ds.drop_vars(fields), part)
+    lay_out(ds, part, fields, compression)
     with h5netcdf.File(part, "a", libver=LIBVER) as file:
         for name in fields:
-            array = ds[name]
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"`{name}` is of type {array.dtype}, which netCDF cannot store.")
-            for dim, size in zip(array.dims, array.shape, strict=True):
-                if dim not in file.dimensions:
-                    file.dimensions[str(dim)] = size
-            encoding = frame_encoding(array, compression)
-            logical = array.dtype == bool
-            variable = file.create_variable(
-                name,
-                tuple(map(str, array.dims)),
-                np.int8 if logical else array.dtype,
-                chunks=encoding["chunksizes"],
-                fletcher32=encoding["fletcher32"],
-                compression=compression,
-                shuffle=compression is not None,
-            )
-            for key, value in array.attrs.items():
-                variable.attrs[key] = np.asarray(value) if isinstance(value, tuple | list) else value
-            if logical:
-                variable.attrs["dtype"] = "bool"
-            variable.attrs[DONE] = 0
+            file.variables[name].attrs[DONE] = 0
         file.attrs[SOURCE] = stamp
 
 
-def _fill(ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, progress: Progress) -> None:
-    done = 0
+def _fill(
+    ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, progress: Progress, flush: Callable[[], None]
+) -> None:
+    done, flushed = 0, time.monotonic()
     for name in fields:
         variable = file.variables[name]
         for sample in range(ds.sizes["sample"]):
@@ -126,6 +111,9 @@ def _fill(ds: xr.Dataset, file: h5netcdf.File, fields: list[str], total: int, pr
                     else:
                         variable[sample] = values
                 variable.attrs[DONE] = sample + 1
+                if time.monotonic() - flushed > FLUSHED:
+                    flush()
+                    flushed = time.monotonic()
             done += 1
             progress("write", done, total)
 

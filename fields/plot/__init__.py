@@ -6,7 +6,7 @@ answers with a :class:`matplotlib.figure.Figure`, which notebooks show by themse
 
 from .attention import attention_basis
 from .curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
-from .evolution import animate, frames_figure, space_time_figure
+from .evolution import animate, band_figure, frames_figure, space_time_figure
 from .samples import Case, sample_figure
 from .style import STYLE, label, png, save
 
@@ -16,6 +16,7 @@ __all__ = [
     "Curve",
     "animate",
     "attention_basis",
+    "band_figure",
     "curves_figure",
     "frames_figure",
     "label",

@@ -44,6 +44,25 @@ def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
 
 
 @styled
+def band_figure(case: Case, step: int, width: float) -> Figure:
+    """Prediction ± width and truth of one step, along the first coordinate (of more: at the middle of the others)."""
+    y, v, v_hat = case.y, case.v[step], case.v_hat[step]
+    middle = np.quantile(y, 0.5, axis=0, method="lower")  # a row of points, not between two
+    near = np.abs(y[:, 1:] - middle[1:]).sum(1)
+    line = np.flatnonzero(near <= near.min() + 1e-9 * max(np.ptp(y), 1.0))
+    line = line[np.argsort(y[line, 0])]
+    figure = new_figure(6.4, 3.0)
+    heading(figure, clock(case, step))
+    axes = figure.subplots()
+    axes.fill_between(y[line, 0], v_hat[line] - width, v_hat[line] + width, color="C0", alpha=0.2, linewidth=0, label="band")
+    axes.plot(y[line, 0], v_hat[line], color="C0", linestyle="--", label="prediction")
+    axes.plot(y[line, 0], v[line], color=TRUTH, label="truth")
+    axes.set(xlabel=case.coords[0], ylabel=case.output)
+    axes.legend(loc="upper right")
+    return figure
+
+
+@styled
 def frames_figure(case: Case, steps: list[int]) -> Figure:
     """Truth, prediction and error (rows) of a 2-D or 3-D evolution at some steps (columns), one scale per row."""
     figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * proportion(case.y))

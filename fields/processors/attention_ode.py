@@ -23,6 +23,7 @@ class AttentionODE(Stack):
         integrator: Euler, Heun, RK4 or DormandPrince.
         heads: attention heads.
         ratio: hidden width of the MLP over h.
+        lengths: Gaussian lengths of the first and last head, in unit coordinates.
         time: length of each flow at the start, learned between 0 and twice that.
         dt, recompute: as in :class:`fields.processors.stack.Stack`.
     """
@@ -36,13 +37,14 @@ class AttentionODE(Stack):
         integrator: Callable[[], Integrator] = Heun,
         heads: int = 4,
         ratio: float = 2.0,
+        lengths: tuple[float, float] = (0.1, 1.0),
         time: float = 1.0,
         dt: float = 1.0,
         recompute: bool = False,
     ):
         blocks = [
             Block(
-                field=AttentionField(dim, heads=heads, ratio=ratio),
+                field=AttentionField(dim, heads=heads, ratio=ratio, lengths=lengths),
                 integrator=integrator(),
                 steps=steps,
                 h=time / steps,

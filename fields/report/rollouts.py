@@ -20,6 +20,7 @@ from fields.metrics import median_and_worst
 from fields.normalizer import Normalizer
 from fields.operator import Operator
 from fields.report.assembly import Assembly
+from fields.report.bands import ALPHA, Bands, calibrate
 from fields.report.results import Picture, Row
 from fields.sample import collate
 from fields.verify import verify
@@ -40,6 +41,7 @@ class Trajectories(Assembly):
         self.measured: list[Rollouts] = []
         self.still: Rollouts
         self.certificate = ""
+        self.bands: Bands | None = None
 
     def measure(self, name: str, model: Operator) -> None:
         """See `Assembly`."""
@@ -47,6 +49,8 @@ class Trajectories(Assembly):
             still = Persistence(schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics))
             self.still = measure("persistence", still, self.batches, quantities=self.quantities, quiet=True)
         self.measured.append(measure(name, model, self.batches, quantities=self.quantities))
+        if model is self.ours:
+            self.bands = calibrate(model, self.data.val_dataloader(), self.batches)
         if model is self.ours and isinstance(model, EvolutionOperator) and isinstance(model.propagator, FlowInTime):
             batch = self.batches[0]
             with torch.no_grad():
@@ -78,6 +82,7 @@ class Trajectories(Assembly):
                 "parameters": r.parameters,
                 "samples": len(r.error),
                 "error": {str(step): float(r.at(step).mean()) for step in self.shown},
+                "whole": float(r.whole.mean()),
                 "correlated": r.correlated(),
                 "blown": r.blown,
                 "drift": {name: {str(step): float(r.drift(name)[step - 1]) for step in self.shown} for name in r.quantities},
@@ -92,12 +97,20 @@ class Trajectories(Assembly):
         for r in (*self.measured, self.still):
             metrics[f"{r.model}: time until correlation falls below 0.8"] = r.correlated()
             metrics[f"{r.model}: trajectories blown up, of {len(r.error)}"] = float(r.blown)
+            metrics[f"{r.model}: relative L2 of the whole trajectory"] = float(r.whole.mean())
             metrics[f"{r.model}: VRMSE at step {first}"] = float(r.vrmse[first - 1])
             for name in r.quantities:
                 metrics[f"{r.model}: |{name} − truth's| at step {last}, relative"] = float(r.drift(name)[last - 1])
             if r.spectrum is not None:
                 for band, value in zip(("low", "middle", "high"), r.spectrum[:, first - 1], strict=True):
                     metrics[f"{r.model}: relative error energy at step {first}, {band} wavenumbers"] = float(value)
+        if self.bands is not None:
+            said = f"{1 - ALPHA:.0%} band of {self.bands.calibrated} validation trajectories"
+            for step in (s for s in self.shown if s <= len(self.bands.width)):
+                for o, output in enumerate(self.schema.outputs):
+                    at = f"{ours.model}: {said}, {output} at step {step}"
+                    metrics[f"{at}, half-width"] = float(self.bands.width[step - 1, o])
+                    metrics[f"{at}, share of {self.bands.tested} test trajectories inside"] = float(self.bands.covered[step - 1, o])
         near, far = ours.at(first).mean(), ours.at(last).mean()
         summary = f"Mean relative L2 {near:.4f} at step {first} (trained), {far:.3g} at step {last}."
         law = f" Latent law: {self.certificate}" if self.certificate else ""
@@ -124,6 +137,15 @@ class Trajectories(Assembly):
             steps = {0, self.trained - 1, 2 * self.trained - 1, len(shown.t) - 1}
             drawn = plot.frames_figure(shown, sorted(step for step in steps if step < len(shown.t)))
         out.append(Picture("trajectory", "Median test trajectory up to four times the trained horizon.", plot.png(drawn)))
+        if self.bands is not None:
+            step = min(4 * self.trained, len(self.bands.width))
+            promise = (
+                f"Prediction of step {step} with the band that holds the whole field of {1 - ALPHA:.0%} of new trajectories, from "
+                f"the errors of {self.bands.calibrated} validation trajectories (which also chose the weights); of the "
+                f"{self.bands.tested} test trajectories {float(self.bands.covered[step - 1, 0]):.0%} stay inside."
+            )
+            drawn = plot.band_figure(case, step - 1, float(self.bands.width[step - 1, 0]))
+            out.append(Picture("band", promise, plot.png(drawn)))
         with tempfile.TemporaryDirectory() as folder:
             film = plot.animate(shown, Path(folder) / "film.gif").read_bytes()
         return [*out, Picture("film", "The same, moving.", film, kind="gif")]

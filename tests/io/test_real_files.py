@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fields.io import open_dataset
+from fields.io import DataError, open_dataset
 from fields.io.describe import describe
 from fields.io.picture import draw
+from fields.io.repack import repack
+from fields.io.validate import validate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason=f"needs the data files in {SHARED}")
@@ -38,6 +40,28 @@ def test_opened_described_and_drawn(name, tmp_path):
     ds = open_dataset(SHARED / name, mapping=mapping)
     draw(ds, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+LAND = ("orca2_votemper.nc", "ostia_monthly.nc")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_validated_and_repacked(name, tmp_path):
+    mapping = PERLIN if FILES[name][0] == "mapping" else None
+    findings = validate(SHARED / name, mapping)
+    assert not [f for f in findings if f.level == "error"]
+    assert any("land" in f.message for f in findings) == (name in LAND)
+    repack(SHARED / name, tmp_path / "a.nc", mapping=mapping)  # compares the copy with its source
+    assert describe(tmp_path / "a.nc")["sizes"] == FILES[name][1]
+
+
+def test_an_unknown_file_opens_with_the_mapping_that_is_proposed():
+    path = SHARED / "diffusion_perlin_64.h5"
+    with pytest.raises(DataError, match="proposes one"):
+        open_dataset(path)
+    ds = open_dataset(path, mapping=describe(path)["mapping"])
+    assert ds.sizes == {"sample": 500, "x": 64, "y": 64} and set(ds.data_vars) == {"k", "u"}
 
 
 def test_known_facts():

@@ -1,10 +1,13 @@
 """inspect, validate and repack: what they say, and what they leave behind."""
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 
+import h5netcdf
 import h5py
 import numpy as np
 import pytest
@@ -171,6 +174,28 @@ def test_an_interrupted_repack_goes_on_where_it_stopped(tmp_path):
         repack(source, target, progress=stop)
     repack(source, target)
     np.testing.assert_array_equal(open_dataset(target)["u"], data["tensor"])
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_repack_goes_on_where_it_stopped(tmp_path, monkeypatch, signal_):
+    monkeypatch.setattr("fields.io.repack.FLUSHED", 0.0)
+    data = writers.pdebench_flat(tmp_path / "a.h5", kind="cfd1", samples=20)
+    source, target = tmp_path / "a.h5", tmp_path / "b.nc"
+
+    def kill(step, done, total):
+        if done == 30:  # in the middle of the second field
+            os.kill(os.getpid(), signal_)
+
+    writer = multiprocessing.get_context("fork").Process(target=repack, args=(source, target), kwargs={"progress": kill})
+    writer.start()
+    writer.join()
+    assert writer.exitcode == -signal_ and not target.exists()
+    steps, written = [], h5netcdf.Variable.__setitem__
+    monkeypatch.setattr(h5netcdf.Variable, "__setitem__", lambda self, *what: steps.append(self.name) or written(self, *what))
+    repack(source, target)
+    assert len(steps) == 30 and not (tmp_path / "b.nc.part").exists()  # the other 30 of 60 samples
+    for name, values in data.items():
+        np.testing.assert_array_equal(open_dataset(target)[name], values)
 
 
 def test_a_part_of_another_source_is_begun_again(tmp_path):

@@ -85,7 +85,7 @@ def die(folder: Path, run: str, when: str, number: int) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("when", "first", "last"),
-    [("step", 1, STEPS - 1), ("step", STEPS, 4 * STEPS), ("writing", 2, 8)],
+    [pytest.param("step", 1, STEPS - 1, marks=pytest.mark.slow), ("step", STEPS, 4 * STEPS), ("writing", 2, 8)],
     ids=["in the first epoch", "at a step", "while writing"],
 )
 def test_a_killed_run_goes_on_to_the_same_weights(whole, when, first, last):

@@ -82,9 +82,13 @@ PROCESSORS = (
 )
 
 
-def test_processors_are_matched_within_five_percent(tmp_path, target=1e6):
+DECODERS = ("cross", "concat", "film", "hyper", "deeponet", "pca")
+
+
+@pytest.mark.parametrize("names", [PROCESSORS, DECODERS], ids=["processors", "decoders"])
+def test_fields_are_matched_within_one_percent(names, tmp_path, target=1e6):
     fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
-    for name in PROCESSORS:
+    for name in names:
         cell = {"model": leaderboard.full_name(name), "params": target, "optimizer": "MuonAdamW"}
         parts, _ = cells.settings("burgers", cell["model"], [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1"])
         parts.data.setup()

@@ -71,7 +71,7 @@ def curve(run: Path) -> torch.Tensor:
 
 @forks
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+@pytest.mark.parametrize("strategy", ["auto", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 1e-5), pytest.param("muon", 1e-3, marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
     """Sums of gradients round differently in two parts; Muon, which multiplies in bfloat16, makes more of that."""

@@ -26,6 +26,7 @@ QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summa
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 IN_TIME = [config for config in CONFIGS if "propagator" in yaml.safe_load(config.read_text())["model"]]
 STILL = [config for config in CONFIGS if config not in IN_TIME]
+FILES = sorted((ROOT / "configs" / "files").glob("*.yaml"))  # tests/training/test_files.py has those
 PARTS = [file for part in ("encoder", "processor", "decoder") for file in sorted((ROOT / "configs" / part).glob("*.yaml"))]
 
 
@@ -59,7 +60,7 @@ def run_overrides(folder: Path, path: Path) -> list[str]:
 
 
 def test_no_config_is_left_out():
-    assert {*IN_TIME, *STILL, *PARTS} == set((ROOT / "configs").rglob("*.yaml"))
+    assert {*IN_TIME, *STILL, *PARTS, *FILES} == set((ROOT / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", IN_TIME, ids=lambda p: p.stem)

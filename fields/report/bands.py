@@ -1,0 +1,64 @@
+"""Bands around predictions in time: calibrated on the validation split, their coverage measured on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.conformal import conformal_quantile, coverage, sup_scores
+from fields.operator import Operator
+from fields.ranks import joined
+from fields.sample import Sample
+
+ALPHA = 0.1
+
+
+@dataclass(frozen=True)
+class Bands:
+    """v̂ ± width holds the whole field of a step with probability 1 − α, for the steps that validation trajectories have.
+
+    Args:
+        width: half-width per step and channel, equal everywhere in space.
+        covered: share of the test trajectories inside, per step and channel.
+        calibrated, tested: how many trajectories.
+    """
+
+    width: Float[Tensor, "s o"]
+    covered: Float[Tensor, "s o"]
+    calibrated: int
+    tested: int
+
+
+@torch.no_grad()
+def calibrate(
+    model: Operator, validation: Iterable[Sample], test: Iterable[Sample], *, alpha: float = ALPHA, memory: float = 1e9
+) -> Bands | None:
+    """Split-conformal bands of a model in time; None where the validation trajectories are too few for any band.
+
+    Args:
+        model: which.
+        validation, test: batches of trajectories from their first frames, as many steps as they have.
+        alpha: share of the new trajectories that may leave the band at a step.
+        memory: bytes that one pass may take.
+    """
+    scores = _scores(model, validation, None, memory)
+    if scores is None or alpha * (len(scores) + 1) < 1 - 1e-9:
+        return None
+    width = conformal_quantile(scores, alpha=alpha)
+    tested = _scores(model, test, len(width), memory)
+    assert tested is not None, "there are test trajectories"
+    steps = tested.shape[1]
+    return Bands(width[:steps], coverage(tested, width[:steps]), len(scores), len(tested))
+
+
+def _scores(model: Operator, batches: Iterable[Sample], steps: int | None, memory: float) -> Float[Tensor, "n s o"] | None:
+    """Largest error of every field, of the first steps alone."""
+    found = []
+    for batch in batches:
+        part = batch._replace(t=batch.t[:, :steps], v=batch.v[:, :steps])
+        found.append(sup_scores(model.evaluate(part, memory), part.v, part.y_mask))
+    return joined(torch.cat(found)) if found else None
