@@ -187,7 +187,7 @@ def _tested_on(checkpoint: str, card: dict[str, Any]) -> Path:
     found = next((Path(name) for name in names if Path(name).exists()), None)
     if found is None:
         said = f"was made with {' and '.join(names)}, which is not here" if names else "does not say what it was tested on"
-        raise ValueError(f"{checkpoint} {said}. Give a data file: --source FILE.")
+        raise ValueError(f"{checkpoint} {said}. Give a data file: python -m fields verify {checkpoint} FILE")
     return found
 
 
@@ -218,7 +218,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """Commands from ``COMMANDS``: parameters without default are required, those after ``*`` are options, bools are switches."""
+    """Commands from ``COMMANDS``: parameters without default are required, those after ``*`` options, bools are switches."""
     out = Parser(prog="python -m fields", description="Tools around data files and trained models.", allow_abbrev=False)
     commands = out.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Parser)
     for name, function in COMMANDS.items():
@@ -237,7 +237,7 @@ def parser() -> Parser:
             if p.kind is p.KEYWORD_ONLY:
                 sub.add_argument(f"--{key}", required=p.default is p.empty, default=p.default, **words)
             else:
-                sub.add_argument(key, **words)
+                sub.add_argument(key, nargs="?" if p.default is None else None, **words)
     return out
 
 

@@ -49,7 +49,7 @@ def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=
         for p in model.processor.parameters():
             p += shake * torch.randn_like(p)
     fields.save(model, folder / "m.safetensors", card=card)
-    return [str(folder / "m.safetensors"), "--source", str(folder / "waves.h5")]
+    return [str(folder / "m.safetensors"), str(folder / "waves.h5")]
 
 
 def train(model, ds, updates: int) -> None:
