@@ -132,6 +132,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     """Trains the field and the baseline and reports on both."""
     import lightning.pytorch as L
 
+    from fields.checkpoint import save
     from fields.experiment import fit
     from fields.report.assembly import Assembly
     from fields.report.maps import Maps
@@ -157,6 +158,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
         beside = {**options, "max_epochs": 100_000, "precision": "32-true"}
         fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **beside)
         assembly.add("FNO (neuraloperator)", peer)
+        save(peer.model, folder / "fno.safetensors", card=assembly.card(command))
     report(folder, task.model, data, assembly, command)
 
 

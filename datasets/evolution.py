@@ -15,7 +15,7 @@ from torch import Tensor
 from datasets.base import Problem, circle, field
 
 Step = Callable[[Tensor], Tensor]  # states (b c *x) one interval later
-Quantity = Callable[[Tensor], Tensor]  # states (… c *x), channels as in `states`, to one value each (…)
+Quantity = Callable[..., Tensor]  # states (… c *x), channels as in `states`, and each of `statics` (… *x), to one value each (…)
 
 
 class Evolution(Problem):

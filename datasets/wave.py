@@ -70,18 +70,14 @@ class Wave(Evolution):
         steps = STEPS * refine
         return splitting(drift, kick, dt=self.interval / steps, steps=steps)
 
-    def energy(self, c: Tensor) -> Quantity:
-        """The energy in the medium c (*x) or (b *x); it is not among `conserved`, which know the states alone."""
+    def conserved(self) -> dict[str, Quantity]:
+        """The energy in the medium c, and the momentum ∫v."""
 
-        def of(z: Tensor) -> Tensor:
+        def energy(z: Tensor, c: Tensor) -> Tensor:
             u, v = z.unbind(-1 - self.dim)
             return integral((v**2 + c**2 * sum(g**2 for g in gradient(u, self.lengths))) / 2, self.lengths)
 
-        return of
-
-    def conserved(self) -> dict[str, Quantity]:
-        """The momentum ∫v; for the energy, which depends on the medium, see `energy`."""
-        return {"momentum": lambda z: integral(z.select(-1 - self.dim, 1), self.lengths)}
+        return {"energy": energy, "momentum": lambda z, c: integral(z.select(-1 - self.dim, 1), self.lengths)}
 
     def symmetries(self) -> list[dict]:
         """See `Problem`."""

@@ -28,7 +28,8 @@ def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = Non
         card: training protocol, metrics and whatever else a reader should know; plain values.
     """
     header = {"format": FORMAT, "model": model.describe(), "schema": model.schema.to_dict(), "card": card or {}}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    shared = model.state_dict()  # of parts that share statistics, which a file holds apart
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in shared.items()}
     path = Path(path)
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={KEY: json.dumps(header)})

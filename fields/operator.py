@@ -102,7 +102,7 @@ class Operator(Part, ABC):
 
     def pieces(self, batch: Sample, memory: float) -> Iterator[tuple[Float[Tensor, "#b m d"], Bool[Tensor, "#b m"]]]:
         """The queries and their mask, cut so that each piece decodes within ``memory`` bytes."""
-        size = max(1, int(memory / self.decode_bytes(batch)))
+        size = max(1, int(min(memory / self.decode_bytes(batch), batch.y.shape[1])))
         yield from zip(batch.y.split(size, dim=1), batch.y_mask.split(size, dim=1), strict=True)
 
     def decode_bytes(self, batch: Sample) -> float:

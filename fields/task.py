@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fields.datamodule import FieldDataModule
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, FittedDecoder
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.base import Encoder
 from fields.encoders.patches import Patches
@@ -35,7 +35,7 @@ from fields.processors.base import Processor
 from fields.processors.stack import Stack
 from fields.processors.transformer import Transformer
 from fields.ranks import shared
-from fields.sample import Sample, Schema
+from fields.sample import Sample, Schema, collate
 from fields.symmetry import Symmetry
 
 DECAY = 0.98  # of the average of the weights, per step
@@ -90,12 +90,16 @@ class Training(L.LightningModule, ABC):
             data = cast(FieldDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
             schema = cast(Schema, data.schema)
             self.model = self.compose(schema, Normalizer(schema, data.statistics))
+            self.begin(data)
             self.average = deepcopy(self.model).requires_grad_(False)
             self.symmetry = Symmetry(schema, data.symmetries if self.augment else ())
             if self.device_mesh is not None:
                 fully_shard(self, mesh=self.device_mesh["data_parallel"])
                 for entry in ("training_step", "validation_step"):  # gather the weights
                     register_fsdp_forward_method(self, entry)
+
+    def begin(self, data: FieldDataModule) -> None:
+        """What the composed model takes from the training data before its first step; nothing here."""
 
     def settle(self, weights: Mapping[str, Tensor] | None) -> None:
         """Leaves the whole model in every process, with the average that a checkpoint holds, or the present one."""
@@ -261,6 +265,14 @@ class FieldTraining(Training):
             propagator=self.propagator(self.dim, processor),
             decoder=decoder,
         )
+
+    def begin(self, data: FieldDataModule) -> None:
+        """Gives the training outputs to a decoder that takes a part of itself from them."""
+        model = self.model
+        if isinstance(model, FieldOperator | EvolutionOperator) and isinstance(model.decoder, FittedDecoder):
+            every = collate([data.train[i] for i in range(len(data.train))])
+            v, params = every.v.flatten(0, 1), every.params.repeat_interleave(every.v.shape[1], 0)
+            model.decoder.fit(model.normalizer.points(every.y), model.normalizer.normalised(v, params))
 
     def loss(self, batch: Sample, random: torch.Generator) -> Tensor:
         """The loss of static maps, or the objective in time."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fields.baselines.base import AtSensors
 from fields.baselines.deeponet import mlp
+from fields.nn.basis import Basis
 from fields.normalizer import Normalizer
 from fields.sample import Sample, Schema, collate
-
-NOISE = 1e-4  # of the largest singular value; directions with less are rounding
 
 
 class PCANet(AtSensors):
@@ -31,22 +29,12 @@ class PCANet(AtSensors):
         width, depth: of the MLP.
     """
 
-    given_mean: Tensor
-    given_basis: Tensor
-    given_spread: Tensor
-    asked_mean: Tensor
-    asked_basis: Tensor
-    asked_spread: Tensor
-
     def __init__(
         self, *, schema: Schema, normalizer: Normalizer, count: int, components: int = 32, width: int = 256, depth: int = 3
     ):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
-        given, asked = count * schema.in_channels + len(schema.params), count * schema.out_channels
-        for name, size in (("given", given), ("asked", asked)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_basis", torch.zeros(components, size))
-            self.register_buffer(f"{name}_spread", torch.ones(components))
+        self.given = Basis(count * schema.in_channels + len(schema.params), components)
+        self.asked = Basis(count * schema.out_channels, components)
         self.net = mlp(components, width, components, depth)
 
     @classmethod
@@ -55,20 +43,13 @@ class PCANet(AtSensors):
         every, components = gather(data, "PCANet"), min(components, len(data) - 1)
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], components=components, **options)
         order = model.sensors.expect(normalizer.points(every.x), "PCANet")
-        targets = normalizer.normalised(every.v[:, 0, order], every.params)
-        for name, rows in (("given", model.read(every)), ("asked", targets.flatten(1))):
-            mean = rows.double().mean(0)
-            _, spread, basis = torch.linalg.svd(rows.double() - mean, full_matrices=False)
-            held = int((spread[:components] > NOISE * spread[0]).sum())  # the rank may end before the components do
-            getattr(model, f"{name}_mean").copy_(mean)
-            getattr(model, f"{name}_basis")[:held] = basis[:held].float()
-            getattr(model, f"{name}_spread")[:held] = spread[:held].float() / len(rows) ** 0.5
+        model.given.fit(model.read(every))
+        model.asked.fit(normalizer.normalised(every.v[:, 0, order], every.params).flatten(1))
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        given = (self.read(batch) - self.given_mean) @ self.given_basis.mT / self.given_spread
-        v = self.asked_mean + (self.net(given) * self.asked_spread) @ self.asked_basis
+        v = self.asked(self.net(self.given.coefficients(self.read(batch))))
         return self.answer(v.reshape(len(v), self.sensors.count, -1), batch)
 
 

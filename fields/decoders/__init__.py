@@ -1,6 +1,6 @@
 """Tokens become a field that can be asked anywhere."""
 
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, FittedDecoder
 from fields.decoders.concat import Concat
 from fields.decoders.cpwl import CPWL
 from fields.decoders.cross_attention import CrossAttention
@@ -8,5 +8,17 @@ from fields.decoders.deeponet import DeepONet
 from fields.decoders.film import FiLM
 from fields.decoders.galerkin import Galerkin
 from fields.decoders.hyper import Hyper
+from fields.decoders.pca import PCA
 
-__all__ = ["CPWL", "Concat", "CrossAttention", "Decoder", "DeepONet", "FiLM", "Galerkin", "Hyper"]
+__all__ = [
+    "CPWL",
+    "PCA",
+    "Concat",
+    "CrossAttention",
+    "Decoder",
+    "DeepONet",
+    "FiLM",
+    "FittedDecoder",
+    "Galerkin",
+    "Hyper",
+]

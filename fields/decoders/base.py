@@ -26,3 +26,15 @@ class Decoder(Part, ABC):
         near: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y (unit coordinates); ``near`` holds the input function's values around each query, if used."""
+
+
+class FittedDecoder(Decoder, ABC):
+    """A decoder that takes a part of itself from the training outputs, before it is trained."""
+
+    @abstractmethod
+    def fit(self, y: Float[Tensor, "#b n d"], v: Float[Tensor, "b n o"]) -> None:
+        """Outputs v (normalised) of all training samples at points y (unit coordinates), which they should share.
+
+        Raises:
+            ValueError: they do not.
+        """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.part import Part
-from fields.sample import Latent
+from fields.sample import Latent, Schema
 
 
 class Encoder(Part, ABC):
@@ -33,3 +35,28 @@ class Encoder(Part, ABC):
     @abstractmethod
     def num_tokens(self, points: int) -> int:
         """Number of tokens k made from so many input points."""
+
+
+class Anchored(Encoder, ABC):
+    """An encoder whose tokens live on a regular grid of anchors, whatever the points.
+
+    Args:
+        dim: token width h.
+        schema: names and geometry of the problem.
+        tokens: anchors per axis; by default 32, 16² or 6³.
+    """
+
+    anchors: Tensor
+    periodic: Tensor
+
+    @abstractmethod
+    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None):
+        super().__init__()
+        self.tokens = token_counts(tokens, schema)
+        self.register_buffer("anchors", grid_points(self.tokens), persistent=False)
+        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
+        self.position = Position(dim, schema)
+
+    def num_tokens(self, points: int) -> int:
+        """One per anchor."""
+        return len(self.anchors)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.encoders.base import Encoder
-from fields.encoders.points import Channels, gather
-from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position, grid_points, token_counts
+from fields.encoders.base import Anchored
+from fields.encoders.points import reader
 from fields.sample import Latent, Schema
 
 
-class MultiInput(Encoder):
+class MultiInput(Anchored):
     r"""The anchors gather one input function after the other, each from the points where it is given.
 
         z ← P(a) + cond,    z ← z + Gather_g( z, {(xⱼ, u_g(xⱼ)) : u_g(xⱼ) is given} )   for every group g of variables
@@ -36,9 +33,6 @@ class MultiInput(Encoder):
         reach: Gaussian lengths of the first and last head, in anchor spacings.
     """
 
-    anchors: Tensor
-    periodic: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -49,21 +43,17 @@ class MultiInput(Encoder):
         heads: int = 4,
         reach: tuple[float, float] = (0.35, 1.0),
     ):
-        super().__init__()
+        super().__init__(dim, schema, tokens=tokens)
         wanted = [name for name in schema.inputs if name != schema.weight]
         groups = tuple((name,) for name in wanted) if groups is None else groups
         if sorted(name for group in groups for name in group) != sorted(wanted):
             raise ValueError(
                 f"`MultiInput` got groups {[list(group) for group in groups]} for the inputs {wanted}. Name each of them once."
             )
-        counts = token_counts(tokens, schema)
-        self.register_buffer("anchors", grid_points(counts), persistent=False)
-        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.position = Position(dim, schema)
-        self.read = [Channels(schema, group) for group in groups]
-        self.embed = nn.ModuleList(MLP(read.count, out=dim, ratio=dim / read.count) for read in self.read)
-        weighted = schema.weight is not None
-        self.gather = nn.ModuleList(gather(dim, counts, heads=heads, reach=reach, weighted=weighted) for _ in groups)
+        made = [reader(dim, schema, group, self.tokens, heads=heads, reach=reach) for group in groups]
+        self.read = [read for read, _, _ in made]
+        self.embed = nn.ModuleList(embed for _, embed, _ in made)
+        self.gather = nn.ModuleList(block for _, _, block in made)
 
     def forward(
         self,
@@ -82,7 +72,3 @@ class MultiInput(Encoder):
             source = read.weighted(embed(read(known)), known)
             z = block(z, source, x_q=anchors, x_k=x, periodic=self.periodic, mask=given)
         return Latent(z, anchors, self.periodic)
-
-    def num_tokens(self, points: int) -> int:
-        """One per anchor, whatever the points."""
-        return len(self.anchors)

@@ -8,13 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.encoders.base import Encoder
+from fields.encoders.base import Anchored
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.sample import Latent, Schema
 
 
-class Patches(Encoder):
+class Patches(Anchored):
     r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
 
         M_p(a) = Σⱼ w(rⱼ) T_p(rⱼ) uⱼ / Σⱼ w(rⱼ),    rⱼ = (xⱼ − a)/Δ,    w(r) = cos²(πr/2) for |r| < 1,    T_p(r) = cos(p arccos r)
@@ -30,18 +29,13 @@ class Patches(Encoder):
         moments: moments per axis; 2 n / tokens of them hold all that n training points say.
     """
 
-    anchors: Tensor
-    periodic: Tensor
     fixed: tuple[list[Tensor], list[int]] | None
 
     def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, moments: int = 4):
-        super().__init__()
-        self.tokens, self.moments = token_counts(tokens, schema), moments
-        self.register_buffer("anchors", grid_points(self.tokens), persistent=False)
-        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
+        super().__init__(dim, schema, tokens=tokens)
+        self.moments = moments
         self.wrap, self.fixed = schema.periodic, None
         features = schema.in_channels * moments**schema.dim
-        self.position = Position(dim, schema)
         self.lift = nn.Linear(features, dim)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), MLP(dim))
 
@@ -57,10 +51,6 @@ class Patches(Encoder):
         z = self.lift(z) + self.position(self.anchors[None].to(x.dtype))
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
-
-    def num_tokens(self, points: int) -> int:
-        """One per anchor, whatever the points."""
-        return len(self.anchors)
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
         """See `Encoder`; the axes of the grid."""

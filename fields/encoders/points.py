@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fields.encoders.base import Encoder
+from fields.encoders.base import Anchored
 from fields.nn.attention import Attention
 from fields.nn.blocks import MLP, Block
-from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.nn.weighted import WeightedAttention
 from fields.sample import Latent, Schema
 
@@ -37,17 +36,20 @@ class Channels:
         return torch.cat([source.to(u.dtype), log_weight], dim=-1)
 
 
-def gather(dim: int, counts: tuple[int, ...], *, heads: int, reach: tuple[float, float], weighted: bool) -> Block:
-    """The block in which anchors ask the points around them; Gaussian lengths in anchor spacings."""
-    spacing = 1 / max(counts)
+def reader(
+    dim: int, schema: Schema, names: Sequence[str], counts: tuple[int, ...], *, heads: int, reach: tuple[float, float]
+) -> tuple[Channels, MLP, Block]:
+    """What reads these variables, embeds their values, and lets anchors gather them; Gaussian lengths in anchor spacings."""
+    read, spacing = Channels(schema, names), 1 / max(counts)
     lengths = (reach[0] * spacing, reach[1] * spacing)
+    embed = MLP(read.count, out=dim, ratio=dim / read.count)
     attention = Attention(dim, heads=heads, lengths=lengths, max_frequency=max(counts), rotate_values=True)
-    if weighted:
-        return Block(dim, WeightedAttention(attention))
-    return Block(dim, attention, dim_source=dim)
+    if schema.weight is not None:
+        return read, embed, Block(dim, WeightedAttention(attention))
+    return read, embed, Block(dim, attention, dim_source=dim)
 
 
-class Points(Encoder):
+class Points(Anchored):
     r"""Anchors on a regular grid gather the input function by a learned, normalised kernel integral.
 
         z(a) = Σⱼ α(a, xⱼ) R(xⱼ − a) φ(uⱼ) ≈ ∫ κ(a, x) R(x − a) φ(u(x)) dx / ∫ κ(a, x) dx,    κ = exp(score)
@@ -66,9 +68,6 @@ class Points(Encoder):
         reach: Gaussian lengths of the first and last head, in anchor spacings.
     """
 
-    anchors: Tensor
-    periodic: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -78,14 +77,8 @@ class Points(Encoder):
         heads: int = 4,
         reach: tuple[float, float] = (0.35, 1.0),
     ):
-        super().__init__()
-        counts = token_counts(tokens, schema)
-        self.register_buffer("anchors", grid_points(counts), persistent=False)
-        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.position = Position(dim, schema)
-        self.read = Channels(schema, schema.inputs)
-        self.embed = MLP(self.read.count, out=dim, ratio=dim / self.read.count)
-        self.gather = gather(dim, counts, heads=heads, reach=reach, weighted=schema.weight is not None)
+        super().__init__(dim, schema, tokens=tokens)
+        self.read, self.embed, self.gather = reader(dim, schema, schema.inputs, self.tokens, heads=heads, reach=reach)
 
     def forward(
         self,
@@ -101,7 +94,3 @@ class Points(Encoder):
         source = self.read.weighted(self.embed(self.read(u)), u)
         z = self.gather(z, source, x_q=anchors, x_k=x, periodic=self.periodic, mask=x_mask)
         return Latent(z, anchors, self.periodic)
-
-    def num_tokens(self, points: int) -> int:
-        """One per anchor, whatever the points."""
-        return len(self.anchors)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 
-import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.encoders.base import Encoder
+from fields.encoders.base import Anchored
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position, grid_points, token_counts
 from fields.nn.sensors import SensorArray
 from fields.sample import Latent, Schema
 
 
-class Sensors(Encoder):
+class Sensors(Anchored):
     r"""An MLP of all sensor values at once.
 
         z = MLP( u(x₁), …, u(x_n) ) + P(a)
@@ -31,20 +29,13 @@ class Sensors(Encoder):
         count: number of sensors; by default the points of the training grid.
     """
 
-    anchors: Tensor
-    periodic: Tensor
-
     def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, count: int | None = None):
-        super().__init__()
-        tokens = token_counts(tokens, schema)
+        super().__init__(dim, schema, tokens=tokens)
         if count is None and schema.grid is None:
             raise ValueError("The points of this problem are scattered: give the `count` of sensors, or use the `Points` encoder.")
         self.sensors = SensorArray(count or math.prod(schema.grid or ()), schema.dim)
-        self.register_buffer("anchors", grid_points(tokens), persistent=False)
-        self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.position = Position(dim, schema)
         inner = self.sensors.count * schema.in_channels
-        self.mlp = nn.Sequential(nn.Linear(inner, dim), nn.GELU(), MLP(dim, out=math.prod(tokens) * dim, ratio=1.0))
+        self.mlp = nn.Sequential(nn.Linear(inner, dim), nn.GELU(), MLP(dim, out=math.prod(self.tokens) * dim, ratio=1.0))
 
     def forward(
         self,
@@ -57,7 +48,3 @@ class Sensors(Encoder):
         order, anchors = self.sensors.expect(x, "Sensors"), self.anchors[None].to(x.dtype)
         z = rearrange(self.mlp(u[:, order].flatten(1)), "b (k h) -> b k h", k=anchors.shape[1]) + self.position(anchors)
         return Latent(z if cond is None else z + cond[:, None], anchors, self.periodic)
-
-    def num_tokens(self, points: int) -> int:
-        """One per anchor."""
-        return len(self.anchors)

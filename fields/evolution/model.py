@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -62,29 +63,32 @@ class EvolutionOperator(LatentOperator):
         """Predictions at the batch's queries and times, in physical units."""
         return torch.cat(list(self.rollout(batch)), dim=1)
 
-    def rollout(self, batch: Sample, *, frames: int = TOGETHER, reencode: bool = False) -> Iterator[Float[Tensor, "b s m o"]]:
+    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
+        """See `Operator`; the input is encoded and rolled out once."""
+        return torch.cat(list(self.rollout(batch, memory=memory)), dim=1)
+
+    def codes(self, batch: Sample) -> Iterator[Latent]:
+        """The code at each of the batch's times, one after the other."""
+        latent, cond = self.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        return self.propagator.at(latent, cond, self.times(batch.t))
+
+    def rollout(
+        self, batch: Sample, *, frames: int = TOGETHER, memory: float = math.inf, reencode: bool = False
+    ) -> Iterator[Float[Tensor, "b s m o"]]:
         """The same in pieces of so many times, in memory that does not grow with their number.
 
-        With ``reencode`` the last frames of each piece are decoded at the input's points and encoded again, which leaves the
-        latent flow and with it whatever the flow guarantees; a warning says so.
+        Queries are decoded in pieces that take ``memory`` bytes. With ``reencode`` the last frames of each piece are decoded at
+        the input's points and encoded again, which leaves the latent flow and with it whatever the flow guarantees; a warning
+        says so.
         """
         if reencode:
             sentence = "A rollout that encodes its own predictions leaves the latent flow: no law of the flow holds for it."
             warnings.warn(sentence, stacklevel=2)
-            yield from self._reencoded(batch, frames)
+            yield from self._reencoded(batch, frames, memory)
             return
-        latent, cond = self.tokens(batch.x, batch.u, batch.x_mask, batch.params)
-        codes = self.propagator.at(latent, cond, self.times(batch.t))
+        codes = self.codes(batch)
         while together := list(itertools.islice(codes, frames)):
-            yield self.decode(together, batch.y, batch.params)
-
-    def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
-        """See `Operator`; the input is encoded and rolled out once."""
-        latent, cond = self.tokens(batch.x, batch.u, batch.x_mask, batch.params)
-        codes, out = self.propagator.at(latent, cond, self.times(batch.t)), []
-        while together := list(itertools.islice(codes, TOGETHER)):
-            out.append(torch.cat([self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory)], dim=2))
-        return torch.cat(out, dim=1)
+            yield torch.cat([self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory)], dim=2)
 
     def decode(
         self, codes: Sequence[Latent], y: Float[Tensor, "#b m d"], params: Float[Tensor, "b p"]
@@ -113,16 +117,16 @@ class EvolutionOperator(LatentOperator):
         tokens, together = self.encoder.num_tokens(batch.x.shape[1]), min(TOGETHER, batch.t.shape[-1])
         return float(len(batch.u) * together * (4 * 8 * 3 * tokens + 4 * 16 * self.dim))
 
-    def _reencoded(self, batch: Sample, frames: int) -> Iterator[Float[Tensor, "b s m o"]]:
+    def _reencoded(self, batch: Sample, frames: int, memory: float) -> Iterator[Float[Tensor, "b s m o"]]:
         now = torch.zeros_like(batch.t[:, :1])
         for t in batch.t.split(frames, dim=1):
             part = batch._replace(t=t - now)
-            yield torch.cat(list(self.rollout(part)), dim=1)
+            yield self.evaluate(part, memory)
             later = t[:, -1:] - now + self.dt * torch.arange(1 - self.schema.history, 1, device=t.device)
             if later.min() <= 0:
                 raise ValueError(f"{frames} frames a piece cannot give the history of {self.schema.history}. Take more frames.")
             at_input = part._replace(y=batch.x, y_mask=batch.x_mask, t=later)
-            batch = batch._replace(u=renewed(batch.u, torch.cat(list(self.rollout(at_input)), dim=1), self.schema))
+            batch = batch._replace(u=renewed(batch.u, self.evaluate(at_input, memory), self.schema))
             now = t[:, -1:]
 
 

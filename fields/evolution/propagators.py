@@ -71,14 +71,20 @@ class Direct(Propagator):
 class Step(Propagator):
     r"""The processor is the step from one time to the next.
 
-        z(t + Δ) = P(z(t), c + W (Δ − 1)),    Δ ≤ 1 frame
+        z(t + Δ) = P(z(t), c + W (Δ − 1)),    Δ ≤ ``longest`` frames
 
-    Longer intervals are cut into equal steps of at most one frame. Each step is a residual map: free, and without a law. Where
-    training has seen whole frames alone W is zero, and a prediction between frames warns.
+    Longer intervals are cut into equal steps of at most ``longest``. Each step is a residual map: free, and without a law. Where
+    training has seen steps of one frame alone W is zero, and a prediction between frames warns. Steps of unequal length are
+    learned from files with unequal times, or from random times of equal ones (``Objective.times``) where a step may be
+    longer than a frame.
+
+    Args:
+        longest: step in frames.
     """
 
-    def __init__(self, dim: int, processor: Processor):
+    def __init__(self, dim: int, processor: Processor, *, longest: float = 1.0):
         super().__init__(dim, processor)
+        self.longest = longest
         self.stride = nn.Linear(1, dim, bias=False)
         nn.init.zeros_(self.stride.weight)  # at the trained interval Δ = 1 nothing is added
 
@@ -86,10 +92,10 @@ class Step(Propagator):
         """See `Propagator`."""
         now = 0.0
         for time in times:
-            passes = math.ceil(time - now - SLACK)
+            passes = math.ceil((time - now - SLACK) / self.longest)
             delta = (time - now) / max(passes, 1)
             delta = 1.0 if abs(delta - 1) < SLACK else delta
-            if delta != 1 and not self.training and not bool(self.stride.weight.any()):
+            if passes and delta != 1 and not self.training and not bool(self.stride.weight.any()):
                 sentence = "`Step` was trained on whole frames alone: times between them are a guess. Train `FlowInTime` for those."
                 warnings.warn(sentence, stacklevel=2)
             shift = self.stride(latent.z.new_tensor([delta - 1.0])).expand(latent.z.shape[0], -1)

@@ -12,15 +12,15 @@ from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor
 
-from fields.losses import channel_relative_l2, relative_l2
+from fields.losses import channel_relative_l2, relative_l2, trajectory_relative_l2
 from fields.metrics import BlowUps, Correlation, correlation_time
 from fields.metrics.base import to_grid
 from fields.metrics.the_well import VRMSE, SpectralError
 from fields.operator import Operator
 from fields.ranks import joined, place
-from fields.sample import Sample
+from fields.sample import Sample, Schema
 
-Quantity = Callable[[Tensor], Tensor]  # states (… o *grid) -> one value each (…)
+Quantity = Callable[..., Tensor]  # states (… o *grid) and each input that is no state (… *grid) -> one value each (…)
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Rollouts:
     Args:
         error: ‖v̂ − v‖/‖v‖ at each step, over points and channels.
         nrmse: the same, mean over channels of each channel's own.
+        whole: ‖v̂ − v‖/‖v‖ of the whole trajectory, over steps, points and channels.
         vrmse: √(mean e² / var v), mean over samples and channels.
         correlation: of v̂ and v over space, mean over samples and channels.
         spectrum: error energy over the truth's in the lowest, middle and highest wavenumbers; None off grids.
@@ -44,6 +45,7 @@ class Rollouts:
     times: Float[np.ndarray, "s"]
     error: Float[np.ndarray, "n s"]
     nrmse: Float[np.ndarray, "n s"]
+    whole: Float[np.ndarray, "n"]
     vrmse: Float[np.ndarray, "s"]
     correlation: Float[np.ndarray, "s"]
     spectrum: Float[np.ndarray, "3 s"] | None
@@ -92,7 +94,7 @@ def measure(
     shape = {"steps": steps, "channels": channels}
     vrmse, correlation, blown = VRMSE(**shape), Correlation(**shape), BlowUps()
     spectrum = SpectralError(grid, relative=True, **shape) if grid is not None else None
-    errors, nrmse = [], []
+    errors, nrmse, whole = [], [], []
     asked = quantities if quantities is not None and grid is not None else {}
     watched: dict[str, tuple[list[Tensor], list[Tensor]]] = {key: ([], []) for key in asked}
     start = time.perf_counter()
@@ -100,17 +102,20 @@ def measure(
         v_hat, v = model.evaluate(batch, memory).double(), batch.v.double()
         errors.append(_per_step(relative_l2, v_hat, v, batch))
         nrmse.append(_per_step(channel_relative_l2, v_hat, v, batch))
+        whole.append(trajectory_relative_l2(v_hat, v, batch.y_mask))
         for metric in (vrmse, correlation, blown, *([spectrum] if spectrum is not None else [])):
             metric.update(v_hat, v, batch.y_mask)
         for key, quantity in asked.items():
+            medium = _medium(batch, model.schema)
             for values, column in zip((v_hat, v), watched[key], strict=True):
-                column.append(quantity(to_grid(values, batch.y_mask, model.schema.grid or ()).movedim(-1, 2)))
+                column.append(quantity(to_grid(values, batch.y_mask, model.schema.grid or ()).movedim(-1, 2), *medium))
     return Rollouts(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),
         times=batches[0].t[0].double().numpy(),
         error=joined(torch.cat(errors)).numpy(),
         nrmse=joined(torch.cat(nrmse)).numpy(),
+        whole=joined(torch.cat(whole)).numpy(),
         vrmse=vrmse.compute().mean(-1).numpy(),
         correlation=correlation.compute().mean(-1).numpy(),
         spectrum=None if spectrum is None else spectrum.compute().mean(-1).numpy(),
@@ -121,9 +126,16 @@ def measure(
 
 
 def horizons(trained: int, steps: int) -> list[int]:
-    """Steps that tables show: the trained horizon and multiples of it, as far as the trajectories go."""
-    chosen = [trained * factor for factor in (1, 2, 4, 10, 40, 100) if trained * factor <= steps]
+    """Steps that tables show: the trained horizon and multiples of it, as far as the trajectories go, give or take 1 %."""
+    chosen = [min(trained * factor, steps) for factor in (1, 2, 4, 10, 40, 100) if 0.99 * trained * factor <= steps]
     return chosen or [steps]
+
+
+def _medium(batch: Sample, schema: Schema) -> list[Float[Tensor, "b 1 *grid"]]:
+    """The input fields that are no states, in the order of the schema."""
+    first = len(schema.inputs) * (schema.history - 1)
+    columns = [first + c for c, name in enumerate(schema.inputs) if name not in schema.outputs]
+    return list(to_grid(batch.u[:, None, :, columns].double(), batch.x_mask, schema.grid or ()).unbind(-1))
 
 
 def _per_step(error: Callable[[Tensor, Tensor, Tensor], Tensor], v_hat: Tensor, v: Tensor, batch: Sample) -> Tensor:

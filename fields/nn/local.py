@@ -41,7 +41,16 @@ class LocalMoments(Part):
         y: Float[Tensor, "#b m d"],
         periodic: Bool[Tensor, "d"],
     ) -> Float[Tensor, "b m c"]:
-        """Input values u at x -> c·features values per query y."""
+        """Input values u at x -> c·features values per query y.
+
+        Raises:
+            ValueError: a value is NaN, not given at its point.
+        """
+        if not torch.compiler.is_compiling() and bool(u.isnan().any()):
+            raise ValueError(
+                "The local path needs every input at every point, got NaN where one is not given. "
+                "Set `local: null` and the decoder's `near: 0`, as configs/encoder/multi_input.yaml does."
+            )
         distance = torch.cdist(embed(y, periodic), embed(x, periodic)).square()
         precision = torch.exp(-2 * self.log_length)[:, None, None]
         weight = self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None])

@@ -16,6 +16,7 @@ from fields.data import FieldDataset, schema_of, statistics
 from fields.decoders import CrossAttention
 from fields.encoders import MultiInput, Points
 from fields.model import FieldOperator
+from fields.nn.local import LocalMoments
 from fields.normalizer import Normalizer
 from fields.processors import Transformer
 from fields.sample import collate
@@ -126,6 +127,12 @@ def test_a_file_of_several_inputs_with_weights(tmp_path):
         processor=Transformer(16, depth=1), decoder=CrossAttention(16, s),
     )  # fmt: skip
     assert model(batch).shape == (2, 1, 5, 1) and model(batch).isfinite().all()
+    near = LocalMoments(2, lengths=(0.1,))
+    model.decoder, model.local = CrossAttention(16, s, near=near.features), near
+    with pytest.raises(ValueError, match=r"The local path needs every input at every point, got NaN.*Set `local: null`"):
+        model(batch)
+    assert model(batch._replace(u=batch.u.nan_to_num())).isfinite().all()
+    model.decoder, model.local = CrossAttention(16, s), None
     out = model.predict(opened).u
     assert np.isfinite(out).all() and out.shape == (6, 9)
     with pytest.raises(ValueError, match="not among the inputs"):

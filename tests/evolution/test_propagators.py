@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -55,12 +56,27 @@ def test_long_intervals_are_cut_into_equal_steps_that_know_their_length(latent):
     torch.nn.init.ones_(model.stride.weight)
     list(model.at(latent, None, [0.0, 1.5]))
     assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.25, -0.25]  # 0.75 − 1
+    seen.clear()
+    model.longest = 2.0
+    list(model.at(latent, None, [0.5, 2.5, 5.5]))  # one step of half a frame, one of two, two of one and a half
+    assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.5, 1.0, 0.5, 0.5]
+
+
+def test_unequal_steps_are_learned_where_steps_may_be_longer_than_a_frame(latent):
+    """Random whole frames give the weights of Δ a gradient, and a prediction between frames then no warning."""
+    torch.manual_seed(0)
+    for longest, learned in ((1.0, False), (3.0, True)):
+        model = Step(DIM, Transformer(DIM, depth=1), longest=longest).double()
+        list(model.at(latent, None, [1.0, 3.0, 6.0]))[-1].z.square().sum().backward()
+        assert bool(model.stride.weight.grad is not None and model.stride.weight.grad.abs().max() > 0) is learned
 
 
 def test_times_between_frames_warn_where_training_has_seen_none(latent):
     model = Step(DIM, Transformer(DIM, depth=1)).double().eval()
     with pytest.warns(UserWarning, match="times between them are a guess"):
         list(model.at(latent, None, [0.5]))
+    with warnings.catch_warnings(action="error"):
+        model.start(latent, None)
     times = (torch.arange(1, 400).float() * 0.1).double() / 0.1  # rounded whole frames do not, and train nothing
     z = list(model.train().at(latent, None, times[-3:].tolist()))[-1].z
     z.square().sum().backward()

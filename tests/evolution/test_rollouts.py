@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+import fields
 from fields.baselines.base import AtInput
 from fields.baselines.stepwise import Stepwise
+from fields.baselines.unet import UNet
 from fields.evolution.rollouts import horizons, measure
 from fields.operator import Operator
 from fields.sample import Sample
@@ -30,13 +32,23 @@ class Shift(AtInput):
         return torch.ones(*batch.u.shape[:2], 2)
 
 
+def _power(batches: list[Sample]) -> np.ndarray:
+    """mean c u² of the truth over the root mean square of its first values, c from the third input channel."""
+    values = torch.cat([(b.u[:, None, :, 2] * b.v[..., 0] ** 2).mean(-1) for b in batches]).double()
+    return (values / values[:, 0].square().mean().sqrt()).numpy()
+
+
 def test_errors_and_quantities_of_a_known_prediction(make, batch_of):
     data, model = make()
     batches = [batch_of(data, 3), batch_of(data, 2)]
-    square = lambda z: z[..., 0, :].square().mean(-1)  # noqa: E731
+    square = lambda z, c: (c * z[..., 0, :].square()).mean(-1)  # noqa: E731  (c is an input of this problem that is no state)
     r = measure("x", Factor(schema=model.schema, normalizer=model.normalizer), batches, quantities={"power": square}, quiet=True)
     np.testing.assert_allclose(r.error, np.tile(0.1 * np.arange(1, 5), (5, 1)), rtol=1e-5)
     np.testing.assert_allclose(r.nrmse, r.error, rtol=1e-5)
+    v = torch.cat([batch.v for batch in batches])
+    off = 0.1 * torch.arange(1, 5)[None, :, None, None] * v
+    np.testing.assert_allclose(r.whole, off.flatten(1).norm(dim=1) / v.flatten(1).norm(dim=1), rtol=1e-5)
+    np.testing.assert_allclose(r.quantities["power"][1], _power(batches), rtol=1e-5)
     np.testing.assert_allclose(r.correlation, 1, rtol=1e-5)
     ours, true = r.quantities["power"]
     growth = (1 + 0.1 * np.arange(1, 5)) ** 2
@@ -60,7 +72,7 @@ def test_blown_trajectories_are_counted(make, batch_of):
 
 
 def test_tables_show_the_trained_horizon_and_multiples():
-    assert horizons(10, 399) == [10, 20, 40, 100]
+    assert horizons(10, 399) == [10, 20, 40, 100, 399]  # 400, but for one step
     assert horizons(10, 1000) == [10, 20, 40, 100, 400, 1000]
     assert horizons(10, 7) == [7]
 
@@ -76,6 +88,18 @@ def test_stepwise_adds_one_difference_per_frame(make, batch_of, history):
         torch.testing.assert_close(v_hat[:, s], last + (s + 1) * model.normalizer.outputs_std)
     skipped = Stepwise(operator=Shift(**given), **given)(batch._replace(t=batch.t[:, 1::2]))
     torch.testing.assert_close(skipped, v_hat[:, 1::2])
+
+
+def test_stepwise_models_are_checkpoints_too(make, batch_of, tmp_path):
+    """The statistics that a stepwise model shares with its operator are no obstacle."""
+    data, model = make()
+    given = {"schema": model.schema, "normalizer": model.normalizer}
+    torch.manual_seed(0)
+    stepwise = Stepwise(operator=UNet(width=4, **given), **given).eval()
+    fields.save(stepwise, tmp_path / "unet.safetensors")
+    batch = batch_of(data)
+    with torch.no_grad():
+        torch.testing.assert_close(fields.load(tmp_path / "unet.safetensors")(batch), stepwise(batch))
 
 
 def test_stepwise_refuses_other_points_and_times(make, batch_of):
