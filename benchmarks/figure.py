@@ -45,7 +45,7 @@ def main() -> None:
 @styled
 def front() -> Figure:
     figure = new_figure(10.0, 5.9)
-    above, below = figure.subfigures(2, 1)
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     case, error = burgers()
     heading(above, f"Burgers: trained on 128 points, asked at {len(case.y)}. Median of 100 test samples, relative L² {error:.5f}")
     still(above.subplots(1, 3), case)
