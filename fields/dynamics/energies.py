@@ -105,7 +105,7 @@ class AttentionEnergy(Energy):
         dim: int,
         *,
         heads: int = 4,
-        ratio: float = 4.0,
+        ratio: float = 1.0,
         lengths: tuple[float, float] = (0.1, 1.0),
         max_frequency: float = 8.0,
     ):

@@ -39,7 +39,8 @@ class GraphField(WaveField):
     def split(self, state: Float[Tensor, "b k s"]) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
         """q and p."""
         m = state.shape[1] // 2 if self.edges is None else self.edges
-        return state[:, :-m, : self.dim], state[:, -m:, : self.dim]
+        q, p = state[..., : self.dim].split([state.shape[1] - m, m], dim=1)
+        return q, p
 
     def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
         """D at these tokens."""

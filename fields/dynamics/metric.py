@@ -80,7 +80,8 @@ class MetricHamiltonian(WaveField):
             score = key @ key.mT * key.shape[-1] ** -0.5 - reach
             weight = F.softplus((tail @ score * head).sum(-1)) + FLOOR
             mass = (weight[..., None] * (head + tail)).sum(-2) + torch.finfo(z.dtype).eps
-            return Metric(coboundary(head, tail, weight), mass.sqrt()[..., None], weight.sqrt()[..., None])
+            ends = torch.cat([head, tail], dim=2).expand(*weight.shape[:2], -1, -1)  # of all samples and heads
+            return Metric(coboundary(ends, weight), mass.sqrt()[..., None], weight.sqrt()[..., None])
 
     def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
         """D, whatever the tokens are now."""

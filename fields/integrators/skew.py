@@ -126,7 +126,7 @@ class CoupledBracket(Integrator):
         d, q, p = field.open(z, context)
         with full_precision(z):
             gamma = field.damping()
-            c, gram, one = dt * gamma / 2, d.matrix @ d.matrix.mT, eye(d.matrix.shape[-2], z)
+            c, gram, one = dt * gamma / 2, gram(d.matrix), eye(d.matrix.shape[-2], z)
             inner = one + c * gram
             pm = solve(inner @ inner + dt**2 / 4 * gram, p + c * d.up(d.down(p)) + dt / 2 * d.up(q))
             qm = q - dt / 2 * d.down(pm)
@@ -165,10 +165,10 @@ def rotate(
     """(q, p) one Cayley step on; the solve is on the smaller of the two sides."""
     m, n = d.matrix.shape[-2:]
     if m <= n:
-        pm = solve(eye(m, q) + dt**2 / 4 * (d.matrix @ d.matrix.mT), p + dt / 2 * d.up(q))
+        pm = solve(eye(m, q) + dt**2 / 4 * gram(d.matrix), p + dt / 2 * d.up(q))
         dq = dt * d.down(pm)
         return q - dq, p + dt * d.up(q - 0.5 * dq)
-    qm = solve(eye(n, q) + dt**2 / 4 * (d.matrix.mT @ d.matrix), q - dt / 2 * d.down(p))
+    qm = solve(eye(n, q) + dt**2 / 4 * gram(d.matrix.mT), q - dt / 2 * d.down(p))
     dp = dt * d.up(qm)
     return q - dt * d.down(p + 0.5 * dp), p + dp
 
@@ -208,6 +208,28 @@ class SymmetricSolve(torch.autograd.Function):
         factor, x = ctx.saved_tensors
         d_b = torch.cholesky_solve(d_x, factor)
         return -(d_b @ x.mT), d_b
+
+
+def gram(matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
+    """B Bᵀ."""
+    return Gram.apply(matrix)  # type: ignore[no-any-return]
+
+
+class Gram(torch.autograd.Function):
+    """B Bᵀ;   dB = (dG + dGᵀ) B: one product, where autograd makes two."""
+
+    @staticmethod
+    def forward(ctx, matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
+        """B Bᵀ."""
+        ctx.save_for_backward(matrix)
+        return matrix @ matrix.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        """dB."""
+        (matrix,) = ctx.saved_tensors
+        return (grad + grad.mT) @ matrix
 
 
 def eye(size: int, like: Tensor) -> Tensor:

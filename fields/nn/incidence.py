@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fields.nn.geometry import Rotary, embed, proximity, rotate
 from fields.nn.weights import Softmax
@@ -53,17 +54,46 @@ class Coboundary(NamedTuple):
         return self._replace(matrix=self.matrix.to(dtype))
 
 
-def coboundary(
-    head: Float[Tensor, "b heads m n"], tail: Float[Tensor, "b heads m n"], weight: Float[Tensor, "b heads m"]
-) -> Coboundary:
-    r"""D = diag(w)^½ (P − R) diag(a₀)^−½,   a₀ = Σₑ wₑ (Pₑ + Rₑ).
+def coboundary(ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]) -> Coboundary:
+    r"""D = diag(w)^½ (P − R) diag(a₀)^−½,   a₀ = Σₑ wₑ (Pₑ + Rₑ), with the rows of P above those of R in ``ends``.
 
     The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2 whatever the weights.
     With one-hot rows DᵀD is the normalised graph Laplacian.
     """
-    row = weight[..., None, :].to(head.dtype)
-    mass = row @ head + row @ tail + torch.finfo(head.dtype).eps
-    return Coboundary((head - tail) * (weight.sqrt()[..., None] * mass.rsqrt()))
+    return Coboundary(Differences.apply(ends, weight.to(ends.dtype)))
+
+
+class Differences(torch.autograd.Function):
+    r"""D of `coboundary`. Backwards, with G = ∂D,
+
+        ∂a₀ = −½ Σₑ G ∘ D / a₀,   ∂P = S + w ∂a₀ᵀ,   ∂R = −S + w ∂a₀ᵀ,   S = w^½ G a₀^−½,   ∂w = ½ Σᵢ G ∘ D / w + (P + R) ∂a₀
+
+    Autograd would pass over matrices of the size of D twice as often. Once differentiable.
+    """
+
+    @staticmethod
+    def forward(ctx, ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]) -> Float[Tensor, "b heads m n"]:
+        """D."""
+        head, tail = ends.chunk(2, dim=2)
+        row = weight[..., None, :]
+        mass = row @ head + row @ tail + torch.finfo(ends.dtype).eps
+        d = (head - tail).mul_(weight.sqrt()[..., None]).mul_(mass.rsqrt())
+        ctx.save_for_backward(ends, weight, mass, d)
+        return d
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Float[Tensor, "b heads m n"]) -> tuple[Tensor, Tensor]:
+        """Gradients of both ends and of the weight."""
+        ends, weight, mass, d = ctx.saved_tensors
+        along = grad * d
+        d_mass = -0.5 * along.sum(2, keepdim=True) / mass
+        by_end = (ends @ d_mass.mT).unflatten(2, (2, -1)).sum((2, 4))
+        d_weight = 0.5 * along.sum(3) / weight + by_end
+        scaled = (grad * mass.rsqrt()).mul_(weight.sqrt()[..., None])
+        sign = 1 - 2 * torch.arange(2, dtype=grad.dtype, device=grad.device)[:, None, None]
+        both = torch.addcmul((weight[..., None] * d_mass)[:, :, None], scaled[:, :, None], sign)
+        return both.flatten(2, 3), d_weight
 
 
 class SoftIncidence(nn.Module):
@@ -123,8 +153,7 @@ class SoftIncidence(nn.Module):
             spacing = math.log(pos.shape[1]) / pos.shape[2]  # the sharp end is measured in token spacings
             near = (proximity(distance2, length) for length in (self.log_length[0] - spacing, self.log_length[1]))
             score = score.add_(torch.cat(tuple(near), dim=2))  # no gradient looks at the product itself
-        head, tail = self.softmax(score).chunk(2, dim=2)
-        return coboundary(head, tail, F.softplus(weight).to(head.dtype))
+        return coboundary(self.softmax(score), F.softplus(weight))
 
     def _ends(self, features: Float[Tensor, "b n h"]) -> tuple[Float[Tensor, "two #b heads m e"], Float[Tensor, "b heads m"]]:
         """u⁺ and u⁻ of each edge, and its weight before the softplus."""

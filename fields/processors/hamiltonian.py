@@ -12,18 +12,20 @@ from fields.processors.stack import Stack
 
 
 class Hamiltonian(Stack):
-    r"""Blocks of: rotate all channels, then follow a learned Hamiltonian exactly on its energy surface.
+    r"""Blocks of: rotate all channels, follow a learned Hamiltonian exactly on its energy surface, move tokens along spheres.
 
-        z ← R_l z;   dq/dt = m⁻¹p, dp/dt = −∇V_l(q);   E_l = ½ Σ m⁻¹p² + V_l(q) constant
+        z ← R_l z;   dq/dt = m⁻¹p, dp/dt = −∇V_l(q);   z ← SphereMLP_l(z);   E_l = ½ Σ m⁻¹p² + V_l(q) constant
 
-    In depth every block has its own energy: within a block E_l is constant to rounding, between blocks |z| is; no single
-    energy spans the stack. In time the last block is one autonomous flow, and its energy is constant for ever.
+    In depth every block has its own energy: along its flow E_l is constant to rounding, before and after it |z| is; no single
+    energy spans several blocks. In time the last block is one autonomous flow, whose energy is constant for ever, and its
+    spheres belong to the reading of the tokens.
 
     Args:
         dim: token width h, even.
         depth: blocks.
         steps: Verlet steps of each block.
         energy: c -> V on c = h/2 channels.
+        ratio: hidden width of the MLP on the spheres over h.
         h: step size at the start; learned between 0 and 1.
         dt, recompute: as in :class:`fields.processors.stack.Stack`.
     """
