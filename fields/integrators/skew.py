@@ -126,9 +126,9 @@ class CoupledBracket(Integrator):
         d, q, p = field.open(z, context)
         with full_precision(z):
             gamma = field.damping()
-            c, gram, one = dt * gamma / 2, gram(d.matrix), eye(d.matrix.shape[-2], z)
-            inner = one + c * gram
-            pm = solve(inner @ inner + dt**2 / 4 * gram, p + c * d.up(d.down(p)) + dt / 2 * d.up(q))
+            c, g, one = dt * gamma / 2, gram(d.matrix), eye(d.matrix.shape[-2], z)
+            inner = one + c * g
+            pm = solve(inner @ inner + dt**2 / 4 * g, p + c * d.up(d.down(p)) + dt / 2 * d.up(q))
             qm = q - dt / 2 * d.down(pm)
             qm = qm - c * d.down(solve(inner, d.up(qm)))  # Woodbury for (1 + c DᵀD)⁻¹
             dq, dp = -d.down(pm), d.up(qm)
