@@ -78,14 +78,14 @@ def test_deeponet_refuses_other_sensors_until_it_knows_its_own():
 def test_pca_bases_are_orthonormal_and_hold_smooth_data():
     data, given, batch = problem(CIRCLE, (16,))
     model = PCANet.fit(data, **given, components=15)
-    gram = model.given_basis @ model.given_basis.mT
+    gram = model.given.directions @ model.given.directions.mT
     rank = int(gram.diagonal().round().sum())
     torch.testing.assert_close(gram, torch.diag((torch.arange(15) < rank).float()), atol=1e-4, rtol=0)
     assert 2 <= rank <= 5  # three waves of one or two turns
-    rows = model.read(batch) - model.given_mean
-    kept = rows @ model.given_basis.mT @ model.given_basis
+    rows = model.read(batch) - model.given.mean
+    kept = rows @ model.given.directions.mT @ model.given.directions
     assert (kept - rows).norm() < 1e-3 * rows.norm()
-    coefficients = rows @ model.given_basis[:2].mT / model.given_spread[:2]
+    coefficients = rows @ model.given.directions[:2].mT / model.given.spread[:2]
     torch.testing.assert_close(coefficients.square().mean(0), torch.ones(2), atol=1e-3, rtol=0)
 
 
@@ -98,9 +98,9 @@ def affine_ends(model, batch):
         v = model(batch)
         model(batch._replace(u=0.3 * batch.u + 0.7 * batch.u.roll(1, 0)))
     mixed = 0.3 * seen[0] + 0.7 * seen[0].roll(1, 0)
-    out = model.normalizer.outputs_mean + model.normalizer.outputs_std * model.asked_mean
+    out = model.normalizer.outputs_mean + model.normalizer.outputs_std * model.asked.mean
     left = (v.flatten(1) - out) / model.normalizer.outputs_std
-    outside = left - left @ model.asked_basis.mT @ model.asked_basis
+    outside = left - left @ model.asked.directions.mT @ model.asked.directions
     assert rows.std() > 0.1 and left.std() > 1e-2
     return float((seen[1] - mixed).abs().max()), float(outside.abs().max())
 
