@@ -55,7 +55,7 @@ def figures(results: Results, grid: tuple[int, ...] | None) -> dict[str, bytes]:
 
 
 def history(run: dict[str, Any]) -> plot.Curve:
-    """Validation error over seconds of training, those of the pace measured side by side if there is one."""
-    seconds, error = (np.array([row[key] for row in run["history"]]) for key in ("seconds", "val_error"))
+    """Validation error over seconds of training; at the pace measured side by side, if there is one, epochs are equally long."""
+    epoch, seconds, error = (np.array([row[key] for row in run["history"]]) for key in ("epoch", "seconds", "val_error"))
     pace = run["cell"].get("pace")
-    return plot.Curve(seconds * (pace * run["steps"] / run["seconds"] if pace else 1.0), error)
+    return plot.Curve((epoch + 1) / (epoch[-1] + 1) * pace * run["steps"] if pace else seconds, error)

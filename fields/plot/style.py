@@ -39,7 +39,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(linestyle=("-", "--")) * cycler(color=COLOURS),  # an eighth line is dashed
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.use_mathtext": True,
     "grid.color": "#e4e4e4",
