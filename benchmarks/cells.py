@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import multiprocessing
 import platform
 import resource
 import shutil
@@ -13,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +21,7 @@ import lightning.pytorch as L
 import torch
 
 import train
+from benchmarks.kept import alone, kept, stamp
 from fields.baselines.base import AtSensors
 from fields.baselines.deeponet import DeepONet
 from fields.baselines.fno import FNO
@@ -67,6 +64,14 @@ def settings(problem: str, model: str, extra: Sequence[str] = ()) -> Any:
     config = parser.parse_args([word for file in files for word in ("--config", str(ROOT / file))] + list(extra))
     train.make(config.data, config.make)
     return parser.instantiate(config), parser.dump(config)
+
+
+def opened(cell: Cell) -> tuple[Any, dict[str, Any]]:
+    """The parts that a cell asks for, its data set up, and what models are composed for: schema and normaliser."""
+    parts, _ = settings(cell["problem"], cell["model"] if cell["model"].startswith("field") else "", cell["extra"])
+    parts.data.setup()
+    schema: Schema = parts.data.schema
+    return parts, {"schema": schema, "normalizer": Normalizer(schema, parts.data.statistics)}
 
 
 def known(folder: str) -> str:
@@ -157,10 +162,7 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
     model, begun = cell["model"], time.process_time()
-    parts, _ = settings(cell["problem"], model if model.startswith("field") else "", cell["extra"])
-    parts.data.setup()
-    schema: Schema = parts.data.schema
-    problem = {"schema": schema, "normalizer": Normalizer(schema, parts.data.statistics)}
+    parts, problem = opened(cell)
     width, ratio = size_for(cell, parts, problem)
     L.seed_everything(cell["seed"], workers=True, verbose=False)
     task, compose = sized(cell, parts, width, ratio)
@@ -190,22 +192,20 @@ def trained(task: Training, parts: Any, cell: Cell, folder: Path, out: dict[str,
 
 
 def isolated(cell: Cell, folder: Path) -> dict[str, Any]:
-    """`run` in a process of its own, so that memory is its own too."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run, cell, folder).result()
+    """`run` in a process of its own."""
+    return alone(run, cell, folder)
 
 
 def cached(cell: Cell, folder: Path, how: Callable[[Cell, Path], dict[str, Any]]) -> dict[str, Any]:
     """The result of a cell, from its file if it has run before."""
-    key = hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:16]
-    file, work = folder / f"{key}.json", folder / key
-    if not file.is_file():
+    key = stamp(cell)
+    work = folder / key
+
+    def fresh() -> dict[str, Any]:
         words = f"search with {cell['optimizer']}" if cell["search"] else f"seed {cell['seed']}"
         print(f"{cell['model']}, {words} …", flush=True)
-        result = how(cell, work)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"cell": cell, **result}))
-        part.replace(file)
-        shutil.rmtree(work, ignore_errors=True)  # its checkpoints, needed no more
-    return json.loads(file.read_text())
+        return {"cell": cell, **how(cell, work)}
+
+    result: dict[str, Any] = kept(folder / f"{key}.json", fresh)
+    shutil.rmtree(work, ignore_errors=True)  # its checkpoints, needed no more
+    return result

@@ -127,6 +127,8 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
         out.error(f"--budget {args.budget!r} should be seconds such as 600s or epochs such as 50e.")
     if args.paced and args.budget[-1] != "s":
         out.error(f"--paced turns seconds into steps, but --budget is {args.budget}. Give seconds such as 600s.")
+    if args.paced and torch.cuda.is_available():
+        out.error("--paced measures time on processors, and training here is on a GPU. Leave it out: on a GPU, seconds will do.")
     return args, extra
 
 

@@ -1,20 +1,16 @@
-"""How long a training step takes, measured side by side: wall time for machines that others use too."""
+"""How long a training step takes on a processor, measured side by side: wall time for machines that others use too."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 
-from benchmarks.cells import Cell, settings, size_for, sized
-from fields.normalizer import Normalizer
+from benchmarks.cells import Cell, opened, size_for, sized
+from benchmarks.kept import alone, kept, stamp
 
 
 def pace(cells: Sequence[Cell], rounds: int = 15) -> list[float]:
@@ -32,9 +28,7 @@ def pace(cells: Sequence[Cell], rounds: int = 15) -> list[float]:
 
 def stepper(cell: Cell) -> Callable[[], None]:
     """A training step of a cell's model on one batch, without the trainer around it."""
-    parts, _ = settings(cell["problem"], cell["model"] if cell["model"].startswith("field") else "", cell["extra"])
-    parts.data.setup()
-    problem = {"schema": parts.data.schema, "normalizer": Normalizer(parts.data.schema, parts.data.statistics)}
+    parts, problem = opened(cell)
     task, compose = sized(cell, parts, *size_for(cell, parts, problem))
     assert task is not None  # what is only fitted takes no steps
     task.model = compose(**problem)
@@ -53,10 +47,4 @@ def stepper(cell: Cell) -> Callable[[], None]:
 
 def paced(cells: Sequence[Cell], folder: Path) -> list[float]:
     """`pace` in a process of its own, remembered in a file."""
-    file = folder / f"pace_{hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()[:16]}.json"
-    if not file.is_file():
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            seconds = pool.submit(pace, cells).result()
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(seconds))
-    return list(json.loads(file.read_text()))
+    return list(kept(folder / f"pace_{stamp(cells)}.json", lambda: alone(pace, cells)))

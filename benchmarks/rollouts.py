@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ import fields
 import train
 from benchmarks.board import spread
 from benchmarks.cells import ROOT, settings
+from benchmarks.kept import kept, stamp
 from fields import plot
 from fields.baselines.trivial import Persistence
 from fields.evolution import EvolutionOperator, FlowInTime
@@ -72,15 +72,9 @@ def latent_law(model: Operator, batches: Sequence[Sample]) -> Measured | None:
 
 def cached(path: Path, folder: Path, test: Path, how: Callable[[], Measured]) -> Measured:
     """What was measured of a checkpoint on a test file, from disk unless one of the two has changed."""
-    stamp = [hashlib.sha256(path.read_bytes()).hexdigest(), str(test), test.stat().st_size, test.stat().st_mtime_ns]
-    file = folder / f"{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]}.json"
-    if not file.is_file():
-        result = how()
-        folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"checkpoint": str(path), **result}))
-        part.replace(file)
-    return json.loads(file.read_text())
+    seen = [hashlib.sha256(path.read_bytes()).hexdigest(), str(test), test.stat().st_size, test.stat().st_mtime_ns]
+    result: Measured = kept(folder / f"{stamp(seen)}.json", lambda: {"checkpoint": str(path), **how()})
+    return result
 
 
 def table(models: Mapping[str, Sequence[Measured]], shown: Sequence[int], trained: int) -> str:

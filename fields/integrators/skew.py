@@ -87,8 +87,7 @@ class SkewCayley(Integrator):
         a = field.matrix(z, context)
         with full_precision(z):
             b = dt / 2 * a
-            factor = torch.linalg.cholesky_ex(eye(z.shape[1], z) + b.mT @ b).L
-            return z + dt * (a @ torch.cholesky_solve(z + b @ z, factor)), carry
+            return z + dt * (a @ solve(eye(z.shape[1], z) + gram(b.mT), z + b @ z)), carry
 
 
 class SplitBracket(Integrator):
@@ -180,9 +179,9 @@ def _relax(
     b = gamma.sqrt() * matrix
     rows, columns = b.shape[-2:]
     if rows > columns:
-        return solve(eye(columns, x) + dt / 2 * b.mT @ b, x)
+        return solve(eye(columns, x) + dt / 2 * gram(b.mT), x)
     scaled = Coboundary(b)
-    return x - dt / 2 * scaled.down(solve(eye(rows, x) + dt / 2 * b @ b.mT, scaled.up(x)))
+    return x - dt / 2 * scaled.down(solve(eye(rows, x) + dt / 2 * gram(b), scaled.up(x)))
 
 
 def solve(matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b heads k e"]:

@@ -45,26 +45,25 @@ def reaction(folder: Path) -> Path:
 
 
 FILES = {"the_well": well, "pdebench_burgers": burgers, "pdebench_darcy": darcy, "pdebench_reaction": reaction}
-OWN = {"burgers16"}  # files of shared/data
 
 
 def quick(folder: Path, name: str) -> list[str]:
     return [
-        "--config", str(ROOT / "configs" / "files" / f"{name}.yaml"), "--model.dim=32", "--model.queries=32",
+        "--config", str(ROOT / "configs" / f"{name}.yaml"), "--model.dim=32", "--model.queries=32",
         f"--run.folder={folder}", "--run.name=r", "--run.baseline=false", "--data.batch_size=2", "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
     ]  # fmt: skip
 
 
 def test_every_configuration_for_files_is_run():
-    assert {file.stem for file in (ROOT / "configs" / "files").glob("*.yaml")} == {*FILES, *OWN}
+    assert {file.stem for file in (ROOT / "configs" / "files").glob("*.yaml")} == {*FILES}
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_of_others_trains_and_predicts(name, tmp_path):
     path = FILES[name](tmp_path)
-    train.main([*quick(tmp_path, name), f"--data.path={path}"])
+    train.main([*quick(tmp_path, f"files/{name}"), f"--data.path={path}"])
     rows = json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
     assert any(row["model"] == "field" and np.isfinite(row["mean"]) for row in rows)
     model = fields.load(tmp_path / "r" / "model.safetensors")

@@ -100,6 +100,13 @@ def test_fields_are_matched_within_one_percent(names, tmp_path, target=1e6):
         assert model(collate([parts.data.train[0]])).isfinite().all()  # heads divide the width in every part
 
 
+def test_pace_is_not_measured_where_training_is_on_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        leaderboard.arguments(["--paced"])
+    assert "on a GPU" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_seconds_become_steps_at_the_pace_of_each_model(tmp_path, capsys):
     fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
