@@ -106,9 +106,19 @@ def page(header: dict[str, Any], name: str, source: str) -> str:
         "\n".join(["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *rows]) if rows else "",
         f"## Problem\n\n```text\n{about['recipe']}\n```" if "recipe" in about else "",
         "\n".join(["## Protocol", "", *(f"- {key}: {_plain(value)}" for key, value in kept.items())]) if kept else "",
+        _law(card["certificate"]) if card.get("certificate") else "",
         f"## Limits\n\n{card['limits']}" if "limits" in card else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _law(certificate: dict[str, Any]) -> str:
+    found = [
+        f"- {f['dtype']}: largest breach {f['breach']:.1e} (allowed {f['tolerance']:.0e}), {f['clamps']} clamps"
+        for f in certificate["findings"]
+    ]
+    about = f"{certificate['law']} ({certificate['reach']}); {certificate['samples']} samples, {certificate['steps']} steps"
+    return "\n".join(["## Law of the latent code", "", f"{about}: {certificate['verdict']}.", "", *found])
 
 
 def _scores(scores: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

@@ -11,11 +11,17 @@ import torch
 
 from fields import plot
 from fields.datamodule import FieldDataModule
+from fields.evolution.model import EvolutionOperator
+from fields.model import FieldOperator
 from fields.operator import Operator
+from fields.report.limits import limits
 from fields.report.results import Picture, Results, Row
+from fields.sample import Sample
 from fields.task import Training
+from fields.verify import Certificate, has_physical_energy, verify
 
 AXES = {"x": "epoch", "y": "val_error"}
+CERTIFIED, PASSES = 8, 100  # test samples whose codes are rolled to certify the law, and how far at least
 
 
 class Assembly(ABC):
@@ -31,12 +37,15 @@ class Assembly(ABC):
         self.ours: Operator | None = None
         self.histories: dict[str, list[dict[str, float]]] = {}
         self.seconds: dict[str, float] = {}
+        self.seeds: dict[str, int] = {}
+        self.certificate: Certificate | None = None
 
     def add(self, name: str, task: Training) -> None:
         """Measures a trained model; the first one is ours."""
         assert task.model is not None, "fitted before"
-        self.ours = self.ours or task.model
-        self.histories[name], self.seconds[name] = task.history, task.elapsed
+        if self.ours is None:
+            self.ours, self.certificate = task.model, self._certified(task.model)
+        self.histories[name], self.seconds[name], self.seeds[name] = task.history, task.elapsed, task.seed
         self.measure(name, task.model)
 
     @abstractmethod
@@ -68,6 +77,7 @@ class Assembly(ABC):
             "recipe": data.source.attrs.get("protocol", ""),
             "split": f"{len(data.train)} train, {len(data.val)} validation, {tested} test",
             "seconds": self.seconds,
+            "seeds": {"split and order": data.seed, **self.seeds},
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             "selection": "best validation error; the test split is used once",
             "command": command,
@@ -76,10 +86,17 @@ class Assembly(ABC):
     def card(self, command: str) -> dict[str, Any]:
         """What a checkpoint says of itself."""
         tested = len(next(iter(self.data.tests.values())))
-        return {"protocol": self.protocol(command, tested), "scores": self.scores(), "symmetries": self.data.symmetries}
+        return {
+            "protocol": self.protocol(command, tested),
+            "scores": self.scores(),
+            "symmetries": self.data.symmetries,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "limits": limits(self.data),
+        }
 
     def results(self, *, title: str, problem: str, command: str, next_command: str) -> Results:
         """The report."""
+        worded = self.wording()
         tested = len(next(iter(self.data.tests.values())))
         return Results(
             title=title,
@@ -90,8 +107,28 @@ class Assembly(ABC):
             histories=self.columns(),
             pictures=[*self.pictures(), *self._losses()],
             next_command=next_command,
-            **self.wording(),
+            **{**worded, "summary": f"{worded['summary']}{self._law()}"},
         )
+
+    def _certified(self, model: Operator) -> Certificate | None:
+        """The energy law of ours on codes of test samples, past the horizon; None where no law is claimed."""
+        if not isinstance(model, FieldOperator | EvolutionOperator):
+            return None
+        batch: Sample = next(iter(self.data.test_dataloader()[0]))
+        some = (part[:CERTIFIED] for part in (batch.x, batch.u, batch.x_mask, batch.params))
+        with torch.no_grad():
+            latent, cond = model.tokens(*some)
+        shown = model.decoder if has_physical_energy(model.processor, model.decoder) else None
+        found = verify(model.processor, latent, cond, steps=max(batch.v.shape[1], PASSES), decoder=shown)
+        return found if found.findings else None
+
+    def _law(self) -> str:
+        if self.certificate is None:
+            return ""
+        found = self.certificate
+        breaches = ", ".join(f"{f.breach:.1e} in {f.dtype}" for f in found.findings)
+        off = f"off by at most {breaches} in {found.steps} steps"
+        return f" Law of the latent code, {found.law} ({found.reach}): {found.verdict}; {off}."
 
     def columns(self) -> dict[str, dict[str, list[float]]]:
         """The curve of each model's training, and beside it whatever else was logged at every epoch."""

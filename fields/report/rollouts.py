@@ -13,8 +13,6 @@ import torch
 from fields import plot
 from fields.baselines.trivial import Persistence
 from fields.datamodule import FieldDataModule
-from fields.evolution.model import EvolutionOperator
-from fields.evolution.propagators import FlowInTime
 from fields.evolution.rollouts import Quantity, Rollouts, horizons, measure
 from fields.metrics import median_and_worst
 from fields.normalizer import Normalizer
@@ -23,7 +21,6 @@ from fields.report.assembly import Assembly
 from fields.report.bands import ALPHA, Bands, calibrate
 from fields.report.results import Picture, Row
 from fields.sample import collate
-from fields.verify import verify
 
 
 class Trajectories(Assembly):
@@ -40,7 +37,6 @@ class Trajectories(Assembly):
         self.quantities = quantities or {}
         self.measured: list[Rollouts] = []
         self.still: Rollouts
-        self.certificate = ""
         self.bands: Bands | None = None
 
     def measure(self, name: str, model: Operator) -> None:
@@ -51,11 +47,6 @@ class Trajectories(Assembly):
         self.measured.append(measure(name, model, self.batches, quantities=self.quantities))
         if model is self.ours:
             self.bands = calibrate(model, self.data.val_dataloader(), self.batches)
-        if model is self.ours and isinstance(model, EvolutionOperator) and isinstance(model.propagator, FlowInTime):
-            batch = self.batches[0]
-            with torch.no_grad():
-                latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
-            self.certificate = str(verify(model.processor, latent, cond, steps=self.batches[0].v.shape[1]))
 
     def rows(self) -> list[Row]:
         """See `Assembly`."""
@@ -113,9 +104,8 @@ class Trajectories(Assembly):
                     metrics[f"{at}, share of {self.bands.tested} test trajectories inside"] = float(self.bands.covered[step - 1, o])
         near, far = ours.at(first).mean(), ours.at(last).mean()
         summary = f"Mean relative L2 {near:.4f} at step {first} (trained), {far:.3g} at step {last}."
-        law = f" Latent law: {self.certificate}" if self.certificate else ""
         error_name = "relative L2 of the step, channels jointly; given frames not counted"
-        return {"summary": summary + law, "error_name": error_name, "metrics": metrics}
+        return {"summary": summary, "error_name": error_name, "metrics": metrics}
 
     def pictures(self) -> list[Picture]:
         """Errors and invariants in time, the median trajectory as a space-time picture or frames, and moving."""

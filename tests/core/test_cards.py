@@ -20,6 +20,7 @@ import fields
 from fields import cards, cli
 from fields.checkpoint import read_header, shipped
 from fields.data import FieldDataset
+from fields.dynamics import Law
 from fields.losses import relative_l2
 from fields.sample import collate
 
@@ -138,6 +139,18 @@ def error(model: Any, ds: xr.Dataset, stride: int, horizon: int | None) -> float
     batch = collate([data[0]])
     with torch.no_grad():
         return relative_l2(model.evaluate(batch, 1e9)[:, -1:], batch.v[:, -1:], batch.y_mask).item()
+
+
+@FILES
+def test_a_card_says_what_one_must_know(path):
+    """Data, seeds, time, machine, errors beside a trivial predictor's, limits; and the certificate of every law claimed."""
+    model = fields.load(path)
+    card = model.card
+    assert card["protocol"].keys() >= {"data", "split", "seconds", "seeds", "machine", "selection", "command"}
+    assert {s["model"] for s in card["scores"]} & {"mean field", "persistence"} and card["limits"]
+    law = getattr(model.processor, "law", Law.NONE)
+    if law not in (Law.NONE, Law.SYMPLECTIC):
+        assert card["certificate"]["law"] == law.value and card["certificate"]["verdict"] == "holds"
 
 
 @FILES

@@ -15,6 +15,7 @@ from problems import travelling, waves
 
 import fields
 from fields.datamodule import FieldDataModule
+from fields.dynamics import Law
 from fields.experiment import fit
 from fields.task import FieldTraining
 
@@ -98,6 +99,11 @@ def test_every_part_config_runs_two_steps(config, tmp_path):
     part = config.parent.name
     wanted = yaml.safe_load(config.read_text())["model"][part]["class_path"].split(".")[-1]
     assert type(getattr(model, part)).__name__ == wanted
+    said = json.loads((tmp_path / "r" / "report.json").read_text())["summary"]
+    if getattr(model.processor, "law", Law.NONE) in (Law.NONE, Law.SYMPLECTIC):
+        assert model.card["certificate"] is None
+    else:  # from the first step on
+        assert model.card["certificate"]["verdict"] == "holds" and f"{model.processor.law.value} (" in said
 
 
 def test_baseline_trains_beside_the_field(tmp_path, capsys):
