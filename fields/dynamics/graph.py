@@ -72,11 +72,9 @@ class GraphField(WaveField):
         return rotate(q, turn, back=back), rotate(p, turn, back=back) if self.edges is None else p
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
-        """Edges start with the differences of the tokens: p = D q."""
-        d, q = self.operator(z, context), split_heads(z, self.incidence.heads)
-        turned, _ = self.turn(q, q, context)
-        _, p = self.turn(q, d.up(turned), context, back=True)
-        return torch.cat([z, merge_heads(p)], dim=1)
+        """Edges start at rest: p = 0. To start with D q would cost one more operator, and learns more slowly."""
+        m = z.shape[1] if self.edges is None else self.edges
+        return torch.cat([z, z.new_zeros(z.shape[0], m, z.shape[2])], dim=1)
 
     def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|q|² + ½|p|²."""

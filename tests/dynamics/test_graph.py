@@ -242,3 +242,13 @@ def test_gradients_of_a_cayley_step_are_those_of_finite_differences(nodes):
     d, q, p = (torch.randn(1, 2, *shape).double().requires_grad_() for shape in ((3, nodes), (nodes, 2), (3, 2)))
     h = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda d, h, q, p: rotate(Coboundary(d), h, q, p), (d, h, q, p))
+
+
+@EDGES
+def test_edges_start_at_rest(edges):
+    """The energy at the start is that of the tokens, |z|²/2."""
+    z = torch.randn(2, 7, 8, dtype=torch.float64)
+    f = GraphHamiltonian(8, edges=edges).double()
+    state = f.lift(z)
+    assert state.shape[1] == 7 + (edges or 7) and torch.equal(f.read(state), z)
+    torch.testing.assert_close(f.energy(state), 0.5 * z.square().sum((1, 2)))
