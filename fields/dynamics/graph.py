@@ -72,7 +72,7 @@ class GraphField(WaveField):
         return rotate(q, turn, back=back), rotate(p, turn, back=back) if self.edges is None else p
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
-        """Edges start at rest: p = 0. To start with D q would cost one more operator, and learns more slowly."""
+        """Edges start at rest: p = 0. To start with D q would cost one more operator and gains nothing."""
         m = z.shape[1] if self.edges is None else self.edges
         return torch.cat([z, z.new_zeros(z.shape[0], m, z.shape[2])], dim=1)
 
