@@ -20,8 +20,13 @@ def test_signs_agree_as_often_as_the_covariance_says():
     a = Advection().profile(range(3000), np.array([0.0, 0.25]), seed=0)
     j = np.arange(1, 2000)
     variance = 2 / ((2 * np.pi * j) ** 2 + 9) ** 2
-    rho = (1 / 81 + (variance * np.cos(np.pi * j / 2)).sum()) / (1 / 81 + variance.sum())
+    rho = (variance * np.cos(np.pi * j / 2)).sum() / variance.sum()
     assert (a[:, 0] == a[:, 1]).mean() == pytest.approx(0.5 + np.arcsin(rho) / np.pi, abs=0.025)
+
+
+def test_no_profile_is_constant():
+    a = Advection().profile(range(200), np.arange(200) / 200, seed=0)
+    assert (a != a[:, :1]).any(axis=1).all()
 
 
 def test_splits_are_those_of_cvit():
