@@ -73,7 +73,9 @@ class Step(Propagator):
 
         z(t + Δ) = P(z(t), c + W (Δ − 1)),    Δ ≤ ``longest`` frames
 
-    Longer intervals are cut into equal steps of at most ``longest``. Each step is a residual map: free, and without a law. Where
+    Longer intervals are cut into equal steps of at most ``longest``. Each step begins anew from the tokens, so what a processor
+    carries beside them is forgotten and its law spans one step alone. One law remains of the flows on graphs (`GraphHamiltonian`,
+    `DoubleBracket`, `Metriplectic`): their edges start at rest, so |z|² never rises along a rollout, whatever the weights. Where
     training has seen steps of one frame alone W is zero, and a prediction between frames warns. Steps of unequal length are
     learned from files with unequal times, or from random times of equal ones (``Objective.times``) where a step may be
     longer than a frame.

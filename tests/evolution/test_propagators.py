@@ -11,7 +11,7 @@ import torch
 from fields.dynamics import AttentionField
 from fields.evolution import Direct, FlowInTime, Step
 from fields.integrators import RK4, Euler, Heun
-from fields.processors import AttentionODE, Hamiltonian, Transformer
+from fields.processors import AttentionODE, DoubleBracket, GraphHamiltonian, Hamiltonian, Metriplectic, Transformer
 from fields.processors.stack import Block, Stack
 from fields.sample import Latent
 
@@ -124,3 +124,22 @@ def test_energy_is_constant_at_unequal_times(latent):
     assert ((values - values[0]).abs() / values[0].abs()).max() < 1e-12
     codes = list(flow.at(latent, None, [0.0, 7.5]))
     assert (codes[1].z - codes[0].z).norm() > 0.1 * codes[0].z.norm()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("cls", [GraphHamiltonian, DoubleBracket, Metriplectic])
+def test_repeated_steps_of_graph_flows_never_raise_the_tokens(cls, dtype, slack, latent):
+    """Edges start every step at rest, so |z|² can only go to them; a transformer's rises."""
+
+    def sizes(processor) -> torch.Tensor:
+        for parameter in processor.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model = Step(DIM, processor).to(dtype).eval()
+        start = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
+        return torch.stack([code.z.double().square().sum((1, 2)) for code in model.at(start, None, range(100))])
+
+    torch.manual_seed(0)
+    size = sizes(cls(DIM, depth=2, heads=2))
+    assert (size.diff(dim=0) <= slack * size[0]).all() and (size[-1] < 0.99 * size[0]).all()
+    assert (sizes(Transformer(DIM, depth=2)).diff(dim=0) > 0.01).any()
