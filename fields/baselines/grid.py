@@ -15,12 +15,14 @@ from fields.encoders.patches import grid_axes
 from fields.normalizer import Normalizer
 from fields.sample import Sample, Schema
 
+UNEVEN = 0.01  # gaps may differ by so much of their mean: coordinates are kept in single precision
+
 
 class GridOperator(AtInput, ABC):
     """A model of arrays: takes the input's grid, of any resolution, with its axes upright and the PDE's constants as channels.
 
     Raises:
-        ValueError: the points are no regular grid.
+        ValueError: the points are no regular grid, or unevenly spaced along an axis.
     """
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer):
@@ -40,6 +42,13 @@ class GridOperator(AtInput, ABC):
                 f"{type(self).__name__} needs one regular grid for all samples, got {batch.x.shape[1]} points that are not the "
                 "product of their axes. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
             ) from error
+        for name, line in zip(self.schema.coords, axes, strict=True):
+            gaps = line.sort().values.diff()
+            if len(gaps) > 1 and gaps.max() - gaps.min() > UNEVEN * gaps.mean():
+                raise ValueError(
+                    f"{type(self).__name__} needs evenly spaced points along `{name}`, got gaps from {gaps.min():.3g} to "
+                    f"{gaps.max():.3g}. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
+                )
         sizes = [len(axes[a]) for a in order]
         given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
         u, ascending = upright(given, axes, order)

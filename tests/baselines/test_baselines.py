@@ -109,6 +109,14 @@ def test_scattered_points_are_refused_in_one_sentence(cls):
         model(given._replace(x=given.x + 0.1 * torch.rand_like(given.x)))
 
 
+@GRIDS
+def test_uneven_axes_are_refused_in_one_sentence(cls):
+    """On a line any points are the product of their axis."""
+    model, given = make(cls, PERIODIC), batch()
+    with pytest.raises(ValueError, match=f"{cls.__name__} needs evenly spaced points along `x`, got gaps from"):
+        model(given._replace(x=given.x.square()))
+
+
 @pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, Spectral)], ids=lambda c: c.__name__)
 def test_odd_grids_are_refused_where_neuraloperator_is_wrong(cls):
     with pytest.raises(ValueError, match=r"wrong on .* got \(9, 9\). Use multiples of"):
