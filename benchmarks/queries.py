@@ -120,7 +120,7 @@ def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, flo
 
 def main(argv: Sequence[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for key, default in (("points", 1_000_000), ("dim", 128), ("tokens", 16), ("chunk", 4096), ("threads", 2), ("repeat", 2)):
+    for key, default in (("points", 1_000_000), ("dim", 128), ("tokens", 16), ("chunk", 16384), ("threads", 2), ("repeat", 2)):
         parser.add_argument(f"--{key}", type=int, default=default)
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file to write the table to")
     args = parser.parse_args(argv)
