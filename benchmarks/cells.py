@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
-import resource
 import shutil
 import sys
 import time
@@ -21,7 +19,7 @@ import lightning.pytorch as L
 import torch
 
 import train
-from benchmarks.kept import alone, kept, stamp
+from benchmarks.kept import alone, kept, peak_memory, stamp
 from fields.baselines.base import AtSensors
 from fields.baselines.deeponet import DeepONet
 from fields.baselines.fno import FNO
@@ -171,9 +169,8 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
     out["parameters"] = sum(p.numel() for p in operator.parameters())
     if not cell["search"]:
         out["scores"] = [asdict(one) for one in score(model, operator, parts.data)]
-    unit = 1 if platform.system() == "Darwin" else 1024
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    out["memory"] = gpu or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    out["memory"] = gpu or peak_memory()
     return out | {"cpu_seconds": time.process_time() - begun}
 
 

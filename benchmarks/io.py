@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from benchmarks.kept import peak_memory
 from benchmarks.workers import WINDOW, compare_workers
 from fields.data import FieldDataset, schema_of
 from fields.io import open_dataset, stored_array, write_dataset
@@ -98,7 +98,7 @@ def read_thousand(path: str) -> None:
     ds = open_dataset(path)
     array = stored(ds["u"])
     windows_per_second(lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_memory() / 2**20)
 
 
 def beside_the_well(python: Path, count: int) -> None:

@@ -1,10 +1,12 @@
-"""Measurements that run in a process of their own and are remembered in files."""
+"""Measurements that run in a process of their own, with memory of their own, and are remembered in files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import multiprocessing
+import platform
+import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -33,3 +35,14 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
     """``function(*arguments)`` in a process of its own, so that memory and processor time are its own too."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def peak_memory() -> int:
+    """Bytes that this program held at its worst moment.
+
+    ``ru_maxrss`` would begin with the peak of the process that started this one, so Linux is asked for its own figure.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

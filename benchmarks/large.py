@@ -20,6 +20,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from benchmarks.kept import peak_memory
+
 FRAMES, SIZE, EVERY = 21, 128, 50
 
 
@@ -81,7 +83,7 @@ def main() -> None:
         facts = path.stat()
         print(f"file {facts.st_size / 1e9:.2f} GB, {samples} trajectories, {facts.st_blocks * 512 / 1e9:.2f} GB on the disk")
     print(f"statistics of the training split in {opening:.0f} s, {options.steps} steps of 16 windows in {training:.0f} s")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB of {options.limit:g} GB")
+    print(f"peak memory {peak_memory() / 1e9:.2f} GB of {options.limit:g} GB")
 
 
 if __name__ == "__main__":

@@ -8,19 +8,16 @@ embedding, query, output, two in the block's MLP and two in the head. ``shallow 
 Points are answered ``--chunk`` at a time, so memory does not grow with their number. All are timed in turn within one loop, and
 the best time of each counts: wall time, or with one thread the CPU time of the thread, which a busy machine hardly changes.
 The rate of the machine is that of matrix products of a chunk by a square matrix of the width, timed in the same loop. Peak
-memory is that of a process of its own.
+memory is that of a whole process of its own, Python and PyTorch included.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from benchmarks.kept import alone, peak_memory
 from fields.decoders import CrossAttention
+from fields.heap import joined, keep_freed
 from fields.nn.embeddings import Fourier, grid_points
 from fields.sample import Latent, Schema
 
@@ -40,11 +39,17 @@ NEAREST = 9  # tokens per query of the local decoder, as in configs/decoder/loca
 
 
 def fused(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: object, **__: object) -> int:
-    """Operations of the CPU's fused attention, which PyTorch's counter does not know, from the shapes."""
+    """Operations of the CPU's fused attention from the shapes."""
     return sdpa_flop_count(q, k, v)
 
 
-FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused}
+def added(total: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], *_: object, **__: object) -> int:
+    """Operations of a product that is added in place."""
+    return 2 * a[0] * a[1] * b[1]
+
+
+# What PyTorch's counter does not know.
+UNKNOWN = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused, torch.ops.aten.addmm_: added}
 
 
 class PlainMLP(nn.Module):
@@ -63,6 +68,7 @@ class PlainMLP(nn.Module):
 
 def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
     """From points (1 m 2) to values (1 m 1), with random weights and one random code."""
+    keep_freed()  # as every complete model does
     torch.manual_seed(0)
     if name in HIDDEN:
         return PlainMLP(dim, HIDDEN[name]).eval()
@@ -75,17 +81,17 @@ def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
 @torch.inference_mode()
 def decode(f: Callable[[Tensor], Tensor], points: Tensor, chunk: int) -> Tensor:
     """All values, a chunk at a time."""
-    return torch.cat([f(points[:, i : i + chunk]) for i in range(0, points.shape[1], chunk)], dim=1)
+    return joined(map(f, points.split(chunk, dim=1)), points.shape[1], dim=1)
 
 
-def peak(name: str, args: argparse.Namespace) -> float:
-    """Bytes by which the memory of this process grows while all points are decoded, after one chunk's warm-up of the libraries."""
+def peak(name: str, args: argparse.Namespace) -> tuple[int, int]:
+    """Peak memory of this process in bytes with model and points at hand, and after all points are decoded."""
     torch.set_num_threads(args.threads)
     f, points = model(name, args.dim, args.tokens), torch.rand(1, args.points, 2) - 0.5
     decode(f, points[:, :64], 64)
-    unit, before = 1 if platform.system() == "Darwin" else 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     decode(f, points, args.chunk)
-    return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return before, peak_memory()
 
 
 @torch.inference_mode()
@@ -93,7 +99,7 @@ def operations(f: Callable[[Tensor], Tensor]) -> float:
     """Floating-point operations of the matrix products for one point, what is done once per code left out."""
     counts = []
     for size in (512, 1024):
-        with FlopCounterMode(display=False, custom_mapping=FUSED) as counter:
+        with FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counter:
             f(torch.rand(1, size, 2) - 0.5)
         counts.append(counter.get_total_flops())
     return (counts[1] - counts[0]) / 512
@@ -127,15 +133,14 @@ def main(argv: Sequence[str] | None = None) -> str:
     torch.set_num_threads(args.threads)
     names = (*HIDDEN, "cross_attention", "nearest")
     seconds, rate = timed(names, args)
-    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory"], ["---"] * 6]
+    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory (before decoding)"], ["---"] * 6]
     for name in names:
         flops = operations(model(name, args.dim, args.tokens))
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            memory = pool.submit(peak, name, args).result()
+        before, after = alone(peak, name, args)
         share = flops * args.points / seconds[name] / rate
         ratio = seconds[name] / seconds["MLP"]
-        pace = f"{args.points / seconds[name]:,.0f}"
-        rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", f"{memory / 1e6:.0f} MB"])
+        pace, memory = f"{args.points / seconds[name]:,.0f}", f"{after / 1e6:.0f} MB ({before / 1e6:.0f})"
+        rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", memory])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     note = (
         f"{args.points:,} points from one code of {args.tokens}² tokens, width {args.dim}, {args.chunk} points at a time, float32, "

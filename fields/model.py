@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fields.decoders.base import Decoder
 from fields.encoders.base import Encoder
+from fields.heap import joined
 from fields.nn.local import LocalMoments
 from fields.normalizer import Normalizer
 from fields.operator import Operator
@@ -83,7 +84,8 @@ class FieldOperator(LatentOperator):
         """See `Operator`; the input is encoded once."""
         latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         given = (latent, batch.x, batch.u, batch.x_mask)
-        return torch.cat([self.decode(*given, y, cond, batch.params) for y, _ in self.pieces(batch, memory)], dim=1)[:, None]
+        decoded = (self.decode(*given, y, cond, batch.params) for y, _ in self.pieces(batch, memory))
+        return joined(decoded, batch.y.shape[1], dim=1)[:, None]
 
     def encode(
         self,

@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fields.heap import keep_freed
 from fields.normalizer import Normalizer
 from fields.part import Part
 from fields.sample import Sample, Schema
@@ -30,6 +31,7 @@ class Operator(Part, ABC):
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer):
         super().__init__()
+        keep_freed()
         self.schema, self.normalizer = schema, normalizer
 
     @abstractmethod
@@ -113,4 +115,3 @@ class Operator(Part, ABC):
 def to_device(batch: Sample, device: torch.device) -> Sample:
     """The same sample on another device."""
     return Sample(*(part.to(device) for part in batch))
-

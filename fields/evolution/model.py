@@ -16,6 +16,7 @@ from torch import Tensor
 from fields.decoders.base import Decoder
 from fields.encoders.base import Encoder
 from fields.evolution.propagators import Propagator
+from fields.heap import joined
 from fields.model import LatentOperator
 from fields.normalizer import Normalizer
 from fields.processors.base import Processor
@@ -88,7 +89,8 @@ class EvolutionOperator(LatentOperator):
             return
         codes = self.codes(batch)
         while together := list(itertools.islice(codes, frames)):
-            yield torch.cat([self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory)], dim=2)
+            decoded = (self.decode(together, y, batch.params) for y, _ in self.pieces(batch, memory))
+            yield joined(decoded, batch.y.shape[1], dim=2)
 
     def decode(
         self, codes: Sequence[Latent], y: Float[Tensor, "#b m d"], params: Float[Tensor, "b p"]

@@ -23,7 +23,8 @@ class Folded:
 
         z = W φ + c,    q = Q LN(z) + b_Q = (Q C W φ + Q C c)/σ(z) + b_Q,    C = diag(g)(1 − 11ᵀ/h)
 
-    W and Q C W are one matrix; g, and the b of the other norm, go into the matrices that follow. Channels that turn together
+    W and Q C W are one matrix; g, and the b of the other norm, go into the matrices that follow. With C W = O R, O orthogonal,
+    σ²(z) = ‖R φ‖²/h is known from the few features before z is (the bias c is one of their columns). Channels that turn together
     stand side by side, so that a rotation is one complex product. The numbers are those of the block but for rounding, in two
     thirds of its time; hooks on the block and its attention see nothing of it.
 
@@ -41,9 +42,12 @@ class Folded:
         order = torch.arange(len(bias), device=bias.device).reshape(self.heads, 2, -1).mT.flatten()  # partners side by side
         query = attention.query.weight[order] * block.norm.weight
         query = query - query.mean(-1, keepdim=True)
-        self.lift = torch.cat([weight, query @ weight]), torch.cat([bias, query @ bias])
+        both = torch.cat([weight, bias[:, None]], dim=1)  # the bias as one more column: adding it would cost a pass over z and q
+        late = torch.cat([weight, (bias + attention.out.bias)[:, None]], dim=1)
+        self.lift = torch.cat([late, query @ both])
+        self.spread = torch.linalg.qr((both - both.mean(0)) * len(bias) ** -0.5, mode="r")[1]
         self.shift = F.linear(block.norm.bias, attention.query.weight, attention.query.bias)[order]
-        self.out = attention.out.weight[:, order].T, attention.out.bias
+        self.out = attention.out.weight[:, order].T
         first, last = cast(nn.Linear, block.mlp.layers[0]), cast(nn.Linear, block.mlp.layers[-1])
         self.first = first.weight * block.norm_mlp.weight, F.linear(block.norm_mlp.bias, first.weight, first.bias)
         self.last = last.weight.T, last.bias
@@ -62,14 +66,16 @@ class Folded:
 
     def __call__(self, features: Float[Tensor, "#b m f"], y: Float[Tensor, "#b m d"]) -> Float[Tensor, "b m h"]:
         """What the block makes of z = W φ + c at the points y, for every sample."""
-        z, q = F.linear(features, *self.lift).chunk(2, dim=-1)
-        spread = torch.native_layer_norm(z, z.shape[-1:], None, None, self.eps)[2]
+        features = F.pad(features, (0, 1), value=1.0)
+        z, q = F.linear(features, self.lift).chunk(2, dim=-1)
+        variance = torch.linalg.vector_norm(F.linear(features, self.spread), dim=-1, keepdim=True).square()
+        spread = (variance + self.eps).rsqrt()
         turn = turns(self.rotary, y, self.latent.periodic)
         o = self._gather(self._turned(torch.addcmul(self.shift, q, spread), turn), y)
         o = channels(pairs(o) * turn.conj()).flatten(2)
-        z = (z + self.out[1]).expand_as(o).flatten(0, 1).addmm(o.flatten(0, 1), self.out[0])
+        z = z.expand_as(o).flatten(0, 1).addmm(o.flatten(0, 1), self.out)
         n = F.gelu(F.linear(F.layer_norm(z, z.shape[-1:], eps=self.eps_mlp), *self.first))
-        return torch.addmm(z.add_(self.last[1]), n, self.last[0]).view_as(o)
+        return z.add_(self.last[1]).addmm_(n, self.last[0]).view_as(o)
 
     def _turned(self, rows: Float[Tensor, "b n h"], turn: Complex[Tensor, "#b n 1 p"]) -> Float[Tensor, "b n heads e"]:
         return channels(pairs(rows.unflatten(-1, (self.heads, -1))) * turn)
