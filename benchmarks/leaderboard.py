@@ -38,6 +38,9 @@ import yaml
 from benchmarks import board
 from benchmarks.cells import BASELINES, FITTED, OPTIMIZERS, ROOT, Cell, cached, isolated, known, settings
 from benchmarks.pace import paced
+from fields.baselines.base import AtSensors
+from fields.baselines.grid import GridOperator
+from fields.datamodule import FieldDataModule
 
 DEFAULT = ["field", "FNO", "UNet", "DeepONet", "PCANet", "Transolver", "KernelRidge", "MeanField"]
 PUBLISHED: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text())
@@ -108,7 +111,7 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
     """The command line; what it does not know goes to the settings of ``train.py``."""
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("--problem", default="burgers", help="a file of configs/ without .yaml")
-    out.add_argument("--models", nargs="+", default=DEFAULT, help="with blanks or commas between")
+    out.add_argument("--models", nargs="+", default=None, help="with blanks or commas between")
     out.add_argument("--budget", default="600s", help="seconds (600s) or epochs (50e) of training per cell")
     out.add_argument("--search", type=float, default=0.2, help="share of the budget per optimiser tried; 0: MuonAdamW for all")
     out.add_argument("--params", type=float, default=None, help="parameters of every model; none: as configured")
@@ -118,8 +121,8 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
     out.add_argument("--name", default=None, help="of the files written; by default the problem's")
     out.add_argument("--paced", action="store_true", help="seconds as steps at the pace measured side by side")
     args, extra = out.parse_known_args(argv)
-    args.models = [name for words in args.models for name in words.split(",") if name]
-    for name in args.models:
+    args.models = None if args.models is None else [name for words in args.models for name in words.split(",") if name]
+    for name in args.models or ():
         if full_name(name).split("+")[0] != "field" and name not in BASELINES:
             parts = ", ".join(known(part).replace(f"{part}/", "") for part in PARTS)
             out.error(f"there is no model {name!r}. Known: field, transformer, {parts}, field+PART/NAME, {', '.join(BASELINES)}.")
@@ -132,10 +135,25 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
     return args, extra
 
 
+def able(names: Sequence[str] | None, problem: str, data: FieldDataModule) -> list[str]:
+    """The models that take the problem's points; whichever was asked for by name and does not is refused before any training."""
+    on_shared = {name for name, cls in BASELINES.items() if issubclass(cls, GridOperator | AtSensors)}
+    unable = [] if data.train.shared is not None else [name for name in names or DEFAULT if name in on_shared]
+    if unable and names is not None:
+        raise SystemExit(
+            f"leaderboard.py: {', '.join(unable)} need points that all samples share, and every sample of {problem} has its own. "
+            "Leave them out of --models."
+        )
+    if unable:
+        print(f"Left out, since every sample of {problem} has points of its own: {', '.join(unable)}.")
+    return [name for name in names or DEFAULT if name not in unable]
+
+
 def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:
     args, extra = arguments(argv)
     parts, _ = settings(args.problem, "", extra)
     parts.data.setup()
+    args.models = able(args.models, args.problem, parts.data)
     recipe = json.loads(parts.data.source.attrs.get("protocol", "{}") or "{}")
     published = {**recipe.get("published", {}), **PUBLISHED.get(args.problem, {})}
     command = f"python benchmarks/leaderboard.py {' '.join(sys.argv[1:] if argv is None else argv)}"

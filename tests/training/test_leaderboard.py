@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from problems import waves
 
 import fields
@@ -34,6 +36,15 @@ def test_bad_words_say_what_to_do(words, said, capsys):
     with pytest.raises(SystemExit):
         leaderboard.arguments(words)
     assert said in capsys.readouterr().err
+
+
+def test_models_that_need_shared_points_are_refused_before_training_or_left_out_with_a_word(capsys):
+    each, same = (SimpleNamespace(train=SimpleNamespace(shared=shared)) for shared in (None, torch.zeros(4, 2)))
+    with pytest.raises(SystemExit, match=r"^leaderboard.py: FNO, KernelRidge need points that all samples share, and every sample"):
+        leaderboard.able(["field", "FNO", "KernelRidge"], "stars", each)
+    assert leaderboard.able(None, "stars", each) == ["field", "Transolver"]
+    assert "Left out, since every sample of stars has points of its own: FNO, UNet, DeepONet" in capsys.readouterr().out
+    assert leaderboard.able(["FNO"], "burgers", same) == ["FNO"] and leaderboard.able(None, "burgers", same) == leaderboard.DEFAULT
 
 
 @pytest.mark.filterwarnings("ignore")
