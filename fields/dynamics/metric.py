@@ -102,10 +102,9 @@ class MetricHamiltonian(WaveField):
         return merge_heads(torch.cat([q / metric.nodes, p / metric.edges], dim=2))
 
     def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
-        """Edges start with the differences of the tokens: p = δ q."""
-        metric = self.metric(context)
-        difference = metric.d.up(metric.nodes * split_heads(z, self.heads)) / metric.edges
-        return torch.cat([z, merge_heads(difference)], dim=1)
+        """Edges start at rest, p = 0, as those of `GraphHamiltonian` do."""
+        n = z.shape[1]
+        return torch.cat([z, z.new_zeros(z.shape[0], n * min(self.neighbours, n - 1), z.shape[2])], dim=1)
 
     def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
         """(−δ* p, δ q)."""
