@@ -36,7 +36,7 @@ from fields.normalizer import Normalizer
 from fields.operator import Operator
 from fields.processors.stack import Stack
 from fields.sample import Sample, collate
-from fields.verify import verify
+from fields.verify import certify
 
 Measured = dict[str, Any]
 
@@ -57,17 +57,15 @@ def summary(r: Rollouts, law: Measured | None, trained: int) -> Measured:
     }
 
 
-@torch.no_grad()
 def latent_law(model: Operator, batches: Sequence[Sample]) -> Measured | None:
     """The certificate of a flow in time over all test trajectories, to the end of the rollout; None where there is no flow."""
     if not isinstance(model, EvolutionOperator) or not isinstance(model.propagator, FlowInTime):
         return None
     first: Sample = batches[0]
     whole = first._replace(u=torch.cat([b.u for b in batches]), params=torch.cat([b.params for b in batches]))
-    latent, cond = model.tokens(whole.x, whole.u, whole.x_mask, whole.params)
     flow: Stack = model.propagator.processor
     per_pass = flow.blocks[-1].steps if flow.owns_energy else sum(block.steps for block in flow.blocks)
-    return verify(flow, latent, cond, steps=per_pass * round(model.times(first.t)[-1] / flow.dt)).to_dict()
+    return certify(model, whole, steps=per_pass * round(model.times(first.t)[-1] / flow.dt)).to_dict()
 
 
 def cached(path: Path, folder: Path, test: Path, how: Callable[[], Measured]) -> Measured:

@@ -167,15 +167,12 @@ def verify(checkpoint: str, source: Path | None = None, *, samples: int = 8, ste
     """
     from fields.checkpoint import load
     from fields.io import open_dataset
-    from fields.predict import encoded
-    from fields.verify import has_physical_energy
-    from fields.verify import verify as certify
+    from fields.predict import first_samples
+    from fields.verify import certify
 
     model = load(checkpoint)
     source = _tested_on(checkpoint, getattr(model, "card", {})) if source is None else source
-    processor, decoder, latent, cond = encoded(model, open_dataset(source), samples=samples)
-    shown = decoder if has_physical_energy(processor, decoder) else None
-    certificate = certify(processor, latent, cond, steps=steps, decoder=shown)
+    certificate = certify(model, first_samples(model, open_dataset(source), samples=samples), steps=steps)
     print(json_.dumps(certificate.to_dict(), indent=2) if json else certificate)
     return 0 if certificate.passed or not certificate.findings else 1
 

@@ -13,14 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fields.data import FieldDataset, points_of, require, space_dims
-from fields.decoders.base import Decoder
-from fields.evolution.model import EvolutionOperator
 from fields.io import DataError
-from fields.model import FieldOperator
 from fields.moments import not_finite
 from fields.operator import Draws, Operator, to_device
-from fields.processors.base import Processor
-from fields.sample import Latent, Sample, Schema, collate
+from fields.sample import Sample, Schema, collate
 from fields.symmetry import Symmetry
 from fields.uncertainty import draws as drawn
 
@@ -87,18 +83,14 @@ def spread(model: Operator, batch: Sample, draws: Draws, memory: float) -> dict[
     return found
 
 
-@torch.no_grad()
-def encoded(model: Operator, ds: xr.Dataset, *, samples: int) -> tuple[Processor, Decoder, Latent, Tensor | None]:
-    """Processor and decoder, and what they get of the first test samples (validation or any, if no others are recorded)."""
-    if not isinstance(model, FieldOperator | EvolutionOperator):
-        raise DataError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a conditional neural field.")
+def first_samples(model: Operator, ds: xr.Dataset, *, samples: int) -> Sample:
+    """What a model is given of the first test samples (validation or any, if no others are recorded)."""
     if "split" in ds.coords:  # numbered in the order of SPLITS: the test split is the last
         ds = ds.isel(sample=np.flatnonzero(np.asarray(ds["split"]) == np.asarray(ds["split"]).max()))
     require(ds, _inputs_only(model.schema))
     ds = given_frames(ds.isel(sample=slice(0, samples)), model.schema)
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
-    batch = collate([rows[i] for i in range(len(rows))])
-    return model.processor, model.decoder, *model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+    return collate([rows[i] for i in range(len(rows))])
 
 
 def averaged(model: Operator, batch: Sample, symmetries: Sequence[Mapping[str, Sequence[str]]], memory: float) -> Tensor:

@@ -14,11 +14,14 @@ from fields.decoders.base import Decoder
 from fields.decoders.galerkin import Galerkin
 from fields.dynamics import Law
 from fields.dynamics.witness import witness
+from fields.evolution.model import EvolutionOperator
+from fields.model import FieldOperator
+from fields.operator import Operator
 from fields.processors.base import Processor
 from fields.processors.isometry import Isometry
 from fields.processors.stack import Stack
 from fields.processors.trace import Moment
-from fields.sample import Latent
+from fields.sample import Latent, Sample
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the scale, over the whole run
 MOVED = 1e-3  # a state that hardly moves proves nothing
@@ -106,6 +109,20 @@ def verify(
     reach = "within each block" if _by_stage(processor) and len(processor.blocks) > 1 else "through the whole stack"
     law = processor.law.value if decoder is None else "the L2 energy of the decoded field is constant"
     return Certificate(name, law, reach, len(latent.z), passes * per_pass, findings, verdict)
+
+
+@torch.no_grad()
+def certify(model: Operator, given: Sample, *, steps: int = 1000) -> Certificate:
+    """`verify` for the codes that a whole model makes of these inputs, as the L2 energy of the field where the decoder shows it.
+
+    Raises:
+        ValueError: the model has no latent tokens.
+    """
+    if not isinstance(model, FieldOperator | EvolutionOperator):
+        raise ValueError(f"{type(model).__name__} has no latent tokens. Give a checkpoint of a conditional neural field.")
+    latent, cond = model.tokens(given.x, given.u, given.x_mask, given.params)
+    shown = model.decoder if has_physical_energy(model.processor, model.decoder) else None
+    return verify(model.processor, latent, cond, steps=steps, decoder=shown)
 
 
 def _by_stage(processor: Stack) -> bool:

@@ -18,7 +18,7 @@ from fields.report.limits import limits
 from fields.report.results import Picture, Results, Row
 from fields.sample import Sample
 from fields.task import Training
-from fields.verify import Certificate, has_physical_energy, verify
+from fields.verify import Certificate, certify
 
 AXES = {"x": "epoch", "y": "val_error"}
 CERTIFIED, PASSES = 8, 100  # test samples whose codes are rolled to certify the law, and how far at least
@@ -115,11 +115,8 @@ class Assembly(ABC):
         if not isinstance(model, FieldOperator | EvolutionOperator):
             return None
         batch: Sample = next(iter(self.data.test_dataloader()[0]))
-        some = (part[:CERTIFIED] for part in (batch.x, batch.u, batch.x_mask, batch.params))
-        with torch.no_grad():
-            latent, cond = model.tokens(*some)
-        shown = model.decoder if has_physical_energy(model.processor, model.decoder) else None
-        found = verify(model.processor, latent, cond, steps=max(batch.v.shape[1], PASSES), decoder=shown)
+        some = Sample(*(part[:CERTIFIED] for part in batch))
+        found = certify(model, some, steps=max(batch.v.shape[1], PASSES))
         return found if found.findings else None
 
     def _law(self) -> str:
