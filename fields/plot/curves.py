@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from .style import legend, new_figure, styled
+from .style import new_figure, styled
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def curves_figure(
     marks: dict[str, float] | None = None,
 ) -> Figure:
     """Named curves in one frame; ``marks`` are dotted vertical lines with a word beside them."""
-    figure = new_figure(5.6, 3.2)
+    figure = new_figure(6.6, 3.2)
     axes = figure.subplots()
     for name, curve in curves.items():
         (line,) = axes.plot(curve.x, curve.y, label=name, marker=marker, markersize=4.5)
@@ -51,7 +51,7 @@ def curves_figure(
                       ha="center", fontsize=8, color="#666666")  # fmt: skip
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.margins(x=0.03)
-    legend(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the frame, which lines may fill; one line is named too
     return figure
 
 
