@@ -29,7 +29,7 @@ from fields.baselines.pca_net import PCANet
 from fields.baselines.stepwise import Stepwise
 from fields.baselines.tfno import TFNO
 from fields.baselines.transolver import Transolver
-from fields.baselines.trivial import MeanField, Persistence
+from fields.baselines.trivial import MeanField, MeanValue, Persistence
 from fields.baselines.unet import UNet
 from fields.baselines.uno import UNO
 from fields.experiment import fit, score
@@ -40,7 +40,7 @@ from fields.task import BaselineTraining, Training
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECTRAL: tuple[Any, ...] = (FNO, TFNO, UNO)
-FITTED: tuple[Any, ...] = (KernelRidge, MeanField, Persistence)
+FITTED: tuple[Any, ...] = (KernelRidge, MeanField, MeanValue, Persistence)
 BASELINES: dict[str, Any] = {cls.__name__: cls for cls in (*SPECTRAL, UNet, Transolver, DeepONet, PCANet, *FITTED)}
 STEP = {"field": 16, "Transolver": 4}  # widths are multiples of it
 OPTIMIZERS: dict[str, Any] = {

@@ -146,7 +146,8 @@ def able(names: Sequence[str] | None, problem: str, data: FieldDataModule) -> li
         )
     if unable:
         print(f"Left out, since every sample of {problem} has points of its own: {', '.join(unable)}.")
-    return [name for name in names or DEFAULT if name not in unable]
+        return [*(name for name in DEFAULT if name not in unable), "MeanValue"]
+    return list(names or DEFAULT)
 
 
 def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:

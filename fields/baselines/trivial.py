@@ -11,6 +11,7 @@ from torch import Tensor
 from fields.baselines.base import AtInput, AtSensors
 from fields.baselines.pca_net import gather
 from fields.normalizer import Normalizer
+from fields.operator import Operator
 from fields.sample import Sample, Schema
 
 
@@ -41,6 +42,15 @@ class MeanField(AtSensors):
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
         return self.answer(self.mean.expand(len(batch.u), -1, -1), batch)
+
+
+class MeanValue(Operator):
+    """The mean training value of each channel, at every point and time: for samples that share no points."""
+
+    def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
+        """Predictions at the batch's queries, in physical units."""
+        shape = (len(batch.u), batch.t.shape[-1], batch.y.shape[1], self.schema.out_channels)
+        return self.normalizer.physical(batch.u.new_zeros(shape), batch.params)
 
 
 class Persistence(AtInput):

@@ -13,7 +13,7 @@ from fields.baselines.deeponet import DeepONet
 from fields.baselines.kernel_ridge import KernelRidge, matern
 from fields.baselines.pca_net import PCANet
 from fields.baselines.transolver import Transolver
-from fields.baselines.trivial import MeanField, Persistence
+from fields.baselines.trivial import MeanField, MeanValue, Persistence
 from fields.baselines.unet import UNet
 from fields.data import FieldDataset, statistics
 from fields.nn.multilinear import multilinear
@@ -156,6 +156,9 @@ def test_trivial_predictors():
     data, given, batch = problem(PLANE, (6, 5))
     out = MeanField.fit(data, **given)(batch)
     torch.testing.assert_close(out, batch.v.mean(0, keepdim=True).expand_as(batch.v), atol=1e-5, rtol=0)
+    value = MeanValue(**given)(batch._replace(y=torch.rand(1, 7, 2), t=torch.zeros(20, 3)))
+    assert value.shape == (20, 3, 7, batch.v.shape[-1])
+    torch.testing.assert_close(value, batch.v.mean((0, 1, 2)).expand_as(value), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="Use `MeanField`"):
         Persistence(**given)
     s = schema(PLANE)

@@ -42,7 +42,7 @@ def test_models_that_need_shared_points_are_refused_before_training_or_left_out_
     each, same = (SimpleNamespace(train=SimpleNamespace(shared=shared)) for shared in (None, torch.zeros(4, 2)))
     with pytest.raises(SystemExit, match=r"^leaderboard.py: FNO, KernelRidge need points that all samples share, and every sample"):
         leaderboard.able(["field", "FNO", "KernelRidge"], "stars", each)
-    assert leaderboard.able(None, "stars", each) == ["field", "Transolver"]
+    assert leaderboard.able(None, "stars", each) == ["field", "Transolver", "MeanValue"]
     assert "Left out, since every sample of stars has points of its own: FNO, UNet, DeepONet" in capsys.readouterr().out
     assert leaderboard.able(["FNO"], "burgers", same) == ["FNO"] and leaderboard.able(None, "burgers", same) == leaderboard.DEFAULT
 
