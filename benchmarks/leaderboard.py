@@ -137,17 +137,17 @@ def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]
 
 def able(names: Sequence[str] | None, problem: str, data: FieldDataModule) -> list[str]:
     """The models that take the problem's points; whichever was asked for by name and does not is refused before any training."""
-    on_shared = {name for name, cls in BASELINES.items() if issubclass(cls, GridOperator | AtSensors)}
-    unable = [] if data.train.shared is not None else [name for name in names or DEFAULT if name in on_shared]
-    if unable and names is not None:
+    asked = DEFAULT if names is None else list(names)
+    unable = [name for name in asked if name in BASELINES and issubclass(BASELINES[name], GridOperator | AtSensors)]
+    if data.train.shared is not None or not unable:
+        return asked
+    if names is not None:
         raise SystemExit(
             f"leaderboard.py: {', '.join(unable)} need points that all samples share, and every sample of {problem} has its own. "
             "Leave them out of --models."
         )
-    if unable:
-        print(f"Left out, since every sample of {problem} has points of its own: {', '.join(unable)}.")
-        return [*(name for name in DEFAULT if name not in unable), "MeanValue"]
-    return list(names or DEFAULT)
+    print(f"Left out, since every sample of {problem} has points of its own: {', '.join(unable)}.")
+    return [*(name for name in DEFAULT if name not in unable), "MeanValue"]
 
 
 def main(argv: Sequence[str] | None = None, how: How = isolated) -> None:

@@ -20,7 +20,7 @@ def keep_freed() -> None:
     touch anew costs a microsecond: on two cores steps take .8 to .9 of the time with it, decoding a million points .75.
     Other C libraries, and tensors on a GPU, are not affected.
     """
-    torch.empty(LARGEST, dtype=torch.uint8)
+    torch.empty(LARGEST, dtype=torch.uint8, device="cpu")  # whatever the default device is where models are built
 
 
 def joined(pieces: Iterable[Tensor], total: int, *, dim: int) -> Tensor:

@@ -23,10 +23,10 @@ class Folded:
 
         z = W φ + c,    q = Q LN(z) + b_Q = (Q C W φ + Q C c)/σ(z) + b_Q,    C = diag(g)(1 − 11ᵀ/h)
 
-    W and Q C W are one matrix; g, and the b of the other norm, go into the matrices that follow. With C W = O R, O orthogonal,
-    σ²(z) = ‖R φ‖²/h is known from the few features before z is (the bias c is one of their columns). Channels that turn together
-    stand side by side, so that a rotation is one complex product. The numbers are those of the block but for rounding, in two
-    thirds of its time; hooks on the block and its attention see nothing of it.
+    W and Q C W are one matrix; g, and the b of the other norm, go into the matrices that follow. With (1 − 11ᵀ/h) W = O R, O
+    orthogonal, σ²(z) = ‖R φ‖²/h is known from the few features before z is (the bias c is one of their columns). Channels that
+    turn together stand side by side, so that a rotation is one complex product. The numbers are those of the block but for
+    rounding, in two thirds of its time; hooks on the block and its attention see nothing of it.
 
     Args:
         block: what is folded; its attention turns keys and values.
@@ -45,7 +45,7 @@ class Folded:
         both = torch.cat([weight, bias[:, None]], dim=1)  # the bias as one more column: adding it would cost a pass over z and q
         late = torch.cat([weight, (bias + attention.out.bias)[:, None]], dim=1)
         self.lift = torch.cat([late, query @ both])
-        self.spread = torch.linalg.qr((both - both.mean(0)) * len(bias) ** -0.5, mode="r")[1]
+        self.root = torch.linalg.qr((both - both.mean(0)) * len(bias) ** -0.5, mode="r")[1]
         self.shift = F.linear(block.norm.bias, attention.query.weight, attention.query.bias)[order]
         self.out = attention.out.weight[:, order].T
         first, last = cast(nn.Linear, block.mlp.layers[0]), cast(nn.Linear, block.mlp.layers[-1])
@@ -68,7 +68,7 @@ class Folded:
         """What the block makes of z = W φ + c at the points y, for every sample."""
         features = F.pad(features, (0, 1), value=1.0)
         z, q = F.linear(features, self.lift).chunk(2, dim=-1)
-        variance = torch.linalg.vector_norm(F.linear(features, self.spread), dim=-1, keepdim=True).square()
+        variance = torch.linalg.vector_norm(F.linear(features, self.root), dim=-1, keepdim=True).square()
         spread = (variance + self.eps).rsqrt()
         turn = turns(self.rotary, y, self.latent.periodic)
         o = self._gather(self._turned(torch.addcmul(self.shift, q, spread), turn), y)

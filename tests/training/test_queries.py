@@ -20,9 +20,7 @@ def test_chunks_are_the_whole_and_operations_are_counted(name):
     torch.testing.assert_close(queries.decode(f, points, 64), whole, atol=1e-5, rtol=0)
     if name == "MLP":  # features to width, five times width to width, width to one
         assert queries.operations(f) == 2 * (32 * 32 + 5 * 32 * 32 + 32)
-    if (
-        name == "cross_attention"
-    ):  # embedding, query, bias and norm at once, output, MLP, head; 6 columns, scores, values of 16 tokens
+    if name == "cross_attention":  # embedding, query, bias, norm at once, output, MLP, head; 6 columns, scores, values of 16 tokens
         assert queries.operations(f) == 2 * (33 * (64 + 32) + 32 * 32 + 2 * 32 * 64 + 32 * 32 + 32) + 2 * 4 * 16 * (6 + 8 + 8)
 
 
