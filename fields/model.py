@@ -120,5 +120,5 @@ class FieldOperator(LatentOperator):
         """Scores of every head to every token, a few vectors of width h, and the local path's weights to every input point."""
         tokens, samples = self.encoder.num_tokens(batch.x.shape[1]), len(batch.u)
         decoding = samples * (4 * HEADS * 3 * tokens + 4 * 16 * self.dim)
-        near = 0 if self.local is None else 4 * 3 * self.local.features * batch.x.shape[1] * max(len(batch.x), len(batch.y))
+        near = 0 if self.local is None else 4 * 4 * len(self.local.log_length) * batch.x.shape[1] * max(len(batch.x), len(batch.y))
         return float(decoding + near)

@@ -51,15 +51,29 @@ class LocalMoments(Part):
                 "The local path needs every input at every point, got NaN where one is not given. "
                 "Set `local: null` and the decoder's `near: 0`, as configs/encoder/multi_input.yaml does."
             )
-        distance = torch.cdist(embed(y, periodic), embed(x, periodic)).square()
+        places = embed(x, periodic)
+        distance = torch.cdist(embed(y, periodic), places).square()
         precision = torch.exp(-2 * self.log_length)[:, None, None]
-        weight = self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None])
-        offset = x[:, None] - y[:, :, None]
-        offset = torch.where(periodic, torch.sin(2 * math.pi * offset) / (2 * math.pi), offset)
-        first = weight[:, :, None] * rearrange(offset, "b m n d -> b 1 d m n") * precision.sqrt()[:, None]
-        weights = torch.cat([weight[:, :, None], first], dim=2)
-        weights = rearrange(weights, "b l f m n -> b (m l f) n")
-        if len(weights) == 1:  # shared points: one product for the whole batch
-            moments = torch.matmul(weights[0], rearrange(u, "b n c -> n (b c)"))
-            return rearrange(moments, "(m f) (b c) -> b m (f c)", m=y.shape[1], c=u.shape[-1])
-        return rearrange(torch.matmul(weights, u), "b (m f) c -> b m (f c)", m=y.shape[1])
+        weight = rearrange(self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None]), "b l m n -> b (l m) n")
+        # α (x − y) = αx − αy, and sines alike: α is multiplied with few numbers per point, never with an offset per pair
+        of_x = torch.cat([u[:, :, None], places[..., None] * u[:, :, None]], dim=2)
+        of_x = rearrange(of_x, "b n f c -> b n (f c)")
+        if len(weight) == 1:  # shared points: one product for the whole batch
+            sums = torch.matmul(weight[0], rearrange(of_x, "b n f -> n (b f)"))
+            sums = rearrange(sums, "m (b f) -> b m f", b=len(u))
+        else:
+            sums = torch.matmul(weight, of_x)
+        sums = rearrange(sums, "b (l m) (f c) -> b m l f c", m=y.shape[1], c=u.shape[-1])
+        first = _shifted(sums, y, periodic) * precision.sqrt()
+        return rearrange(torch.cat([sums[:, :, :, :1], first], dim=3), "b m l f c -> b m (l f c)")
+
+
+def _shifted(
+    sums: Float[Tensor, "b m l f c"], y: Float[Tensor, "#b m d"], periodic: Bool[Tensor, "d"]
+) -> Float[Tensor, "b m l d c"]:
+    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u, e as in `embed`."""
+    d = y.shape[-1]
+    mean, first, second = sums[:, :, :, :1], sums[:, :, :, 1 : 1 + d], sums[:, :, :, 1 + d :]
+    y = rearrange(y, "b m d -> b m 1 d 1")
+    turn = 2 * math.pi * y
+    return torch.where(rearrange(periodic, "d -> d 1"), turn.cos() * first - turn.sin() * second, first - y * mean)
