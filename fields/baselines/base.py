@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fields.encoders.patches import grid_axes
+from fields.nn.geometry import grid_axes
 from fields.nn.mesh import hats
 from fields.nn.multilinear import multilinear
 from fields.nn.sensors import SensorArray
@@ -89,7 +89,7 @@ def carry(
     mask: Bool[Tensor, "#b n"] | None = None,
 ) -> Float[Tensor, "b m c"]:
     """Linear interpolation from points x to points y: cell by cell on a grid, else triangle by triangle."""
-    grid = _axes(x) if len(y) == 1 else None
+    grid = grid_axes(x) if len(y) == 1 else None
     if grid is not None:
         axes, order = grid
         on_grid = values.reshape(len(values), *(len(axes[a]) for a in order), -1)
@@ -109,10 +109,3 @@ def upright(values: Float[Tensor, "b *sizes c"], axes: list[Tensor], order: list
     for a, axis in enumerate(axes):
         values = values.index_select(1 + a, axis.argsort())
     return values, [axis.sort().values for axis in axes]
-
-
-def _axes(x: Tensor) -> tuple[list[Tensor], list[int]] | None:
-    try:
-        return grid_axes(x)
-    except ValueError:
-        return None

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.baselines.base import AtInput, upright
-from fields.encoders.patches import grid_axes
+from fields.nn.geometry import grid_axes
 from fields.normalizer import Normalizer
 from fields.sample import Sample, Schema
 
@@ -35,13 +35,12 @@ class GridOperator(AtInput, ABC):
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
-        try:
-            axes, order = grid_axes(batch.x)
-        except ValueError as error:
+        if (found := grid_axes(batch.x)) is None:
             raise ValueError(
                 f"{type(self).__name__} needs one regular grid for all samples, got {batch.x.shape[1]} points that are not the "
                 "product of their axes. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
-            ) from error
+            )
+        axes, order = found
         for name, line in zip(self.schema.coords, axes, strict=True):
             gaps = line.sort().values.diff()
             if len(gaps) > 1 and gaps.max() - gaps.min() > UNEVEN * gaps.mean():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fields.encoders.base import Anchored
 from fields.nn.blocks import MLP
+from fields.nn.geometry import grid_axes
 from fields.sample import Latent, Schema
 
 
@@ -54,12 +55,20 @@ class Patches(Anchored):
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
         """See `Encoder`; the axes of the grid."""
-        self.fixed = grid_axes(x)
+        self.fixed = self._axes(x)
+
+    def _axes(self, x: Float[Tensor, "#b n d"]) -> tuple[list[Tensor], list[int]]:
+        if (found := grid_axes(x)) is None:
+            raise ValueError(
+                f"`Patches` needs one regular grid for all samples, got {x.shape[1]} points that are not the product of their "
+                "axes. Use the `Points` encoder for scattered points."
+            )
+        return found
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def _moments(self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]) -> Float[Tensor, "b k f"]:
-        axes, order = grid_axes(x) if self.fixed is None else self.fixed
+        axes, order = self._axes(x) if self.fixed is None else self.fixed
         z = u.to(x.dtype).reshape(u.shape[0], *(axes[a].shape[0] for a in order), u.shape[-1])
         for a in order:  # each product takes one axis from the front and leaves (tokens, moments) at the back
             z = torch.einsum("bn...,kpn->b...kp", z, self._weights(axes[a], self.tokens[a], self.wrap[a]))
@@ -77,25 +86,3 @@ class Patches(Anchored):
         order = torch.arange(self.moments, device=points.device, dtype=points.dtype)
         chebyshev = torch.cos(order[:, None] * torch.arccos(r)[:, None, :])
         return window[:, None] * chebyshev / window.sum(-1).clamp_min(1e-12)[:, None, None]
-
-
-def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], list[int]]:
-    """Coordinates along each axis of a regular grid given as points, and the axes in the order slowest to fastest.
-
-    Raises ValueError if the points of the batch are not one product of axes.
-    """
-    first = x[0]
-    moves = [int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])]  # index of the first change
-    order = sorted(range(x.shape[-1]), key=lambda a: -moves[a])
-    axes, faster = [first[:1, a] for a in range(x.shape[-1])], 1
-    for a in reversed(order):
-        size = len(torch.unique(first[:, a]))
-        axes[a] = first[: size * faster : faster, a]
-        faster *= size
-    mesh = torch.stack(torch.meshgrid(*(axes[a] for a in order), indexing="ij"), dim=-1).reshape(-1, x.shape[-1])
-    if len(x) != 1 or mesh.shape != first.shape or not torch.equal(mesh, first[:, order]):
-        raise ValueError(
-            f"`Patches` needs one regular grid for all samples, got {x.shape[1]} points that are not the product of their axes. "
-            "Use the `Points` encoder for scattered points."
-        )
-    return axes, order

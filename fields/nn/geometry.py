@@ -26,6 +26,25 @@ def embed(x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Float[Tenso
     return torch.cat([first, second], dim=-1)
 
 
+def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], list[int]] | None:
+    """Coordinates along each axis of a regular grid given as points, and the axes in the order slowest to fastest.
+
+    None if the points of the batch are not one product of axes.
+    """
+    first = x[0]
+    moves = [int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])]  # index of the first change
+    order = sorted(range(x.shape[-1]), key=lambda a: -moves[a])
+    axes, faster = [first[:1, a] for a in range(x.shape[-1])], 1
+    for a in reversed(order):
+        size = len(torch.unique(first[:, a]))
+        axes[a] = first[: size * faster : faster, a]
+        faster *= size
+    mesh = torch.stack(torch.meshgrid(*(axes[a] for a in order), indexing="ij"), dim=-1).reshape(-1, x.shape[-1])
+    if len(x) != 1 or mesh.shape != first.shape or not torch.equal(mesh, first[:, order]):
+        return None
+    return axes, order
+
+
 class Locality(nn.Module):
     r"""The geometric term of an attention score, one learned length ℓ per head.
 

@@ -21,7 +21,7 @@ def peak():  # of this program alone: ru_maxrss would begin with the peak of the
 
 
 model, ds = operator((False, True), dim=64), waves(1, (24, 24), (False, True))
-at = {{"x": np.linspace(0, 1, 60), "y": np.linspace(0, 1, 80)}}
+at = {{"x": np.linspace(0, 1, 180), "y": np.linspace(0, 1, 240)}}
 model.predict(ds)
 before = peak()
 for memory in (1e7, 1e10):  # peaks only grow: the small one first

@@ -11,12 +11,16 @@ from fields.nn.local import LocalMoments
 
 
 @pytest.mark.parametrize("periodic", [(False, False), (True, False), (True, True)])
-@pytest.mark.parametrize("shared", [True, False], ids=["shared points", "own points"])
-def test_moments_are_those_of_the_formula(periodic: tuple[bool, bool], shared: bool) -> None:
+@pytest.mark.parametrize("points", ["shared", "own", "grid", "turned grid"])
+def test_moments_are_those_of_the_formula(periodic: tuple[bool, bool], points: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    x, y = (torch.rand(1 if shared else 3, count, 2, generator=generator) - 0.5 for count in (40, 7))
+    x, y = (torch.rand(3 if points == "own" else 1, count, 2, generator=generator) - 0.5 for count in (40, 7))
     u, wraps = torch.randn(3, 40, 2, generator=generator), torch.tensor(periodic)
     mask = torch.rand(len(x), 40, generator=generator) < 0.8
+    if "grid" in points:
+        x, mask = torch.cartesian_prod(x[0, :8, 0], x[0, :5, 1])[None], torch.ones(1, 40, dtype=torch.bool)
+    if "turned" in points:
+        x = x.flip(-1)
     local = LocalMoments(2, lengths=(0.05, 0.3))
     found = local(x, u, mask, y, wraps)
 
