@@ -113,6 +113,29 @@ def test_baseline_trains_beside_the_field(tmp_path, capsys):
     assert "next: python -m fields predict" in capsys.readouterr().out
 
 
+def test_trajectories_are_tested_at_every_resolution(tmp_path):
+    rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test"))]
+    words = [*rest, *evolution_files(tmp_path), "--data.test_strides=[1, 2]", "--run.name=r", "--model.dim=32"]
+    train.main(["--config", str(ROOT / "configs" / "klein_gordon.yaml"), *words, "--run.baseline=false", "--model.seconds=null"])
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    model = fields.load(tmp_path / "r" / "model.safetensors")
+    [coarse] = model.card["scores"][0]["elsewhere"]
+    full = str(model.schema.grid[0])
+    assert coarse == str(model.schema.grid[0] // 2)
+    shown = {row["test"] for row in report["rows"] if row["model"] == "field"}
+    assert {f"{full}, step 4", f"{coarse}, step 4"} <= shown
+    assert model.card["scores"][0]["elsewhere"][coarse] != model.card["scores"][0]["error"]
+
+
+def test_a_grid_that_the_baseline_refuses_costs_the_baseline_alone(tmp_path, capsys):
+    fields.write_dataset(waves(24, (9, 9), (False, False)), tmp_path / "odd.h5")
+    overrides = run_overrides(tmp_path, tmp_path / "odd.h5")
+    train.main(["--config", str(ROOT / "configs" / "darcy.yaml"), *overrides, "--model.dim=32", "--run.name=r"])
+    assert "No baseline in this report: FNO" in capsys.readouterr().out
+    assert {row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]} >= {"field", "mean field"}
+    assert fields.load(tmp_path / "r" / "model.safetensors").schema.outputs
+
+
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
