@@ -125,6 +125,8 @@ def _scores(scores: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     rows = []
     for s in scores:
         each = {s["test"]: s["mean"]} if "mean" in s else {f"step {step}": error for step, error in s["error"].items()}
+        for test, errors in s.get("elsewhere", {}).items():
+            each |= {f"step {step}, {test}": error for step, error in errors.items()}
         rows += [(s["model"], where, f"{error:.3g}") for where, error in each.items()]
     return rows
 

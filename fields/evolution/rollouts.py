@@ -20,6 +20,7 @@ from fields.operator import Operator
 from fields.ranks import joined, place
 from fields.sample import Sample, Schema
 
+VANISHES = 1e-6  # of the field's root mean square: what single precision leaves of a zero
 Quantity = Callable[..., Tensor]  # states (… o *grid) and each input that is no state (… *grid) -> one value each (…)
 
 
@@ -35,7 +36,7 @@ class Rollouts:
         correlation: of v̂ and v over space, mean over samples and channels.
         spectrum: error energy over the truth's in the lowest, middle and highest wavenumbers; None off grids.
         quantities: per invariant or Lyapunov function Q, Q(v̂)/Q₀ and Q(v)/Q₀, with Q₀ the root mean square of the truth's
-            first values.
+            first values; of the field itself where they vanish (a circulation that is zero).
         blown: trajectories that are not finite or exceed ten times the largest value of the truth.
         seconds: wall time of all rollouts.
     """
@@ -109,6 +110,7 @@ def measure(
             medium = _medium(batch, model.schema)
             for values, column in zip((v_hat, v), watched[key], strict=True):
                 column.append(quantity(to_grid(values, batch.y_mask, model.schema.grid or ()).movedim(-1, 2), *medium))
+    size = float(torch.cat([batch.v[:, :1].double().square().flatten() for batch in batches]).nanmean().sqrt())
     return Rollouts(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -119,7 +121,7 @@ def measure(
         vrmse=vrmse.compute().mean(-1).numpy(),
         correlation=correlation.compute().mean(-1).numpy(),
         spectrum=None if spectrum is None else spectrum.compute().mean(-1).numpy(),
-        quantities={key: _relative(*columns) for key, columns in watched.items()},
+        quantities={key: _relative(*columns, size=size) for key, columns in watched.items()},
         blown=int(blown.compute()),
         seconds=time.perf_counter() - start,
     )
@@ -142,7 +144,8 @@ def _per_step(error: Callable[[Tensor, Tensor, Tensor], Tensor], v_hat: Tensor, 
     return torch.stack([error(v_hat[:, s : s + 1], v[:, s : s + 1], batch.y_mask) for s in range(v.shape[1])], dim=1)
 
 
-def _relative(ours: list[Tensor], true: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+def _relative(ours: list[Tensor], true: list[Tensor], *, size: float) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = joined(torch.cat(ours)), joined(torch.cat(true))
     scale = truth[:, 0].square().mean().sqrt()
+    scale = scale if scale > VANISHES * size else torch.as_tensor(size)
     return (prediction / scale).numpy(), (truth / scale).numpy()

@@ -27,13 +27,16 @@ class Trajectories(Assembly):
     """Errors per step of every model, beside persistence (nothing changes).
 
     Args:
-        data: with test trajectories as long as they are to be rolled out.
+        data: with test trajectories as long as they are to be rolled out. The first test is shown in full, of the others
+            (the same trajectories given on fewer points) the errors alone.
         quantities: invariants and Lyapunov functions of the problem.
     """
 
     def __init__(self, data: FieldDataModule, *, quantities: Mapping[str, Quantity] | None = None):
         super().__init__(data)
-        self.batches = list(data.test_dataloader()[0])
+        self.batches, *others = (list(loader) for loader in data.test_dataloader())
+        self.others = dict(zip(list(data.tests)[1:], others, strict=True))
+        self.elsewhere: dict[str, dict[str, Rollouts]] = {}
         self.quantities = quantities or {}
         self.measured: list[Rollouts] = []
         self.still: Rollouts
@@ -45,23 +48,26 @@ class Trajectories(Assembly):
             still = Persistence(schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics))
             self.still = measure("persistence", still, self.batches, quantities=self.quantities, quiet=True)
         self.measured.append(measure(name, model, self.batches, quantities=self.quantities))
+        self.elsewhere[name] = {test: measure(name, model, batches, quiet=True) for test, batches in self.others.items()}
         if model is self.ours:
             self.bands = calibrate(model, self.data.val_dataloader(), self.batches)
 
     def rows(self) -> list[Row]:
-        """See `Assembly`."""
+        """See `Assembly`; a row for every resolution and step."""
+        first = next(iter(self.data.tests))
         return [
             Row(
                 r.model,
-                f"step {step}",
+                f"step {step}" if not self.others else f"{test}, step {step}",
                 float(r.at(step).mean()),
                 float(np.median(r.at(step))),
                 float(r.at(step).max()),
                 r.parameters,
                 self.seconds.get(r.model),
-                ours=r is self.measured[0],
+                ours=r.model == self.measured[0].model,
             )
-            for r in (*self.measured, self.still)
+            for one in (*self.measured, self.still)
+            for test, r in {first: one, **self.elsewhere.get(one.model, {})}.items()
             for step in self.shown
         ]
 
@@ -72,7 +78,8 @@ class Trajectories(Assembly):
                 "model": r.model,
                 "parameters": r.parameters,
                 "samples": len(r.error),
-                "error": {str(step): float(r.at(step).mean()) for step in self.shown},
+                "error": self._errors(r),
+                "elsewhere": {test: self._errors(other) for test, other in self.elsewhere.get(r.model, {}).items()},
                 "whole": float(r.whole.mean()),
                 "correlated": r.correlated(),
                 "blown": r.blown,
@@ -149,6 +156,9 @@ class Trajectories(Assembly):
     def shown(self) -> list[int]:
         """Steps of the table."""
         return horizons(self.trained, self.batches[0].v.shape[1])
+
+    def _errors(self, r: Rollouts) -> dict[str, float]:
+        return {str(step): float(r.at(step).mean()) for step in self.shown}
 
     def _case(self, index: int) -> plot.Case:
         assert self.ours is not None

@@ -57,6 +57,16 @@ def test_errors_and_quantities_of_a_known_prediction(make, batch_of):
     assert r.blown == 0 and r.correlated() == pytest.approx(1.0) and r.spectrum is not None and r.spectrum.shape == (3, 4)
 
 
+def test_a_quantity_that_vanishes_is_measured_by_the_size_of_the_field(make, batch_of):
+    data, model = make()
+    batch = batch_of(data, 3)
+    none = lambda z, c: 1e-9 * c.mean(-1) + (z - batch.v.double().movedim(-1, 2)).mean((-2, -1))  # noqa: E731
+    r = measure("x", Factor(schema=model.schema, normalizer=model.normalizer), [batch], quantities={"none": none}, quiet=True)
+    off = 0.1 * torch.arange(1, 5)[None, :] * batch.v.double().mean((-2, -1))
+    expected = off.abs().mean(0) / batch.v[:, 0].double().square().mean().sqrt()
+    np.testing.assert_allclose(r.drift("none"), expected, rtol=1e-5)
+
+
 def test_blown_trajectories_are_counted(make, batch_of):
     data, model = make()
 
