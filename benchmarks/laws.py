@@ -30,6 +30,7 @@ from fields.dynamics import (
     Recall,
     SkewAttention,
     SymmetricGrand,
+    TangentBracket,
     VectorField,
 )
 from fields.dynamics.witness import witness
@@ -39,6 +40,7 @@ from fields.integrators import (
     CoupledBracket,
     Euler,
     ExplicitDiffusion,
+    GreatCircle,
     GuardedDescent,
     Heun,
     ImplicitDiffusion,
@@ -76,6 +78,7 @@ CASES = [
     Case(lambda: DoubleBracket(DIM), SplitBracket(), (0.4, 5.0)),
     Case(lambda: DoubleBracket(DIM), CoupledBracket(), (0.4, 5.0)),
     Case(lambda: DampedHamiltonian(DIM), GuardedDescent(), (0.4,)),
+    Case(lambda: TangentBracket(DIM), GreatCircle(), (0.4, 5.0)),
     Case(lambda: Metriplectic(DIM), MetriplecticStep(), (0.4, 5.0)),
     Case(lambda: SymmetricGrand(DIM), ExplicitDiffusion(), (0.5,)),
     Case(lambda: SymmetricGrand(DIM), ImplicitDiffusion(), (20.0,)),

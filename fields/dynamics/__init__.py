@@ -20,3 +20,4 @@ from fields.dynamics.memory import PatternEnergy as PatternEnergy
 from fields.dynamics.memory import Recall as Recall
 from fields.dynamics.metric import MetricHamiltonian as MetricHamiltonian
 from fields.dynamics.skew_attention import SkewAttention as SkewAttention
+from fields.dynamics.tangent import TangentBracket as TangentBracket

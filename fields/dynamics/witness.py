@@ -12,6 +12,7 @@ from fields.dynamics.energies import AttentionEnergy
 from fields.dynamics.graph import GraphField, Metriplectic
 from fields.dynamics.hamiltonian import CanonicalHamiltonian, DampedHamiltonian
 from fields.dynamics.metric import FLOOR, MetricHamiltonian
+from fields.dynamics.tangent import TangentBracket
 from fields.nn.geometry import rotate
 
 
@@ -38,6 +39,12 @@ def _(field: GraphField, state: Tensor, context: Context) -> tuple[Tensor, Tenso
         heat = state[:, :, -1]
         energy, entropy = energy + heat.sum(1), torch.log(heat).sum(1)
     return energy, energy, entropy
+
+
+@witness.register
+def _(field: TangentBracket, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
+    return energy, energy, torch.zeros_like(energy)
 
 
 @witness.register

@@ -20,3 +20,4 @@ from fields.integrators.skew import SplitBracket as SplitBracket
 from fields.integrators.symplectic import ImplicitMidpoint as ImplicitMidpoint
 from fields.integrators.symplectic import KineticProjection as KineticProjection
 from fields.integrators.symplectic import Verlet as Verlet
+from fields.integrators.tangent import GreatCircle as GreatCircle

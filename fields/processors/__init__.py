@@ -11,4 +11,5 @@ from fields.processors.graph_hamiltonian import GraphHamiltonian as GraphHamilto
 from fields.processors.hamiltonian import Hamiltonian as Hamiltonian
 from fields.processors.isometry import Isometry as Isometry
 from fields.processors.metriplectic import Metriplectic as Metriplectic
+from fields.processors.tangent_bracket import TangentBracket as TangentBracket
 from fields.processors.transformer import Transformer as Transformer
