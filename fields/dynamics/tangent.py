@@ -41,7 +41,7 @@ class TangentBracket(LawfulField):
         heads: int = 4,
         ratio: float = 2.0,
         lengths: tuple[float, float] = (0.1, 1.0),
-        gamma: float = 0.1,
+        gamma: float = 0.01,
         learned: bool = True,
     ):
         super().__init__()

@@ -31,7 +31,7 @@ class TangentBracket(Stack):
         heads: int = 4,
         ratio: float = 2.0,
         lengths: tuple[float, float] = (0.1, 1.0),
-        gamma: float = 0.1,
+        gamma: float = 0.01,
         learned: bool = True,
         dt: float = 1.0,
         recompute: bool = False,
