@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,23 +13,25 @@ from fields.dynamics.hamiltonian import Damping
 
 
 class TangentBracket(LawfulField):
-    r"""A transformer block B turns all tokens as one vector, and turning costs energy.
+    r"""A transformer block B turns tokens and a reservoir as one vector, and turning costs energy.
 
-        dx/dt = L x − γ LᵀL x,   L = (f xᵀ − x fᵀ)/|x|² = −Lᵀ,   f = B(x) − x,   E = ½|x|²,   dE/dt = −γ|L x|²
+        x = (z, r),   dx/dt = L x − γ LᵀL x,   L = (f xᵀ − x fᵀ)/|x|² = −Lᵀ,   f = (B(z) − z, 0),   r(0) = ρ|z(0)|
+        E = ½|z|² + ½r²,   dE/dt = −γ|L x|²
 
     L x = f − x (x·f)/|x|² is the part of f tangent to the sphere |x| = const, and LᵀL x = x |L x|²/|x|². Every flow that keeps
-    |x| is of this form, hence the block is as free as that of a transformer but for one number per sample. The state is the
-    tokens alone: what is encoded is all that the flow knows. Because motion costs energy, γ∫|L x|² dt ≤ E(0): no rollout can
-    move for ever at full speed, and none returns to where it was.
+    |x| is of this form. What tokens gain in size the reservoir gives, so that they move almost as those of a transformer, yet
+    |z(t)|² ≤ (1 + ρ²)|z(0)|² for ever; and because motion costs energy, γ∫|L x|² dt ≤ E(0): no rollout moves for ever at full
+    speed. B does not see r, hence the tokens alone say where the flow goes, but for the share x·f/|x|² of their own direction.
 
     Args:
         dim: token width h.
         heads, ratio, lengths: of the block, see :class:`fields.dynamics.AttentionField`.
         gamma: damping γ, the initial value if learned.
         learned: whether γ is trained; a fixed γ = 0 keeps E constant.
+        reservoir: ρ; without one (0) the size of the tokens alone never rises.
 
     Reference: the double bracket of Gruber, Lee & Trask, NeurIPS 2023, with an operator of rank two.
-    Shape: z (b k h) -> dz/dt (b k h).
+    Shape: state (b k+1 h), the last token is r, spread over its channels.
     """
 
     law = Law.DECAY
@@ -43,27 +46,38 @@ class TangentBracket(LawfulField):
         lengths: tuple[float, float] = (0.1, 1.0),
         gamma: float = 0.01,
         learned: bool = True,
+        reservoir: float = 3.0,
     ):
         super().__init__()
         self.free = AttentionField(dim, heads=heads, ratio=ratio, lengths=lengths)
         self.damping = Damping(gamma, learned=learned)
+        self.reservoir = reservoir
+
+    def lift(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k+1 h"]:
+        """The reservoir starts ρ times as large as the tokens."""
+        size = z.square().sum((1, 2), keepdim=True).mul(self.reservoir**2 / z.shape[2]).sqrt()
+        return torch.cat([z, size.detach().expand(-1, -1, z.shape[2])], dim=1)
+
+    def read(self, state: Float[Tensor, "b k+1 h"]) -> Float[Tensor, "b k h"]:
+        """The tokens."""
+        return state[:, :-1]
 
     def tangent(
-        self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
-    ) -> tuple[Float[Tensor, "b k h"], Float[Tensor, "b 1 1"]]:
+        self, t: float | Tensor, x: Float[Tensor, "b k+1 h"], context: Context = Context()
+    ) -> tuple[Float[Tensor, "b k+1 h"], Float[Tensor, "b 1 1"]]:
         """L x and |x|², which is 1 where there is nothing to turn."""
-        f = self.free(t, z, context).to(z.dtype)
-        size2 = z.square().sum((1, 2), keepdim=True)
-        sphere = size2 > torch.finfo(z.dtype).eps ** 4  # tokens of no size have no direction: they stay
+        f = F.pad(self.free(t, self.read(x), context).to(x.dtype), (0, 0, 0, 1))
+        size2 = x.square().sum((1, 2), keepdim=True)
+        sphere = size2 > torch.finfo(x.dtype).eps ** 4  # tokens of no size have no direction: they stay
         size2 = torch.where(sphere, size2, 1.0)
-        tangent = torch.addcmul(f, z, (z * f).sum((1, 2), keepdim=True) / -size2)
+        tangent = torch.addcmul(f, x, (x * f).sum((1, 2), keepdim=True) / -size2)
         return torch.where(sphere, tangent, 0.0), size2
 
-    def energy(self, state: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b"]:
-        """E = ½|x|²."""
+    def energy(self, state: Float[Tensor, "b k+1 h"], context: Context = Context()) -> Float[Tensor, "b"]:
+        """E = ½|z|² + ½r²."""
         return 0.5 * state.square().sum((-2, -1))
 
-    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k+1 h"], context: Context = Context()) -> Float[Tensor, "b k+1 h"]:
         """L x − γ LᵀL x."""
         moved, size2 = self.tangent(t, z, context)
         return moved - self.damping() * moved.square().sum((1, 2), keepdim=True) / size2 * z
