@@ -122,7 +122,7 @@ def test_trajectories_are_tested_at_every_resolution(tmp_path):
     [coarse] = model.card["scores"][0]["elsewhere"]
     full = str(model.schema.grid[0])
     assert coarse == str(model.schema.grid[0] // 2)
-    shown = {row["test"] for row in report["rows"] if row["model"] == "field"}
+    shown = {row["resolution"] for row in report["rows"] if row["model"] == "field"}
     assert {f"{full}, step 4", f"{coarse}, step 4"} <= shown
     assert model.card["scores"][0]["elsewhere"][coarse] != model.card["scores"][0]["error"]
 
