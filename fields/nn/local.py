@@ -69,7 +69,7 @@ class LocalMoments(Part):
         of_x = rearrange(of_x, "b n f c -> b n (f c)")
         if len(weight) == 1:  # shared points: one product for the whole batch
             sums = torch.matmul(weight[0], rearrange(of_x, "b n f -> n (b f)"))
-            sums = rearrange(sums, "m (b f) -> b m f", b=len(u))
+            sums = rearrange(sums, "m (b f) -> b m f", f=of_x.shape[-1])
         else:
             sums = torch.matmul(weight, of_x)
         sums = rearrange(sums, "b (l m) (f c) -> b l m f c", m=y.shape[1], c=u.shape[-1])
@@ -92,7 +92,7 @@ class LocalMoments(Part):
             sums = torch.cat([_along(alpha, sums), _along(first, sums[:1])])
             sums = rearrange(sums, "f l m (r v) -> f l m r v", v=left.shape[-1])
         sums = sums[[0, *(1 + order.index(a) for a in range(len(order)))]]
-        return rearrange(sums, "f l m 1 (b c) -> b l m f c", b=len(u))
+        return rearrange(sums, "f l m 1 (b c) -> b l m f c", c=u.shape[-1])
 
     def _precision(self) -> Float[Tensor, "l 1 1"]:
         return torch.exp(-2 * self.log_length)[:, None, None]
