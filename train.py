@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import logging
+import shlex
 import signal
 import sys
 import warnings
@@ -97,7 +98,7 @@ def make(data: Namespace, recipe: dict[str, Any] | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Data, training, test, baseline, report, checkpoint; every file under ``runs/NAME``."""
     argv = sys.argv[1:] if argv is None else argv
-    command = " ".join(["python train.py", *argv])
+    command = shlex.join(["python", "train.py", *argv])
     if not any(word.startswith("--config") for word in argv):
         argv = ["--config", str(DEFAULT), *argv]
     settings = parser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -116,9 +117,11 @@ def test_baseline_trains_beside_the_field(tmp_path, capsys):
 def test_trajectories_are_tested_at_every_resolution(tmp_path):
     rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test"))]
     words = [*rest, *evolution_files(tmp_path), "--data.test_strides=[1, 2]", "--run.name=r", "--model.dim=32"]
-    train.main(["--config", str(ROOT / "configs" / "klein_gordon.yaml"), *words, "--run.baseline=false", "--model.seconds=null"])
+    words = ["--config", str(ROOT / "configs" / "klein_gordon.yaml"), *words, "--run.baseline=false", "--model.seconds=null"]
+    train.main(words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     model = fields.load(tmp_path / "r" / "model.safetensors")
+    assert shlex.split(model.card["protocol"]["command"]) == ["python", "train.py", *words]  # to be typed again
     [coarse] = model.card["scores"][0]["elsewhere"]
     full = str(model.schema.grid[0])
     assert coarse == str(model.schema.grid[0] // 2)
@@ -129,7 +132,7 @@ def test_trajectories_are_tested_at_every_resolution(tmp_path):
 
 def test_a_grid_that_the_baseline_refuses_costs_the_baseline_alone(tmp_path, capsys):
     fields.write_dataset(waves(24, (9, 9), (False, False)), tmp_path / "odd.h5")
-    overrides = run_overrides(tmp_path, tmp_path / "odd.h5")
+    overrides = [*run_overrides(tmp_path, tmp_path / "odd.h5"), "--run.baseline=true"]
     train.main(["--config", str(ROOT / "configs" / "darcy.yaml"), *overrides, "--model.dim=32", "--run.name=r"])
     assert "No baseline in this report: FNO" in capsys.readouterr().out
     assert {row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]} >= {"field", "mean field"}
