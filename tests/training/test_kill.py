@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -167,7 +168,7 @@ def test_a_signal_ends_the_program_with_how_to_go_on(tmp_path, kind, status):
     if kind != "SIGKILL":
         told = re.search(r"go on with: python (.*)", said)
         assert told, said
-        resume = [sys.executable, *told[1].split()]
+        resume = [sys.executable, *shlex.split(told[1])]
     subprocess.run(resume, cwd=ROOT, check=True, capture_output=True)
     one, two = (fields.load(tmp_path / run / "model.safetensors").state_dict() for run in ("whole", "cut"))
     assert all(torch.equal(one[key], two[key]) for key in one)
