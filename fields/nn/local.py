@@ -86,7 +86,7 @@ class LocalMoments(Part):
         for a in order:
             offset = axes[a] - y[:, a, None]
             turn, straight = math.pi * offset, not bool(periodic[a])
-            alpha = self.softmax(-0.5 * (root * (offset if straight else turn.sin() / math.pi)).square())
+            alpha = self.softmax(-0.5 * (root * (offset if straight else turn.sin() / math.pi)).square()[None])[0]
             first = alpha * root * (offset if straight else (2 * turn).sin() / (2 * math.pi))
             sums = rearrange(sums, "f l m (n r) v -> f l m n (r v)", n=len(axes[a]))
             sums = torch.cat([_along(alpha, sums), _along(first, sums[:1])])
