@@ -15,8 +15,8 @@ class TangentBracket(Stack):
         E = ½|z|² + ½r²,   dE/dt = −γ|L x|² ≤ 0
 
     E never increases, at any step of any block, in depth and in time, and no code outgrows √(1 + ρ²) times its size at the
-    start. The parameters are those of a transformer of equal depth and two numbers per block. No step looks at anything but the
-    tokens: what is encoded is what flows.
+    start. The parameters are those of a transformer of equal depth and two numbers per block. B sees the tokens
+    alone: what is encoded says where the flow goes.
 
     Args:
         dim, depth, heads, ratio, lengths: as in :class:`fields.processors.Transformer`.

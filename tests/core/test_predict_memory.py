@@ -34,4 +34,4 @@ def test_predict_stays_within_its_memory():
     run = subprocess.run([sys.executable, "-c", PROGRAM.format(root=ROOT)], capture_output=True, text=True, check=True)
     bounded, free = map(float, run.stdout.split())
     assert bounded < 4e7
-    assert free > 6e7  # the bound is what keeps it small
+    assert free > 8e7  # the bound is what keeps it small
