@@ -9,6 +9,7 @@ from fields.decoders.film import FiLM
 from fields.decoders.galerkin import Galerkin
 from fields.decoders.hyper import Hyper
 from fields.decoders.pca import PCA
+from fields.decoders.trigonometric import Trigonometric
 
 __all__ = [
     "CPWL",
@@ -21,4 +22,5 @@ __all__ = [
     "FittedDecoder",
     "Galerkin",
     "Hyper",
+    "Trigonometric",
 ]

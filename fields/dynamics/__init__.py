@@ -5,6 +5,7 @@ from fields.dynamics.base import Context as Context
 from fields.dynamics.base import Energy as Energy
 from fields.dynamics.base import Law as Law
 from fields.dynamics.base import VectorField as VectorField
+from fields.dynamics.density import DensityEnergy as DensityEnergy
 from fields.dynamics.energies import AttentionEnergy as AttentionEnergy
 from fields.dynamics.energies import MLPEnergy as MLPEnergy
 from fields.dynamics.energy_transformer import EnergyTransformer as EnergyTransformer

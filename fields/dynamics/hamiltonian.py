@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -20,17 +21,20 @@ class CanonicalHamiltonian(SeparableHamiltonian):
     Args:
         dim: token width h, even.
         energy: c -> V on c = h/2 channels.
+        inverse_mass: m⁻¹ of every channel at the start; learned.
 
     Reference: Greydanus, Dzamba & Yosinski, NeurIPS 2019, with an energy between tokens instead of coordinates.
     Shape: z (b k h) -> dz/dt (b k h).
     """
 
-    def __init__(self, dim: int, *, energy: Callable[[int], Energy] = AttentionEnergy):
+    def __init__(self, dim: int, *, energy: Callable[[int], Energy] = AttentionEnergy, inverse_mass: float = 1.0):
         super().__init__()
         if dim % 2:
             raise ValueError(f"CanonicalHamiltonian splits channels into positions and momenta; {dim} is odd. Use {dim + 1}.")
+        if inverse_mass <= 0:
+            raise ValueError(f"CanonicalHamiltonian got inverse_mass = {inverse_mass}; masses are positive. Give a number above 0.")
         self.v = energy(dim // 2)
-        self.log_inverse_mass = nn.Parameter(torch.zeros(dim // 2))
+        self.log_inverse_mass = nn.Parameter(torch.full((dim // 2,), math.log(inverse_mass)))
 
     def potential(
         self, q: Float[Tensor, "b k c"], context: Context = Context()

@@ -38,9 +38,9 @@ class Fourier(nn.Module):
         return rearrange(torch.stack([angle.sin(), angle.cos()]), "two b n d f -> b n (two d f)")
 
 
-def grid_points(counts: tuple[int, ...]) -> Float[Tensor, "k d"]:
+def grid_points(counts: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Float[Tensor, "k d"]:
     """Centres of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
-    axes = [(torch.arange(n) + 0.5) / n - 0.5 for n in counts]
+    axes = [(torch.arange(n, dtype=dtype) + 0.5) / n - 0.5 for n in counts]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
 
 

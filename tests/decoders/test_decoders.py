@@ -18,6 +18,7 @@ from fields.part import build as rebuild
 from fields.sample import Latent
 
 DIM, CHANNELS = 16, 3  # width of tokens; features of the local path
+ANCHORS = ((12,), (4, 5), (3, 4, 3))  # on a line, in the plane, in space
 PERIODIC = [(True,), (False, True), (False, True, False)]
 
 
@@ -34,13 +35,14 @@ AXES = pytest.mark.parametrize("periodic", PERIODIC, ids=["1D", "2D", "3D"])
 
 def make(cls, periodic, near: int = 0, dtype=torch.float64) -> Decoder:
     torch.manual_seed(0)
-    return cls(DIM, schema(periodic), near=near).to(dtype)
+    told = {"tokens": ANCHORS[len(periodic) - 1]} if "tokens" in inspect.signature(cls).parameters else {}
+    return cls(DIM, schema(periodic), near=near, **told).to(dtype)
 
 
 def tokens(periodic, batch: int = 3, dtype=torch.float64) -> Latent:
     g = torch.Generator().manual_seed(1)
     d = len(periodic)
-    pos = grid_points(((12,), (4, 5), (3, 4, 3))[d - 1]).double()
+    pos = grid_points(ANCHORS[d - 1]).double()
     z = torch.randn(batch, len(pos), DIM, generator=g, dtype=torch.float64)
     return Latent(z.to(dtype), pos[None].to(dtype), torch.tensor(periodic))
 
