@@ -69,7 +69,7 @@ def test_no_config_is_left_out():
 def test_every_config_in_time_runs_two_steps(config, tmp_path):
     model = yaml.safe_load(config.read_text())["model"]
     dims = len(model["encoder"]["init_args"]["tokens"])
-    files = evolution_files(tmp_path, dims) + [f"--model.dim={min(32, model['dim'])}"]
+    files = [*evolution_files(tmp_path, dims), f"--model.dim={min(32, model['dim'])}"]
     if "Trigonometric" in model["encoder"]["class_path"]:  # the variables of the configuration's own file have other names
         channels = "[u,w]" if model["dim"] == 2 else "[u,c,w,'']"
         files += [f"--model.{part}.channels={channels}" for part in ("encoder", "decoder")]
