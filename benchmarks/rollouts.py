@@ -163,10 +163,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                      for run in ones if run.get("trained"))  # fmt: skip
     note = (
         f"Relative L2 of the step, channels jointly, mean over {len(chosen)} test trajectories of {steps} predicted steps (given "
-        f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. *Blown up*: not finite, "
-        "or ten times the largest value of the truth, at any step. *Off*: mean |Q(v̂) − Q(v)| over the root mean square of the "
-        f"first Q(v). Mean ± standard deviation over seeds.\n\n{runs}\n\n{platform.machine()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}; `{command}`."
+        f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. "
+        "*Blown up*: not finite, or ten times the largest value of the truth, at any step. *Off*: mean |Q(v̂) − Q(v)| over the "
+        f"root mean square of the first Q(v). Mean ± standard deviation over seeds.\n\n{runs}\n\n{platform.machine()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}; `{command}`."
     )
     args.out.mkdir(parents=True, exist_ok=True)
     drawn = pictures(models, trained)
