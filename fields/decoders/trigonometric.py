@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.decoders.base import Decoder
-from fields.encoders.trigonometric import columns
 from fields.nn.embeddings import token_counts
-from fields.nn.trigonometric import through_samples
+from fields.nn.trigonometric import columns, through_samples
 from fields.sample import Latent, Schema
 
 

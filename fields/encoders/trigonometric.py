@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.encoders.base import Encoder
 from fields.nn.embeddings import grid_points, token_counts
-from fields.nn.trigonometric import fit_to_points
+from fields.nn.trigonometric import columns, fit_to_points
 from fields.sample import Latent, Schema
 
 
@@ -64,14 +62,3 @@ class Trigonometric(Encoder):
     def num_tokens(self, points: int) -> int:
         """One per anchor."""
         return len(self.anchors)
-
-
-def columns(dim: int, channels: Sequence[str], names: Sequence[str], schema: Schema) -> list[int]:
-    """The column of ``names`` that each channel holds, −1 for none of them."""
-    unknown = [name for name in channels if name not in ("", *schema.inputs, *schema.outputs)]
-    if len(channels) > dim or unknown:
-        raise ValueError(
-            f"`Trigonometric` got channels {list(channels)} for tokens of width {dim}, of the variables "
-            f"{sorted({*schema.inputs, *schema.outputs})}. Give at most one name per channel, and set `dim` to their number."
-        )
-    return [list(names).index(name) if name in names else -1 for name in (*channels, *[""] * (dim - len(channels)))]

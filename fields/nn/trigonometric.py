@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.nn.embeddings import grid_points
+from fields.sample import Schema
 
 PENALTY = 1e-10  # of roughness, beside the weight 1 of the data
 
@@ -68,3 +69,14 @@ def fit_to_points(
     normal = weight * basis.mT @ basis + torch.diag(PENALTY * rough)
     coefficients = torch.linalg.solve(normal, weight * basis.mT)
     return waves_in_box(grid_points(tuple(counts), x.dtype).to(x.device), counts, periodic) @ coefficients
+
+
+def columns(dim: int, channels: Sequence[str], names: Sequence[str], schema: Schema) -> list[int]:
+    """The column of ``names`` that each channel holds, −1 for none of them."""
+    unknown = [name for name in channels if name not in ("", *schema.inputs, *schema.outputs)]
+    if len(channels) > dim or unknown:
+        raise ValueError(
+            f"`Trigonometric` got channels {list(channels)} for tokens of width {dim}, of the variables "
+            f"{sorted({*schema.inputs, *schema.outputs})}. Give at most one name per channel, and set `dim` to their number."
+        )
+    return [list(names).index(name) if name in names else -1 for name in (*channels, *[""] * (dim - len(channels)))]
