@@ -21,4 +21,5 @@ from fields.dynamics.memory import PatternEnergy as PatternEnergy
 from fields.dynamics.memory import Recall as Recall
 from fields.dynamics.metric import MetricHamiltonian as MetricHamiltonian
 from fields.dynamics.skew_attention import SkewAttention as SkewAttention
+from fields.dynamics.stencil_bracket import StencilBracket as StencilBracket
 from fields.dynamics.tangent import TangentBracket as TangentBracket

@@ -6,11 +6,13 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Energy
+from fields.nn.stencils import around, taps
 
 
 class DensityEnergy(Energy):
@@ -21,7 +23,8 @@ class DensityEnergy(Energy):
 
     The stencils Ξ are the same everywhere, so V is a functional of the field, whatever its place, and V = 0 at rest. V is
     bounded below whatever the weights, because squares outgrow log cosh. Where channels are given (the medium of a wave), κ and
-    w are functions of what the stencils' neighbourhood holds of them.
+    w are functions of what the stencils' neighbourhood holds of them. With ``differences`` the taps of every stencil add up to
+    zero: a constant added to q costs nothing, Σₙ ∂V/∂q(n) = 0, and a mean momentum that is zero stays so.
 
     Args:
         dim: channels c of q.
@@ -30,6 +33,7 @@ class DensityEnergy(Energy):
         patterns: number of stencils.
         reach: neighbours that a stencil sees on either side, along each axis.
         hidden: width of the map from what is given to κ and w.
+        differences: V sees differences of q alone.
 
     Raises:
         ValueError: nothing would move, or stencils that reach around the box.
@@ -37,21 +41,27 @@ class DensityEnergy(Energy):
     Shape: q (b k c) -> V (b), ∇V (b k c), zero in channels that are given.
     """
 
-    def __init__(self, dim: int, *, tokens: tuple[int, ...], given: int = 0, patterns: int = 64, reach: int = 3, hidden: int = 64):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        tokens: tuple[int, ...],
+        given: int = 0,
+        patterns: int = 64,
+        reach: int = 3,
+        hidden: int = 64,
+        differences: bool = False,
+    ):
         super().__init__()
         if not 0 <= given < dim:
             raise ValueError(f"DensityEnergy has {dim} channels, of which {given} are given: none would move. Give fewer.")
-        if min(tokens) <= 2 * reach:
-            raise ValueError(
-                f"Stencils of reach {reach} need more than {2 * reach} tokens per axis, got {tuple(tokens)}. Give more."
-            )
-        self.tokens, self.reach, self.moving = tuple(tokens), reach, dim - given
-        taps = (2 * reach + 1) ** len(tokens)
-        self.stencils = nn.Parameter(torch.randn(patterns, self.moving * taps) / math.sqrt(self.moving * taps))
+        self.tokens, self.reach, self.moving, self.differences = tuple(tokens), reach, dim - given, differences
+        seen, given = (channels * taps(tokens, reach) for channels in (self.moving, given))
+        self.stencils = nn.Parameter(torch.randn(patterns, seen) / math.sqrt(seen))
         self.bias = nn.Parameter(torch.randn(patterns))
         self.raw_stiffness = nn.Parameter(torch.full((patterns,), math.log(math.expm1(1 / patterns))))
         self.weight = nn.Parameter(torch.zeros(patterns))
-        self.medium = nn.Sequential(nn.Linear(given * taps, hidden), nn.Tanh(), nn.Linear(hidden, 2 * patterns)) if given else None
+        self.medium = nn.Sequential(nn.Linear(given, hidden), nn.Tanh(), nn.Linear(hidden, 2 * patterns)) if given else None
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -60,28 +70,28 @@ class DensityEnergy(Energy):
         if z.shape[1] != math.prod(self.tokens):
             raise ValueError(f"DensityEnergy is made for {self.tokens} tokens, got {z.shape[1]}. Give encoder and energy the same.")
         stiffness, weight = self.material(z)
-        a = self.around(z[..., : self.moving]) @ self.stencils.T
+        stencils = self.kernels()
+        a = around(z[..., : self.moving], self.tokens, self.reach) @ stencils.T
         value, slope = LogCosh.apply(a + self.bias)
         pull = stiffness * a
         density = torch.addcmul(weight * (value - LogCosh.apply(self.bias)[0]), pull, a, value=0.5)
-        grad = self._gathered(torch.addcmul(pull, weight, slope) @ self.stencils)
+        grad = self._gathered(torch.addcmul(pull, weight, slope) @ stencils)
         return density.sum((1, 2)), F.pad(grad, (0, z.shape[-1] - self.moving))
+
+    def kernels(self) -> Float[Tensor, "m e"]:
+        """Ξ."""
+        if not self.differences:
+            return self.stencils
+        each = rearrange(self.stencils, "m (c o) -> m c o", c=self.moving)
+        return rearrange(each - each.mean(-1, keepdim=True), "m c o -> m (c o)")
 
     def material(self, z: Float[Tensor, "b k c"]) -> tuple[Float[Tensor, "*b k m"], Float[Tensor, "*b k m"]]:
         """κ and w at every place."""
         raw, weight = self.raw_stiffness, self.weight
         if self.medium is not None:
-            more = self.medium(self.around(z[..., self.moving :]))
+            more = self.medium(around(z[..., self.moving :], self.tokens, self.reach))
             raw, weight = raw + more[..., : len(raw)], weight + more[..., len(raw) :]
         return F.softplus(raw), weight
-
-    def around(self, field: Float[Tensor, "b k c"]) -> Float[Tensor, "b k e"]:
-        """What lies around each token: channels first, then offsets along each axis."""
-        field = field.unflatten(1, self.tokens)
-        for axis in range(1, len(self.tokens) + 1):
-            left, right = field.narrow(axis, -self.reach, self.reach), field.narrow(axis, 0, self.reach)
-            field = torch.cat([left, field, right], dim=axis).unfold(axis, 2 * self.reach + 1, 1)
-        return field.flatten(1 + len(self.tokens)).flatten(1, len(self.tokens))
 
     def _gathered(self, around: Float[Tensor, "b k e"]) -> Float[Tensor, "b k c"]:
         """Adjoint of `around`: every token gets what its neighbours hold for it."""

@@ -14,6 +14,7 @@ from fields.dynamics.energies import AttentionEnergy
 from fields.dynamics.graph import GraphField, Metriplectic
 from fields.dynamics.hamiltonian import CanonicalHamiltonian, DampedHamiltonian
 from fields.dynamics.metric import FLOOR, MetricHamiltonian
+from fields.dynamics.stencil_bracket import StencilBracket
 from fields.dynamics.tangent import TangentBracket
 from fields.nn.geometry import rotate
 
@@ -43,7 +44,8 @@ def _(field: GraphField, state: Tensor, context: Context) -> tuple[Tensor, Tenso
     return energy, energy, entropy
 
 
-witness.register(TangentBracket, witness.dispatch(object))  # ½|x|² here too
+for kind in (TangentBracket, StencilBracket):  # ½|x|² here too
+    witness.register(kind, witness.dispatch(object))
 
 
 @witness.register
@@ -88,6 +90,7 @@ def _density_energy(v: DensityEnergy, q: Tensor) -> Tensor:
     grid, axes = q[..., : v.moving].unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
     offsets = list(itertools.product(range(-v.reach, v.reach + 1), repeat=len(v.tokens)))
     stencils = v.stencils.unflatten(1, (v.moving, len(offsets)))
+    stencils = stencils - stencils.sum(-1, keepdim=True) / len(offsets) if v.differences else stencils
     a = torch.zeros((), dtype=q.dtype)
     for i, offset in enumerate(offsets):
         seen = torch.roll(grid, tuple(-o for o in offset), axes)

@@ -17,6 +17,7 @@ from fields.integrators.skew import MetriplecticStep as MetriplecticStep
 from fields.integrators.skew import RadialLeapfrog as RadialLeapfrog
 from fields.integrators.skew import SkewCayley as SkewCayley
 from fields.integrators.skew import SplitBracket as SplitBracket
+from fields.integrators.stencils import ImplicitBracket as ImplicitBracket
 from fields.integrators.symplectic import ImplicitMidpoint as ImplicitMidpoint
 from fields.integrators.symplectic import KineticProjection as KineticProjection
 from fields.integrators.symplectic import Verlet as Verlet

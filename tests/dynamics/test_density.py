@@ -9,6 +9,7 @@ import torch
 
 from fields.dynamics import CanonicalHamiltonian, Context, DensityEnergy
 from fields.dynamics.witness import witness
+from fields.integrators import KineticProjection
 from fields.processors import Flow
 from fields.sample import Latent
 from fields.verify import verify
@@ -16,9 +17,9 @@ from fields.verify import verify
 CASES = pytest.mark.parametrize(("tokens", "dim", "given"), [((12,), 1, 0), ((12,), 3, 1), ((6, 7), 2, 0), ((6, 7), 3, 1)])
 
 
-def energy(tokens, dim: int, given: int, dtype=torch.float64) -> DensityEnergy:
+def energy(tokens, dim: int, given: int, dtype=torch.float64, differences: bool = False) -> DensityEnergy:
     torch.manual_seed(0)
-    v = DensityEnergy(dim, tokens=tokens, given=given, patterns=8, reach=2, hidden=6)
+    v = DensityEnergy(dim, tokens=tokens, given=given, patterns=8, reach=2, hidden=6, differences=differences)
     for p in v.parameters():
         torch.nn.init.normal_(p, std=0.4)
     return v.to(dtype)
@@ -72,6 +73,26 @@ def test_zero_at_rest_bounded_below_and_the_same_everywhere(tokens, dim, given):
     assert v(scaled).min() > low and v(scaled).max() > 1e3
     shifted = q.unflatten(1, tokens).roll(1, dims=1).flatten(1, len(tokens))
     torch.testing.assert_close(v(shifted), v(q), atol=1e-9, rtol=1e-12)
+
+
+@CASES
+def test_differences_alone_leave_the_mean_momentum_at_rest(tokens, dim, given):
+    q = states(tokens, dim)
+    lifted = q.clone()
+    lifted[..., : dim - given] += 3.0
+    for differences in (True, False):
+        field = CanonicalHamiltonian(2 * dim, energy=lambda _, d=differences: energy(tokens, dim, given, differences=d)).double()
+        value, grad = field.potential(q)
+        if not differences:  # the plain energy fails both
+            assert (field.potential(lifted)[0] - value).abs().min() > 1e-2 and grad.sum(1).abs().max() > 1e-2
+            continue
+        torch.testing.assert_close(field.potential(lifted)[0], value, atol=1e-9, rtol=1e-11)
+        assert grad.sum(1).abs().max() < 1e-11 and grad.abs().max() > 1e-2 and off_gradient(field.v, q) < 1e-10
+        p = torch.randn_like(q)
+        z = torch.cat([q, p - p.mean(1, keepdim=True)], dim=-1)
+        torch.testing.assert_close(witness(field, z, Context())[0], field.energy(z), atol=1e-10, rtol=1e-12)
+        end = KineticProjection().solve(field, z, times=torch.tensor([0.0, 20.0], dtype=z.dtype), steps=400)[-1]
+        assert end[..., dim : 2 * dim - given].mean(1).abs().max() < 1e-12 and (end - z).norm() > 0.1 * z.norm()
 
 
 def test_the_energy_is_constant_in_single_precision_and_a_lost_one_is_seen(monkeypatch):

@@ -1,0 +1,84 @@
+"""Waves that move a field and friction that wears it down, both learned between neighbours."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fields.dynamics.base import Context, Law, LawfulField
+from fields.nn.stencils import around, taps
+
+
+class StencilBracket(LawfulField):
+    r"""Tokens are samples of fields on a periodic grid, moved and worn down by operators between neighbours.
+
+        dz/dt = S(z) z − M(z) z,    E = ½|z|²,    dE/dt = −zᵀM z ≤ 0
+        S = Σₙ Σ_μ s_μ(n) Pₙᵀ (ξ_μ θ_μᵀ − θ_μ ξ_μᵀ) Pₙ = −Sᵀ,    M = Σₙ Σ_μ l_μ(n)² Pₙᵀ φ_μ φ_μᵀ Pₙ ≥ 0
+
+    Pₙ reads the neighbourhood of place n; s and l are functions of what it holds, one network for all places. The heat equation
+    is φ = a difference and l = const; viscous Burgers is that and 3 S = −(u ∂ₓ + ∂ₓ u). Between `Trigonometric` codes E is the L²
+    norm of the normalised field.
+
+    Args:
+        dim: channels c.
+        tokens: anchors per axis, as the encoder's.
+        patterns: number of stencils μ of each operator.
+        reach: neighbours that a stencil sees on either side, along each axis.
+        hidden: width of the network.
+
+    Raises:
+        ValueError: stencils that reach around the box, or another number of tokens.
+
+    Reference: metriplectic form of Gruber, Lee & Trask, NeurIPS 2023, eq. 5, with a convex energy in the place of both potentials.
+    Shape: z (b k c) -> dz/dt (b k c).
+    """
+
+    law = Law.DECAY
+    learned_energy = False
+    pairs: Tensor
+
+    def __init__(self, dim: int, *, tokens: tuple[int, ...], patterns: int = 16, reach: int = 3, hidden: int = 32):
+        super().__init__()
+        self.tokens, self.reach, self.patterns = tuple(tokens), reach, patterns
+        seen = dim * taps(tokens, reach)
+        self.left, self.right, self.rub = (nn.Parameter(torch.randn(patterns, seen) / math.sqrt(seen)) for _ in range(3))
+        self.look, self.steer = nn.Linear(seen, hidden), nn.Linear(dim, hidden, bias=False)
+        self.strengths = nn.Linear(hidden, 2 * patterns)
+        with torch.no_grad():
+            self.strengths.weight.mul_(0.1)
+            self.strengths.bias.copy_(torch.cat([torch.zeros(patterns), torch.full((patterns,), 0.1)]))
+        self.size = math.prod(self.tokens) * dim
+        places = around(torch.arange(self.size).view(1, -1, dim), self.tokens, reach)[0]
+        self.register_buffer("pairs", (places[:, :, None] * self.size + places[:, None]).flatten(), persistent=False)
+
+    def operators(
+        self, z: Float[Tensor, "b k c"], context: Context = Context()
+    ) -> tuple[Float[Tensor, "b kc kc"], Float[Tensor, "b kc kc"]]:
+        """S and M at this state, for vectors z.flatten(1)."""
+        if z.shape[1] != math.prod(self.tokens):
+            raise ValueError(f"StencilBracket is made for {self.tokens} tokens, got {z.shape[1]}. Give encoder and field the same.")
+        hidden = self.look(around(z, self.tokens, self.reach))
+        if context.cond is not None:
+            hidden = hidden + self.steer(context.cond.to(z.dtype))[:, None]
+        s, friction = self.strengths(hidden.tanh()).chunk(2, dim=-1)
+        turn = einsum(s, self.left, self.right, "b k m, m i, m j -> b k i j")
+        rub = einsum(friction.square(), self.rub, self.rub, "b k m, m i, m j -> b k i j")
+        return self._spread(turn - turn.mT), self._spread(rub)
+
+    def energy(self, state: Float[Tensor, "b k c"], context: Context = Context()) -> Float[Tensor, "b"]:
+        """E = ½|z|²."""
+        return 0.5 * state.square().sum((-2, -1))
+
+    def forward(self, t: float | Tensor, z: Float[Tensor, "b k c"], context: Context = Context()) -> Float[Tensor, "b k c"]:
+        """S z − M z."""
+        s, m = self.operators(z, context)
+        return ((s - m) @ z.flatten(1)[..., None]).view_as(z)
+
+    def _spread(self, local: Float[Tensor, "b k e e"]) -> Float[Tensor, "b kc kc"]:
+        """Σₙ Pₙᵀ W(n) Pₙ."""
+        flat = local.new_zeros(len(local), self.size**2).index_add(1, self.pairs, local.flatten(1))
+        return flat.view(-1, self.size, self.size)
