@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.decoders.base import Decoder
-from fields.nn.embeddings import token_counts
+from fields.nn.embeddings import grid_points, token_counts
 from fields.nn.trigonometric import columns, through_samples
 from fields.sample import Latent, Schema
 
@@ -30,6 +30,8 @@ class Trigonometric(Decoder):
         ValueError: channels that are not ``dim`` names of variables, an output that none of them holds.
     """
 
+    first: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -46,6 +48,7 @@ class Trigonometric(Decoder):
         if missing:
             raise ValueError(f"No channel of `Trigonometric` holds {missing}, so it cannot be read. Name it in `channels`.")
         self.columns = [held.index(column) for column in range(schema.out_channels)]
+        self.register_buffer("first", grid_points(self.tokens).amin(0), persistent=False)
         self.near = nn.Linear(near * schema.in_channels, schema.out_channels, bias=False) if near else None
 
     def forward(
@@ -62,6 +65,7 @@ class Trigonometric(Decoder):
                 f"`Trigonometric` decodes {self.tokens} tokens, got {got}. Give encoder and decoder the same `tokens`."
             )
         with torch.autocast(y.device.type, enabled=False):
-            through = through_samples(y, latent.pos, self.tokens, self.closed).to(latent.z.dtype)
+            lead = self.first - latent.pos.amin(1, keepdim=True)  # of tokens that do not lie at the centres of cells
+            through = through_samples(y + lead, latent.pos + lead, self.tokens, self.closed).to(latent.z.dtype)
             v = through @ latent.z[..., self.columns]
         return v if self.near is None else v + self.near(near)

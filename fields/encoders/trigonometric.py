@@ -27,6 +27,8 @@ class Trigonometric(Encoder):
         tokens: anchors per axis, which is how many waves a code holds.
         channels: variable in each channel, "" for zeros; by default the inputs in order, then zeros. For a Hamiltonian flow
             positions (and what is given and stays) come first, then their momenta.
+        aligned: along periodic axes the first token lies on the lower bound, like the first point of a grid, and not half a cell
+            inside. As many tokens as points are then the values themselves, the highest cosine included, which centres miss.
 
     Raises:
         ValueError: a history, or channels that are not ``dim`` names of variables.
@@ -36,14 +38,25 @@ class Trigonometric(Encoder):
 
     anchors: Tensor
     periodic: Tensor
+    lead: Tensor
 
-    def __init__(self, dim: int, schema: Schema, *, tokens: tuple[int, ...] | None = None, channels: tuple[str, ...] | None = None):
+    def __init__(
+        self,
+        dim: int,
+        schema: Schema,
+        *,
+        tokens: tuple[int, ...] | None = None,
+        channels: tuple[str, ...] | None = None,
+        aligned: bool = False,
+    ):
         super().__init__()
         if schema.history > 1:
             raise ValueError(f"`Trigonometric` tokens hold one frame, and {schema.history} are given. Set `data.history: 1`.")
         self.tokens, self.closed = token_counts(tokens, schema), schema.periodic
         self.columns = columns(dim, schema.inputs if channels is None else channels, schema.inputs, schema)
-        self.register_buffer("anchors", grid_points(self.tokens), persistent=False)
+        lead = [0.5 / count if aligned and closed else 0.0 for count, closed in zip(self.tokens, self.closed, strict=True)]
+        self.register_buffer("lead", torch.tensor(lead), persistent=False)
+        self.register_buffer("anchors", grid_points(self.tokens) - self.lead, persistent=False)
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
 
     def forward(
@@ -54,7 +67,7 @@ class Trigonometric(Encoder):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values at any points -> one token per anchor."""
-        fit = fit_to_points(x, x_mask, self.tokens, self.closed).to(u.dtype)
+        fit = fit_to_points(x + self.lead, x_mask, self.tokens, self.closed).to(u.dtype)
         with torch.autocast(u.device.type, enabled=False):
             samples = torch.nn.functional.pad(fit @ u, (0, 1))  # the last column is zero
         return Latent(samples[..., self.columns], self.anchors[None].to(u.dtype), self.periodic)

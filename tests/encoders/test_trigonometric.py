@@ -55,6 +55,25 @@ def test_polynomials_come_back_from_any_points_at_any_points(counts, closed):
         torch.testing.assert_close(decoder(latent, y), f(y)[..., :2], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("counts", "closed"), [((16,), (True,)), ((6, 5), (True, False))])
+def test_aligned_tokens_are_the_values_on_a_grid_and_centres_miss_the_highest_cosine(counts, closed):
+    x = grid_points(counts, torch.float64)[None].clone()
+    for axis, (count, periodic) in enumerate(zip(counts, closed, strict=True)):
+        x[..., axis] -= 0.5 / count if periodic else 0  # a periodic grid begins on the bound
+    u = torch.randn(2, x.shape[1], 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for aligned in (True, False):
+        given = {"dim": 3, "schema": problem(closed), "tokens": counts, "channels": ("u", "v", "c")}
+        encoder, decoder = encoders.Trigonometric(**given, aligned=aligned).double(), decoders.Trigonometric(**given).double()
+        latent = encoder(x, u, mask(x))
+        back = decoder(latent, x)
+        if aligned:
+            torch.testing.assert_close(latent.pos.expand_as(x), x, atol=1e-7, rtol=0)
+            torch.testing.assert_close(latent.z, u, atol=1e-4, rtol=0)
+            torch.testing.assert_close(back, u[..., :2], atol=1e-4, rtol=0)
+        else:
+            assert (back - u[..., :2]).abs().max() > 0.1
+
+
 def test_the_code_keeps_inner_products():
     """∫ u v over the box is the mean over tokens: the map is orthogonal, so (u, v) stay conjugate."""
     counts, closed = (9,), (True,)
