@@ -100,6 +100,10 @@ def _verdict(law: Measured | None) -> str:
     return f"{law['law']}: off by at most {single['breach']:.1e}, {law['verdict']}"
 
 
+def _trained(name: str, command: str | None, seconds: Mapping[str, float] | None, **_: Any) -> str:
+    return f"- {name}: `{command}`{''.join(f', {model} {time:.0f} s' for model, time in (seconds or {}).items())}"
+
+
 def pictures(models: Mapping[str, Sequence[Measured]], trained: int) -> dict[str, bytes]:
     """Error and drift of every quantity in time, with the range over seeds."""
     first = next(iter(models.values()))[0]
@@ -159,8 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = table(models, horizons(trained, steps), trained)
     stem = args.name or f"rollouts_{args.problem}"
     command = f"python benchmarks/rollouts.py {' '.join(sys.argv[1:] if argv is None else argv)}"
-    runs = "\n".join(f"- {name}: `{run['trained']['command']}`, {run['trained']['seconds']} s" for name, ones in models.items()
-                     for run in ones if run.get("trained"))  # fmt: skip
+    runs = "\n".join(_trained(name, **run["trained"]) for name, ones in models.items() for run in ones if "trained" in run)
     note = (
         f"Relative L2 of the step, channels jointly, mean over {len(chosen)} test trajectories of {steps} predicted steps (given "
         f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. "
