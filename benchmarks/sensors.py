@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seen = [schema.inputs.index(f"{name}_seen") for name in schema.outputs if f"{name}_seen" in schema.inputs]
     if len(seen) == len(schema.outputs):
         found["interpolation"] = [errors(interpolation(Normalizer(schema, data.statistics), schema, seen), samples, groups)]
-    found["mean of the training fields"] = [errors(lambda batch: _mean(data.statistics, schema, batch), samples, groups)]
+    found["mean value"] = [errors(lambda batch: _mean(data.statistics, schema, batch), samples, groups)]
     head = ["", "parameters", *(f"{name} ({names})" for name, names in args.groups)]
     size = f"{sum(p.numel() for p in models[0].parameters()):,}"
     body = [
