@@ -13,9 +13,8 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,6 +26,7 @@ from torch import Tensor
 import fields
 from benchmarks.board import spread
 from benchmarks.cells import ROOT, settings
+from fields.baselines.trivial import MeanValue
 from fields.losses import relative_l2
 from fields.normalizer import Normalizer
 from fields.predict import averaged
@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = settings(args.problem, "")[0].data
     data.setup()
     schema, rows = data.schema, next(iter(data.tests.values()))
+    norm = Normalizer(schema, data.statistics)
     samples = [collate([rows[i]]) for i in range(len(rows))]
     groups = [[schema.outputs.index(name) for name in names.split(",")] for _, names in args.groups]
     models = [fields.load(path).eval() for path in args.models]
@@ -104,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
     seen = [schema.inputs.index(f"{name}_seen") for name in schema.outputs if f"{name}_seen" in schema.inputs]
     if len(seen) == len(schema.outputs):
-        found["interpolation"] = [errors(interpolation(Normalizer(schema, data.statistics), schema, seen), samples, groups)]
-    found["mean value"] = [errors(lambda batch: _mean(data.statistics, schema, batch), samples, groups)]
+        found["interpolation"] = [errors(interpolation(norm, schema, seen), samples, groups)]
+    found["mean value"] = [errors(MeanValue(schema=schema, normalizer=norm), samples, groups)]
     head = ["", "parameters", *(f"{name} ({names})" for name, names in args.groups)]
     size = f"{sum(p.numel() for p in models[0].parameters()):,}"
     body = [
@@ -125,10 +126,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = args.out / f"sensors_{args.problem}.md"
     out.write_text(f"# {args.problem}: fields from sensors\n\n{table}\n\n{note}\n\n`{command}`, torch {torch.__version__}.\n")
     print(table)
-
-
-def _mean(statistics: Mapping[str, Any], schema: Schema, batch: Sample) -> Tensor:
-    return torch.tensor([statistics[name][0] for name in schema.outputs]).expand_as(batch.v)
 
 
 if __name__ == "__main__":
