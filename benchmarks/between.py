@@ -16,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,6 +29,7 @@ from datasets.evolution import Evolution
 from fields.data import FieldDataset, schema_of
 from fields.evolution import EvolutionOperator, FlowInTime
 from fields.losses import relative_l2
+from fields.processors.stack import Stack
 from fields.sample import Sample, collate
 
 FRAMES = (0.25, 0.5, 1.0, 1.75, 4.0, 10.25, 39.5, 40.0)  # times asked for, in frames
@@ -49,7 +51,7 @@ def truth(problem: type[Evolution], frames: Sequence[float], samples: int, resol
 def refined(model: EvolutionOperator, cut: int) -> EvolutionOperator:
     """The same flow in double precision, every step cut into ``cut``."""
     out = copy.deepcopy(model).double()
-    for block in out.processor.blocks:
+    for block in cast(Stack, out.processor).blocks:
         block.steps, block.h_max = block.steps * cut, block.h_max / cut
     return out
 
@@ -68,7 +70,7 @@ def rows(problem: str, path: str, samples: int) -> list[list[str]]:
     size = answers[-1].square().sum((0, 2, 3)).sqrt()
     change = [(coarse - fine).square().sum((0, 2, 3)).sqrt() / size for coarse, fine in itertools.pairwise(answers)]
     orders = [(coarse / fine).log2() for coarse, fine in itertools.pairwise(change)]
-    method = model.processor.blocks[-1].integrator
+    method = model.propagator.processor.blocks[-1].integrator
     return [
         [f"{problem}, `{type(method).__name__}`", "error", *(f"{e:.4f}" for e in errors)],
         ["", "half the step changes", *(f"{c:.1e}" for c in change[0])],

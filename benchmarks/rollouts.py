@@ -31,7 +31,7 @@ from benchmarks.kept import kept, stamp
 from fields import plot
 from fields.baselines.trivial import Persistence
 from fields.evolution import EvolutionOperator, FlowInTime
-from fields.evolution.rollouts import Rollouts, horizons, measure
+from fields.evolution.rollouts import VANISHES, Rollouts, horizons, measure
 from fields.normalizer import Normalizer
 from fields.operator import Operator
 from fields.processors.stack import Stack
@@ -52,7 +52,7 @@ def summary(r: Rollouts, law: Measured | None, trained: int) -> Measured:
         "trajectories": len(r.error),
         "correlated": r.correlated(),
         "drift": {name: r.drift(name).tolist() for name in r.quantities},
-        "bound": {name: float(r.drift(name).max() / max(r.drift(name)[trained - 1], 1e-12)) for name in r.quantities},
+        "bound": {name: float(r.drift(name).max() / max(r.drift(name)[trained - 1], VANISHES)) for name in r.quantities},
         "law": law,
     }
 
@@ -171,8 +171,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Relative L2 of the step, channels jointly, mean over {len(chosen)} test trajectories of {steps} predicted steps (given "
         f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. "
         "*Blown up*: not finite, or ten times the largest value of the truth, at any step. *Off*: mean |Q(v̂) − Q(v)| over the "
-        f"root mean square of the first Q(v). Mean ± standard deviation over seeds.\n\n{runs}\n\n{platform.machine()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}; `{command}`."
+        f"root mean square of the first Q(v). *Largest / at {trained}*: of that over all steps; less than {VANISHES:g} counts as "
+        f"{VANISHES:g}, what single precision leaves of a zero. Mean ± standard deviation over seeds.\n\n{runs}\n\n"
+        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; `{command}`."
     )
     args.out.mkdir(parents=True, exist_ok=True)
     drawn = pictures(models, trained)

@@ -9,6 +9,7 @@ from fields.dynamics.density import DensityEnergy as DensityEnergy
 from fields.dynamics.energies import AttentionEnergy as AttentionEnergy
 from fields.dynamics.energies import MLPEnergy as MLPEnergy
 from fields.dynamics.energy_transformer import EnergyTransformer as EnergyTransformer
+from fields.dynamics.gradient_flow import GradientFlow as GradientFlow
 from fields.dynamics.grand import RandomWalk as RandomWalk
 from fields.dynamics.grand import SaturatedGrand as SaturatedGrand
 from fields.dynamics.grand import SymmetricGrand as SymmetricGrand

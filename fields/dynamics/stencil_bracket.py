@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Law, LawfulField
-from fields.nn.stencils import around, taps
+from fields.nn.stencils import Spread, around, taps
 
 
 class StencilBracket(LawfulField):
@@ -39,7 +39,6 @@ class StencilBracket(LawfulField):
 
     law = Law.DECAY
     learned_energy = False
-    pairs: Tensor
 
     def __init__(self, dim: int, *, tokens: tuple[int, ...], patterns: int = 16, reach: int = 3, hidden: int = 32):
         super().__init__()
@@ -51,9 +50,7 @@ class StencilBracket(LawfulField):
         with torch.no_grad():
             self.strengths.weight.mul_(0.1)
             self.strengths.bias.copy_(torch.cat([torch.zeros(patterns), torch.full((patterns,), 0.1)]))
-        self.size = math.prod(self.tokens) * dim
-        places = around(torch.arange(self.size).view(1, -1, dim), self.tokens, reach)[0]
-        self.register_buffer("pairs", (places[:, :, None] * self.size + places[:, None]).flatten(), persistent=False)
+        self.spread = Spread(self.tokens, dim, reach)
 
     def operators(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -67,7 +64,7 @@ class StencilBracket(LawfulField):
         s, friction = self.strengths(hidden.tanh()).chunk(2, dim=-1)
         turn = einsum(s, self.left, self.right, "b k m, m i, m j -> b k i j")
         rub = einsum(friction.square(), self.rub, self.rub, "b k m, m i, m j -> b k i j")
-        return self._spread(turn - turn.mT), self._spread(rub)
+        return self.spread((turn - turn.mT).flatten(2)), self.spread(rub.flatten(2))
 
     def energy(self, state: Float[Tensor, "b k c"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = ½|z|²."""
@@ -77,8 +74,3 @@ class StencilBracket(LawfulField):
         """S z − M z."""
         s, m = self.operators(z, context)
         return ((s - m) @ z.flatten(1)[..., None]).view_as(z)
-
-    def _spread(self, local: Float[Tensor, "b k e e"]) -> Float[Tensor, "b kc kc"]:
-        """Σₙ Pₙᵀ W(n) Pₙ."""
-        flat = local.new_zeros(len(local), self.size**2).index_add(1, self.pairs, local.flatten(1))
-        return flat.view(-1, self.size, self.size)

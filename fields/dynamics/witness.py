@@ -11,6 +11,7 @@ from torch import Tensor
 from fields.dynamics.base import Context, LawfulField, VectorField
 from fields.dynamics.density import DensityEnergy
 from fields.dynamics.energies import AttentionEnergy
+from fields.dynamics.gradient_flow import GradientFlow
 from fields.dynamics.graph import GraphField, Metriplectic
 from fields.dynamics.hamiltonian import CanonicalHamiltonian, DampedHamiltonian
 from fields.dynamics.metric import FLOOR, MetricHamiltonian
@@ -74,7 +75,7 @@ def _(field: CanonicalHamiltonian, state: Tensor, context: Context) -> tuple[Ten
     q, p = state[..., :half], state[..., half:]
     kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
     if isinstance(field.v, DensityEnergy):  # zero at rest, so that the energy itself is a scale
-        potential = _density_energy(field.v, q)
+        potential = _density_energy(field.v, q, context).sum((1, 2))
         return kinetic + potential, kinetic + potential.abs(), torch.zeros_like(kinetic)
     potential = _attention_energy(field.v, q, context) if isinstance(field.v, AttentionEnergy) else field.v(q, context)
     return kinetic + potential, kinetic, torch.zeros_like(kinetic)
@@ -85,8 +86,15 @@ def _(field: DampedHamiltonian, state: Tensor, context: Context) -> tuple[Tensor
     return witness(field.conservative, state, context)
 
 
-def _density_energy(v: DensityEnergy, q: Tensor) -> Tensor:
-    """V, neighbour by neighbour, with nothing from the class but its weights and what it makes of the medium."""
+@witness.register
+def _(field: GradientFlow, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    parts = _density_energy(field.v, state, context)  # which cancel: rounding is of their sizes
+    energy = parts.sum((1, 2))
+    return energy, parts.abs().sum((1, 2)), torch.zeros_like(energy)
+
+
+def _density_energy(v: DensityEnergy, q: Tensor, context: Context) -> Tensor:
+    """Terms of V by place and pattern, with nothing from the class but its weights and what it makes of the medium."""
     grid, axes = q[..., : v.moving].unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
     offsets = list(itertools.product(range(-v.reach, v.reach + 1), repeat=len(v.tokens)))
     stencils = v.stencils.unflatten(1, (v.moving, len(offsets)))
@@ -95,10 +103,11 @@ def _density_energy(v: DensityEnergy, q: Tensor) -> Tensor:
     for i, offset in enumerate(offsets):
         seen = torch.roll(grid, tuple(-o for o in offset), axes)
         a = a + torch.einsum("...c,mc->...m", seen, stencils[..., i])
-    stiffness, weight = v.material(q)
+    stiffness, weight = v.material(q, context)
     a = a.flatten(1, len(v.tokens))
     bent = torch.logaddexp(a + v.bias, -a - v.bias) - torch.logaddexp(v.bias, -v.bias)
-    return (stiffness * a.square() / 2 + weight * bent).sum((1, 2))
+    fourth = a.new_zeros(()) if v.quartic is None else (v.quartic * a**2).square() / 4
+    return stiffness * a.square() / 2 + fourth + weight * bent
 
 
 def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor:

@@ -2,6 +2,7 @@
 
 from fields.integrators.adaptive import DormandPrince as DormandPrince
 from fields.integrators.base import Integrator as Integrator
+from fields.integrators.descent import BoundedRosenbrock as BoundedRosenbrock
 from fields.integrators.diffusion import ExplicitDiffusion as ExplicitDiffusion
 from fields.integrators.diffusion import ImplicitDiffusion as ImplicitDiffusion
 from fields.integrators.diffusion import Uniformisation as Uniformisation

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 def around(field: Tensor, tokens: Sequence[int], reach: int) -> Tensor:
@@ -35,3 +37,23 @@ def taps(tokens: Sequence[int], reach: int) -> int:
     if min(tokens) <= 2 * reach:
         raise ValueError(f"Stencils of reach {reach} need more than {2 * reach} tokens per axis, got {tuple(tokens)}. Give more.")
     return int((2 * reach + 1) ** len(tokens))
+
+
+class Spread(nn.Module):
+    """Σₙ Pₙᵀ W(n) Pₙ: what acts on the neighbourhood of every place n, as one matrix for vectors z.flatten(1).
+
+    Pₙ reads the neighbourhood of n in the order of `around`.
+    """
+
+    pairs: Tensor
+
+    def __init__(self, tokens: Sequence[int], dim: int, reach: int):
+        super().__init__()
+        self.size = math.prod(tokens) * dim
+        places = around(torch.arange(self.size).view(1, -1, dim), tokens, reach)[0]
+        self.register_buffer("pairs", (places[:, :, None] * self.size + places[:, None]).flatten(), persistent=False)
+
+    def forward(self, local: Float[Tensor, "b k ee"]) -> Float[Tensor, "b kc kc"]:
+        """W, the matrix of each place row by row -> the sum."""
+        flat = local.new_zeros(len(local), self.size**2).index_add(1, self.pairs, local.flatten(1))
+        return flat.view(-1, self.size, self.size)

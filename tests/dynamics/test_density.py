@@ -14,12 +14,15 @@ from fields.processors import Flow
 from fields.sample import Latent
 from fields.verify import verify
 
-CASES = pytest.mark.parametrize(("tokens", "dim", "given"), [((12,), 1, 0), ((12,), 3, 1), ((6, 7), 2, 0), ((6, 7), 3, 1)])
+CASES = pytest.mark.parametrize(
+    ("tokens", "dim", "given", "quartic"), [((12,), 1, 0, 0.3), ((12,), 3, 1, 0.0), ((6, 7), 2, 0, 0.0), ((6, 7), 3, 1, 0.3)]
+)
 
 
-def energy(tokens, dim: int, given: int, dtype=torch.float64, differences: bool = False) -> DensityEnergy:
+def energy(tokens, dim: int, given: int, quartic: float, dtype=torch.float64, differences: bool = False) -> DensityEnergy:
     torch.manual_seed(0)
-    v = DensityEnergy(dim, tokens=tokens, given=given, patterns=8, reach=2, hidden=6, differences=differences)
+    options = {"differences": differences, "quartic": quartic}
+    v = DensityEnergy(dim, tokens=tokens, given=given, patterns=8, reach=2, hidden=6, **options)
     for p in v.parameters():
         torch.nn.init.normal_(p, std=0.4)
     return v.to(dtype)
@@ -40,8 +43,8 @@ def off_gradient(v: DensityEnergy, q: torch.Tensor) -> float:
 
 
 @CASES
-def test_gradient_in_closed_form_is_the_gradient(tokens, dim, given, monkeypatch):
-    v, q = energy(tokens, dim, given), states(tokens, dim)
+def test_gradient_in_closed_form_is_the_gradient(tokens, dim, given, quartic, monkeypatch):
+    v, q = energy(tokens, dim, given, quartic), states(tokens, dim)
     assert off_gradient(v, q) < 1e-10
     gathered = v._gathered
     monkeypatch.setattr(v, "_gathered", lambda around: gathered(around.flip(-1)))  # neighbours taken from the other side
@@ -49,21 +52,21 @@ def test_gradient_in_closed_form_is_the_gradient(tokens, dim, given, monkeypatch
 
 
 @CASES
-def test_training_sees_the_gradient_of_the_force(tokens, dim, given):
-    v, q = energy(tokens, dim, given), states(tokens, dim, batch=1).requires_grad_()
+def test_training_sees_the_gradient_of_the_force(tokens, dim, given, quartic):
+    v, q = energy(tokens, dim, given, quartic), states(tokens, dim, batch=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda q: v.value_and_grad(q)[1][..., : v.moving].sin().sum(), (q,))
 
 
 @CASES
-def test_the_witness_says_the_same_with_code_of_its_own(tokens, dim, given):
-    field = CanonicalHamiltonian(2 * dim, energy=lambda _: energy(tokens, dim, given)).double()
+def test_the_witness_says_the_same_with_code_of_its_own(tokens, dim, given, quartic):
+    field = CanonicalHamiltonian(2 * dim, energy=lambda _: energy(tokens, dim, given, quartic)).double()
     z = states(tokens, 2 * dim)
     torch.testing.assert_close(witness(field, z, Context())[0], field.energy(z), atol=1e-10, rtol=1e-12)
 
 
 @CASES
-def test_zero_at_rest_bounded_below_and_the_same_everywhere(tokens, dim, given):
-    v, q = energy(tokens, dim, given), states(tokens, dim, batch=400)
+def test_zero_at_rest_bounded_below_and_the_same_everywhere(tokens, dim, given, quartic):
+    v, q = energy(tokens, dim, given, quartic), states(tokens, dim, batch=400)
     still = q.clone()
     still[..., : v.moving] = 0
     torch.testing.assert_close(v(still), torch.zeros(400, dtype=q.dtype), atol=1e-12, rtol=0)
@@ -76,12 +79,13 @@ def test_zero_at_rest_bounded_below_and_the_same_everywhere(tokens, dim, given):
 
 
 @CASES
-def test_differences_alone_leave_the_mean_momentum_at_rest(tokens, dim, given):
+def test_differences_alone_leave_the_mean_momentum_at_rest(tokens, dim, given, quartic):
     q = states(tokens, dim)
     lifted = q.clone()
     lifted[..., : dim - given] += 3.0
     for differences in (True, False):
-        field = CanonicalHamiltonian(2 * dim, energy=lambda _, d=differences: energy(tokens, dim, given, differences=d)).double()
+        v = energy(tokens, dim, given, quartic, differences=differences)
+        field = CanonicalHamiltonian(2 * dim, energy=lambda _, v=v: v).double()
         value, grad = field.potential(q)
         if not differences:  # the plain energy fails both
             assert (field.potential(lifted)[0] - value).abs().min() > 1e-2 and grad.sum(1).abs().max() > 1e-2
@@ -116,6 +120,19 @@ def test_the_energy_is_constant_in_single_precision_and_a_lost_one_is_seen(monke
 
     monkeypatch.setattr(DensityEnergy, "value_and_grad", lost)
     assert verify(flow, latent, steps=400).verdict == "BROKEN"
+
+
+def test_constants_of_the_equation_steer_it_or_are_refused():
+    torch.manual_seed(0)
+    cond, q = torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).double(), states((12,), 2)[:1].expand(3, -1, -1)
+    v = DensityEnergy(2, tokens=(12,), conditioned=True, quartic=0.1).double()
+    value, grad = v.value_and_grad(q, Context(cond=cond))
+    assert torch.equal(value[0], v(q)[0]) and (value.diff().abs() > 1e-3).all()
+    assert (grad.diff(dim=0).abs().amax((1, 2)) > 1e-3).all()
+    z, field, context = torch.cat([q, q], -1), CanonicalHamiltonian(4, energy=lambda _: v).double(), Context(cond=cond)
+    torch.testing.assert_close(witness(field, z, context)[0], field.energy(z, context), atol=1e-10, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"blind to the constants of the PDE.*conditioned: true"):
+        DensityEnergy(2, tokens=(12,)).double()(q, context)
 
 
 def test_what_cannot_be_is_refused_in_a_sentence():
