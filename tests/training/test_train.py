@@ -74,6 +74,8 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
     if "Trigonometric" in model["encoder"]["class_path"]:  # the variables of the configuration's own file have other names
         channels = "[u,w]" if dim == 2 else "[u,c,w,'']"
         files += [f"--model.{part}.channels={channels}" for part in ("encoder", "decoder")]
+    if "DensityEnergy" in config.read_text():  # and there is a constant
+        files.append("--model.processor.init_args.field.init_args.energy.init_args.conditioned=true")
     rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test_paths"))]
     train.main(["--config", str(config), *rest, *files, "--run.name=r", "--model.seconds=null"])
     report = json.loads((tmp_path / "r" / "report.json").read_text())
