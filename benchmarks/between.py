@@ -24,6 +24,7 @@ import torch
 import xarray as xr
 
 import fields
+from benchmarks.board import markdown
 from datasets.__main__ import catalogue
 from datasets.evolution import Evolution
 from fields.data import FieldDataset, schema_of
@@ -85,9 +86,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.add_argument("--samples", type=int, default=20, help="test trajectories")
     out.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "between.md")
     args = out.parse_args(argv)
+    problems = {name: kind for name, kind in catalogue().items() if issubclass(kind, Evolution)}
+    for model in args.models:
+        name, _, path = model.partition("=")
+        if name not in problems or not Path(path).is_file():
+            known = ", ".join(problems)
+            out.error(f"{model!r} is no PROBLEM=CHECKPOINT of a problem in time ({known}) and a file that exists. Train it first.")
     body = [row for model in args.models for row in rows(*model.split("=", 1), samples=args.samples)]
     head = ["", "", *(f"{frame:g}" for frame in FRAMES)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
+    table = markdown([head, *body])
     command = f"python benchmarks/between.py {shlex.join(sys.argv[1:] if argv is None else argv)}"
     note = (
         f"Mean relative L2 over {args.samples} test trajectories at times in frames, of which training saw whole ones; truth from "

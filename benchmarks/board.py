@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,18 @@ def spread(values: Sequence[float]) -> str:
     """Mean ± standard deviation over seeds."""
     sd = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.4g}{sd}"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    head, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
+
+
+def trained(name: str, protocol: Mapping[str, Any]) -> str:
+    """How a checkpoint was made, as a line of a list."""
+    times = "".join(f", {model} {seconds:.0f} s" for model, seconds in (protocol.get("seconds") or {}).items())
+    return f"- {name}: `{protocol.get('command')}`{times}"
 
 
 def table(results: Results, published: dict[str, str], target: float | None) -> str:
@@ -36,7 +48,7 @@ def table(results: Results, published: dict[str, str], target: float | None) -> 
             optimizer = runs[0]["cell"]["optimizer"] or "–"
             rows.append([name, test["test"], *errors, size, pace, f"{answer:.2f}", f"{memory:.0f}", optimizer, ""])
     rows += [[name, *[""] * (len(HEAD) - 2), text] for name, text in published.items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (HEAD, ["---"] * len(HEAD), *rows))
+    return markdown([HEAD, *rows])
 
 
 def figures(results: Results, grid: tuple[int, ...] | None) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import leaderboard
+from benchmarks.board import markdown
 from benchmarks.cells import cached, isolated, settings
 
 WITHOUT_LOCAL = ("--model.local=null", "--model.decoder.init_args.near=0")
@@ -44,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     full = next(iter(results.values()))
     tests = [score["test"] for score in full[0]["scores"]]
     head = ["tokens", *(f"rel. L2 at {test}" for test in tests), *(f"price at {test}" for test in tests), "ms/step"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for name, made in results.items():
         errors = [mean(run["scores"][i]["mean"] for run in made) for i in range(len(tests))]
         price = [error / mean(run["scores"][i]["mean"] for run in full) for i, error in enumerate(errors)]
         pace = mean(1e3 * run["seconds"] / run["steps"] for run in made)
         rows.append([name, *(f"{e:.4f}" for e in errors), *(f"{p:.2f}" for p in price), f"{pace:.0f}"])
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    table = markdown(rows)
     note = f"{args.problem}, {args.budget} each, {args.seeds} seeds; price: error over that with every point a token.\n"
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.board import markdown
 from fields.dynamics import (
     AttentionField,
     CanonicalHamiltonian,
@@ -137,11 +138,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for size in SIZES for row in measure(*size, options)]
-    table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"], ["---"] * 7]
+    table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"]]
     for r in rows:
         figures = [f"{r['milliseconds_per_sample']:.2f}", f"{r['of_block']:.2f}", f"{r['limit']:.2f}".replace("nan", "")]
         table.append([str(r["step"]), str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
-    text = "\n".join("| " + " | ".join(row) + " |" for row in table)
+    text = markdown(table)
     print(text)
     if options.json:
         with open(options.json, "w") as file:

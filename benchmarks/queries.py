@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from benchmarks.board import markdown
 from benchmarks.kept import alone, peak_memory
 from fields.decoders import CrossAttention
 from fields.heap import joined, keep_freed
@@ -133,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> str:
     torch.set_num_threads(args.threads)
     names = (*HIDDEN, "cross_attention", "nearest")
     seconds, rate = timed(names, args)
-    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory (before decoding)"], ["---"] * 6]
+    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory (before decoding)"]]
     for name in names:
         flops = operations(model(name, args.dim, args.tokens))
         before, after = alone(peak, name, args)
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> str:
         ratio = seconds[name] / seconds["MLP"]
         pace, memory = f"{args.points / seconds[name]:,.0f}", f"{after / 1e6:.0f} MB ({before / 1e6:.0f})"
         rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", memory])
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    table = markdown(rows)
     note = (
         f"{args.points:,} points from one code of {args.tokens}² tokens, width {args.dim}, {args.chunk} points at a time, float32, "
         f"{args.threads} threads ({'CPU' if args.threads == 1 else 'wall'} time), best of {args.repeat};\n"

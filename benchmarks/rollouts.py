@@ -25,7 +25,8 @@ import torch
 
 import fields
 import train
-from benchmarks.board import spread
+from benchmarks.board import markdown, spread
+from benchmarks.board import trained as trained_as
 from benchmarks.cells import ROOT, settings
 from benchmarks.kept import kept, stamp
 from fields import plot
@@ -91,7 +92,7 @@ def table(models: Mapping[str, Sequence[Measured]], shown: Sequence[int], traine
         row += [spread([r["drift"][q][s - 1] for r in runs]) for q in quantities for s in dict.fromkeys(far)]
         row += [spread([r["bound"][q] for r in runs]) for q in quantities]
         rows.append(row)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+    return markdown([head, *rows])
 
 
 def _verdict(law: Measured | None) -> str:
@@ -99,10 +100,6 @@ def _verdict(law: Measured | None) -> str:
         return "none claimed"
     single = next(f for f in law["findings"] if f["dtype"] == "float32")
     return f"{law['law']}: off by at most {single['breach']:.1e} in {law['samples']} rollouts, {law['verdict']}"
-
-
-def _trained(name: str, command: str | None, seconds: Mapping[str, float] | None, **_: Any) -> str:
-    return f"- {name}: `{command}`{''.join(f', {model} {time:.0f} s' for model, time in (seconds or {}).items())}"
 
 
 def pictures(models: Mapping[str, Sequence[Measured]], trained: int) -> dict[str, bytes]:
@@ -166,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = table(models, horizons(trained, steps), trained)
     stem = args.name or f"rollouts_{args.problem}"
     command = f"python benchmarks/rollouts.py {' '.join(sys.argv[1:] if argv is None else argv)}"
-    runs = "\n".join(_trained(name, **run["trained"]) for name, ones in models.items() for run in ones if "trained" in run)
+    runs = "\n".join(trained_as(name, run["trained"]) for name, ones in models.items() for run in ones if "trained" in run)
     note = (
         f"Relative L2 of the step, channels jointly, mean over {len(chosen)} test trajectories of {steps} predicted steps (given "
         f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. "

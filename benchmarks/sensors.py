@@ -20,15 +20,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from scipy.interpolate import RBFInterpolator, make_interp_spline
 from torch import Tensor
 
 import fields
-from benchmarks.board import spread
+from benchmarks.board import markdown, spread, trained
 from benchmarks.cells import ROOT, settings
+from fields import plot
 from fields.baselines.trivial import MeanValue
 from fields.losses import relative_l2
 from fields.normalizer import Normalizer
+from fields.operator import Operator
 from fields.predict import averaged
 from fields.sample import Sample, Schema, collate
 
@@ -75,6 +78,14 @@ def errors(predict: Predictor, samples: Sequence[Sample], groups: Sequence[Seque
     return [float(mean) for mean in np.mean(found, axis=0)]
 
 
+def picture(model: Operator, sample: Sample) -> Figure:
+    """What was seen, the truth, the field and its error for every output of one sample."""
+    one, v_hat = Sample(*(part[0] for part in sample)), averaged(model, sample, (), 1e9)[0].numpy()
+    outputs = enumerate(model.schema.outputs)
+    cases = [plot.Case.from_sample(one, v_hat, model.schema, title=f"{name}, a test sample", channel=c) for c, name in outputs]
+    return plot.sample_figure(cases)
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; groups are read as (name, variables)."""
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,16 +126,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     trivial = json.loads(data.source.attrs.get("protocol", "{}")).get("trivial", {})
     body += [[name, "0", error.removeprefix("rel. L2 "), *[""] * (len(groups) - 1)] for name, error in trivial.items()]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-    protocols = [getattr(model, "card", {}).get("protocol", {}) for model in models]
-    runs = "\n".join(f"- `{one.get('command')}`, {one.get('seconds')} s" for one in protocols)
+    table = markdown([head, *body])
+    runs = "\n".join(trained("field", getattr(model, "card", {}).get("protocol", {})) for model in models)
     note = (
         f"Mean relative L2 over {len(samples)} test samples, norms over points and the group's variables, ± over seeds.\n\n{runs}"
     )
     command = f"python benchmarks/sensors.py {shlex.join(sys.argv[1:] if argv is None else argv)}"
     args.out.mkdir(parents=True, exist_ok=True)
-    out = args.out / f"sensors_{args.problem}.md"
-    out.write_text(f"# {args.problem}: fields from sensors\n\n{table}\n\n{note}\n\n`{command}`, torch {torch.__version__}.\n")
+    (args.out / f"sensors_{args.problem}.png").write_bytes(plot.png(picture(models[0], samples[len(samples) // 2])))
+    shown = f"![a test sample](sensors_{args.problem}.png)"
+    text = f"# {args.problem}: fields from sensors\n\n{table}\n\n{note}\n\n`{command}`, torch {torch.__version__}.\n\n{shown}\n"
+    (args.out / f"sensors_{args.problem}.md").write_text(text)
     print(table)
 
 

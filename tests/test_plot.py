@@ -101,6 +101,9 @@ def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
     assert made.u.tolist() == [3.0, 7.0]
     assert made.v.shape == made.v_hat.shape == (1, 2)
     assert (made.input, made.output, made.coords) == ("u [K]", "u [K]", ("x [m]",))
+    for inputs, chosen in ((("a", "u_seen"), 1), (("a", "v_seen"), 0)):  # the latest frame's columns are 2 and 3
+        made = Case.from_sample(sample, torch.zeros(1, 3, 1).numpy(), replace(schema, inputs=inputs), title="")
+        assert made.input.startswith(inputs[chosen]) and made.u.tolist() == [2.0 + chosen, 6.0 + chosen]
 
 
 def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):

@@ -39,9 +39,10 @@ class Case:
     def from_sample(
         cls, sample: Sample, v_hat: Float[np.ndarray, "s m o"], schema: Schema, *, title: str, channel: int = 0
     ) -> Case:
-        """Picks an output channel, and the input of the same name (its latest frame) or else the first one."""
+        """Picks an output channel, and the input of its name (its latest frame), or what else begins with it, or the first one."""
         wanted = schema.outputs[channel]
-        index = schema.inputs.index(wanted) if wanted in schema.inputs else 0
+        kin = [name for name in schema.inputs if name == wanted or name.startswith(f"{wanted}_")]
+        index = schema.inputs.index(wanted if wanted in kin else kin[0] if kin else schema.inputs[0])
         u, asked = _array(sample.u)[:, index - len(schema.inputs)], _array(sample.y_mask)
         given = _array(sample.x_mask) & np.isfinite(u)  # one of several input functions is NaN where others live
         return cls(
