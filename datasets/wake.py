@@ -20,8 +20,9 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
 
     A sample is a window of 6 seen frames, with time as a coordinate from its beginning: some observations are given, others
     asked for. Training knows nothing but observations: of 90 % of the seen points in every window a random 60 % are given and
-    the rest are targets (2 draws). The other 10 % select the weights. In the test all observations are given, and targets are
-    never seen: all points at the time in the middle of the window, and the points without sensor at the seen time before it.
+    the rest are targets (2 draws). Of one frame inside the window nothing is given, so that times between frames are learned too.
+    The other 10 % of the points select the weights, again with a frame left out. In the test all observations are given, and
+    targets are never seen: all points at the time in the middle of the window, and the points without sensor at the seen time before it.
     Near the ends of the record the window stays within it; the last time, after which nothing is seen, is left out.
     """
     with h5py.File(source) as file:
@@ -50,9 +51,9 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
         every = _pairs(frames, used)
         for _ in range(DRAWS):
             shuffled = random.permutation(every)
-            cut = round(0.6 * len(every))
-            add(0, first, shuffled[:cut], shuffled[cut:])
-        add(1, first, every, _pairs(frames, held))
+            given = (np.arange(len(every)) < 0.6 * len(every)) & (shuffled[:, 0] != random.choice(frames[1:-1]))
+            add(0, first, shuffled[given], shuffled[~given])
+        add(1, first, every[every[:, 0] != random.choice(frames[1:-1])], _pairs(frames, held))
     for frame in range(1, len(t) - 1, 2):
         first = min(max(frame - FRAMES + 1, 0), len(t) - 2 - span)
         wanted = np.concatenate([_pairs(np.array([frame]), np.arange(len(xy))), _pairs(np.array([frame - 1]), unseen)])

@@ -95,6 +95,9 @@ def test_what_the_wake_asks_for_was_never_given(prepared):
     places = {p[:2] for w in windows for p in pairs(w, True) | pairs(w, False)}
     assert len(places) == 0.9 * 0.3 * 5000 and {p[2] for w in windows for p in pairs(w, True)} == {0, 0.4, 0.8, 1.2, 1.6, 2.0}
     assert not pairs(windows[0], True) & pairs(windows[0], False)
+    for window in (*windows, ds.isel(sample=int(np.flatnonzero(ds.split == 1)[3]))):  # of one frame inside nothing is given
+        times = {p[2] for p in pairs(window, False)}
+        assert len(times) == 5 and {0, 2.0} <= times
     for i in (0, 20, tested.sizes["sample"] - 1):
         given, wanted = (pairs(tested.isel(sample=i), asked) for asked in (False, True))
         assert len({p[:2] for p in given}) == 1500 and len({p[:2] for p in wanted}) == 5000 and not given & wanted

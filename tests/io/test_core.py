@@ -12,7 +12,9 @@ import pytest
 import torch
 import xarray as xr
 
+from fields.data import schema_of
 from fields.io import DataError, open_dataset, stored_array, write_dataset
+from fields.io.repack import repack
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -42,6 +44,19 @@ def test_own_layout_returns_what_was_written(tmp_path):
         assert file["u"].chunks == (1, 1, 6) and file["u"].fletcher32
     raw = (tmp_path / "a.nc").read_bytes()
     assert b"FADB" in raw and b"TREE" not in raw  # the index of chunks that has checksums, not HDF5's older one
+
+
+def test_coordinates_and_variables_keep_their_order(tmp_path):
+    """A scattered point is (x, y, t), whatever the alphabet says; many attributes are no hindrance."""
+    names, dims = ("v", "a_seen", "u"), ("sample", "point")
+    data = {n: (dims, np.random.rand(2, 5), {"role": "output" if n == "u" else "input"}) for n in names}
+    ds = xr.Dataset(data, {n: (dims, np.random.rand(2, 5)) for n in "xyt"}, {f"note{i}": i for i in range(40)})
+    write_dataset(ds, tmp_path / "a.h5")
+    repack(tmp_path / "a.h5", tmp_path / "b.h5")
+    for back in (open_dataset(tmp_path / "a.h5"), open_dataset(tmp_path / "b.h5")):
+        assert [*back.data_vars] == [*names] and [*back.coords] == ["x", "y", "t"]
+        schema = schema_of(back)
+        assert schema.coords == ("x", "y", "t") and schema.inputs == names[:2]
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
