@@ -22,8 +22,8 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
     asked for. Training knows nothing but observations: of 90 % of the seen points in every window a random 60 % are given and
     the rest are targets (2 draws). Of one frame inside the window nothing is given, so that times between frames are learned too.
     The other 10 % of the points select the weights, again with a frame left out. In the test all observations are given, and
-    targets are never seen: all points at the time in the middle of the window, and the points without sensor at the seen time before it.
-    Near the ends of the record the window stays within it; the last time, after which nothing is seen, is left out.
+    targets are never seen: all points at the time in the middle of the window, and the points without sensor at the seen time
+    before it. Near the ends of the record the window stays within it; the last time, after which nothing is seen, is left out.
     """
     with h5py.File(source) as file:
         xy, t = np.asarray(file["xy"], dtype="f8"), np.asarray(file["t"], dtype="f8")
