@@ -79,6 +79,7 @@ def errors(predict: Predictor, samples: Sequence[Sample], groups: Sequence[Seque
     return [float(mean) for mean in np.mean(found, axis=0)]
 
 
+@torch.no_grad()
 def picture(model: Operator, sample: Sample) -> Figure:
     """What was seen, the truth, the field and its error for every output of one sample."""
     one, v_hat = Sample(*(part[0] for part in sample)), averaged(model, sample, (), 1e9)[0].numpy()
