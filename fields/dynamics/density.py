@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Energy
-from fields.nn.stencils import Spread, around, taps
+from fields.nn.stencils import around, taps
 
 
 class DensityEnergy(Energy):
@@ -68,16 +68,15 @@ class DensityEnergy(Energy):
         self.weight = nn.Parameter(torch.zeros(patterns))
         self.quartic = nn.Parameter(torch.full((patterns,), quartic)) if quartic else None
         self.steer = nn.Linear(dim, 2 * patterns, bias=False) if conditioned else None
-        self.spread = Spread(self.tokens, self.moving, reach)
         self.medium = nn.Sequential(nn.Linear(given, hidden), nn.Tanh(), nn.Linear(hidden, 2 * patterns)) if given else None
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
         """V and ∂V/∂q."""
-        stiffness, weight = self.material(z, context)
         stencils = self.kernels()
-        a = self.responses(z)
+        a = self.responses(z, stencils)
+        stiffness, weight = self.material(z, context)
         value, slope = LogCosh.apply(a + self.bias)
         pull = stiffness * a
         density = torch.addcmul(weight * (value - LogCosh.apply(self.bias)[0]), pull, a, value=0.5)
@@ -91,16 +90,18 @@ class DensityEnergy(Energy):
 
     def curvature(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
-    ) -> tuple[Float[Tensor, "b km km"], Float[Tensor, "b km km"]]:
-        """H⁺ and H⁻, both positive semidefinite, with ∂²V/∂q² = H⁺ − H⁻ in the channels that move.
+    ) -> tuple[Float[Tensor, "b k ee"], Float[Tensor, "b k ee"]]:
+        """W⁺ and W⁻, both positive semidefinite, with ∂²V/∂q² = Σₙ Pₙᵀ (W⁺(n) − W⁻(n)) Pₙ in the channels that move, row by row.
 
-        Σₙ Σ_μ Pₙᵀ Ξ_μᵀ Ξ_μ Pₙ times κ_μ + 3 λ_μ² a_μ² + max(w_μ, 0) sech²(a_μ + b_μ), and times max(−w_μ, 0) sech²(a_μ + b_μ).
+        Σ_μ Ξ_μᵀ Ξ_μ times κ_μ + 3 λ_μ² a_μ² + max(w_μ, 0) sech²(a_μ + b_μ), and times max(−w_μ, 0) sech²(a_μ + b_μ).
         """
-        (stiffness, weight), stencils, a = self.material(z, context), self.kernels(), self.responses(z)
+        stencils = self.kernels()
+        a = self.responses(z, stencils)
+        stiffness, weight = self.material(z, context)
         bent = weight * (1 - (a + self.bias).tanh().square())
         stiff = stiffness if self.quartic is None else stiffness + 3 * (self.quartic * a).square()
         squares = rearrange(stencils[:, :, None] * stencils[:, None], "m i j -> m (i j)")
-        return self.spread((stiff + bent.relu()) @ squares), self.spread((-bent).relu() @ squares)
+        return (stiff + bent.relu()) @ squares, (-bent).relu() @ squares
 
     def bend(
         self, z: Float[Tensor, "b k c"], move: Float[Tensor, "b k c"], context: Context = Context()
@@ -111,17 +112,19 @@ class DensityEnergy(Energy):
 
         log cosh bends by no more than 1, and the last two terms of (a + sd)⁴ by no more than s² of what they do at s = 1.
         """
-        (stiffness, weight), a, d = self.material(z, context), self.responses(z), self.responses(move)
+        stencils = self.kernels()
+        a, d = self.responses(z, stencils), self.responses(move, stencils)
+        stiffness, weight = self.material(z, context)
         out = 0.5 * (stiffness + weight.relu()) * d.square()
         if self.quartic is not None:
             out = out + (self.quartic * d).square() * (1.5 * a.square() + (a * d).abs() + 0.25 * d.square())
         return out.sum((1, 2))
 
-    def responses(self, z: Float[Tensor, "b k c"]) -> Float[Tensor, "b k m"]:
-        """a."""
+    def responses(self, z: Float[Tensor, "b k c"], stencils: Float[Tensor, "m e"]) -> Float[Tensor, "b k m"]:
+        """a, of stencils as `kernels` gives them."""
         if z.shape[1] != math.prod(self.tokens):
             raise ValueError(f"DensityEnergy is made for {self.tokens} tokens, got {z.shape[1]}. Give encoder and energy the same.")
-        return around(z[..., : self.moving], self.tokens, self.reach) @ self.kernels().T
+        return around(z[..., : self.moving], self.tokens, self.reach) @ stencils.T
 
     def kernels(self) -> Float[Tensor, "m e"]:
         """Ξ."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Law, LawfulField
 from fields.dynamics.density import DensityEnergy
+from fields.nn.stencils import Spread
 
 
 class GradientFlow(LawfulField):
@@ -39,11 +40,19 @@ class GradientFlow(LawfulField):
         if mobility <= 0:
             raise ValueError(f"GradientFlow got mobility = {mobility}: nothing would move, or uphill. Give a number above 0.")
         self.v = energy(dim)
+        self.spread = Spread(self.v.tokens, self.v.moving, self.v.reach)
         self.log_mobility = nn.Parameter(torch.full((dim,), math.log(mobility)))
 
     def mobility(self) -> Float[Tensor, "c"]:
         """m > 0 of each channel."""
         return self.log_mobility.exp()
+
+    def curvature(
+        self, z: Float[Tensor, "b k c"], context: Context = Context()
+    ) -> tuple[Float[Tensor, "b km km"], Float[Tensor, "b km km"]]:
+        """H⁺ and H⁻, both positive semidefinite, with ∂²V/∂z² = H⁺ − H⁻ in the channels that move."""
+        up, down = self.v.curvature(z, context)
+        return self.spread(up), self.spread(down)
 
     def energy(self, state: Float[Tensor, "b k c"], context: Context = Context()) -> Float[Tensor, "b"]:
         """E = V."""

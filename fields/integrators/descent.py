@@ -39,7 +39,7 @@ class BoundedRosenbrock(Integrator):
         with full_precision(z):
             v, hm = field.v, dt * field.mobility()[: field.v.moving]
             grad = v.grad(z, context)[..., : v.moving]
-            up, down = v.curvature(z, context)
+            up, down = field.curvature(z, context)
             theta = (2 * SHARE / (hm.amax() * down.abs().sum(-1).amax(-1)).clamp(min=2 * SHARE))[:, None, None]
             matrix = torch.diag((1 / hm).repeat(z.shape[1])) + 0.5 * (up - theta * down)
             move = F.pad(-solve(matrix, grad.flatten(1)[..., None]).view_as(grad), (0, z.shape[-1] - v.moving))

@@ -142,5 +142,7 @@ def test_what_cannot_be_is_refused_in_a_sentence():
         DensityEnergy(1, tokens=(6,))
     with pytest.raises(ValueError, match=r"is made for \(12,\) tokens, got 13"):
         DensityEnergy(1, tokens=(12,))(torch.zeros(1, 13, 1))
+    with pytest.raises(ValueError, match=r"is made for \(12,\) tokens, got 13"):  # before the medium is looked at
+        DensityEnergy(2, tokens=(12,), given=1)(torch.zeros(1, 13, 2))
     with pytest.raises(ValueError, match="inverse_mass"):
         CanonicalHamiltonian(2, inverse_mass=0.0)

@@ -37,8 +37,8 @@ def states(tokens, dim: int, dtype=torch.float64) -> torch.Tensor:
 
 @CASES
 def test_curvature_is_the_derivative_of_the_force_in_two_halves_of_one_sign(tokens, dim, given, quartic):
-    v, z = flow(tokens, dim, given, quartic).v, states(tokens, dim)
-    up, down = v.curvature(z)
+    f, z = flow(tokens, dim, given, quartic), states(tokens, dim)
+    v, (up, down) = f.v, f.curvature(z)
     assert torch.linalg.eigvalsh(up).min() > -1e-12 and torch.linalg.eigvalsh(down).min() > -1e-12 and down.abs().max() > 0.01
     for i in range(len(z)):
         hessian = torch.autograd.functional.jacobian(lambda one: v.grad(one[None])[0, :, : v.moving], z[i])
