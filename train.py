@@ -17,12 +17,19 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from fields.ranks import join, leads, wait
+from fields.core.distributed import barrier, init_process_group, is_main_process
 
 ROOT = Path(__file__).parent
 DEFAULT = ROOT / "configs" / "burgers.yaml"
 FIELD = "field"
-OURS: set[str | int] = {"callbacks", "logger", "default_root_dir", "precision", "plugins", "use_distributed_sampler"}  # set here
+OURS: set[str | int] = {
+    "callbacks",
+    "logger",
+    "default_root_dir",
+    "precision",
+    "plugins",
+    "use_distributed_sampler",
+}  # set here
 
 
 @dataclass
@@ -51,7 +58,12 @@ class Parser(ArgumentParser):
         """Prints the sentence and the closest known keys."""
         known = {key.lstrip("-") for action in self._actions for key in action.option_strings}
         words = [word.strip("'\"-:,.").split("=")[0] for word in message.replace("=", " ").split()]
-        close = [m for word in words if word not in known and "." in word for m in difflib.get_close_matches(word, known, 2, 0.6)]
+        close = [
+            m
+            for word in words
+            if word not in known and "." in word
+            for m in difflib.get_close_matches(word, known, 2, 0.6)
+        ]
         hint = f"\nDid you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
         sys.exit(f"train.py: {message}{hint}")
 
@@ -60,14 +72,25 @@ def parser() -> Parser:
     """All settings: run, make, model, data, trainer."""
     import lightning.pytorch as L
 
-    from fields.datamodule import FieldDataModule
-    from fields.task import FieldTraining
+    from fields.data.datamodule import FieldDataModule
+    from fields.training.task import FieldTraining
 
     out = Parser(description=__doc__, parser_mode="yaml")
-    out.add_argument("--config", action="config", help="YAML file; later ones override earlier ones")
-    out.add_argument("--resume", dest="run.resume", action="store_true", help="go on from the last complete epoch, if there is one")
+    out.add_argument(
+        "--config", action="config", help="YAML file; later ones override earlier ones"
+    )
+    out.add_argument(
+        "--resume",
+        dest="run.resume",
+        action="store_true",
+        help="go on from the last complete epoch, if there is one",
+    )
     out.add_class_arguments(Run, "run")
-    out.add_argument("--make", type=dict[str, Any] | None, help="arguments of `python -m datasets`, used if data.path is missing")
+    out.add_argument(
+        "--make",
+        type=dict[str, Any] | None,
+        help="arguments of `python -m datasets`, used if data.path is missing",
+    )
     out.add_class_arguments(FieldTraining, "model")
     out.add_class_arguments(FieldDataModule, "data")
     out.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=OURS)
@@ -76,7 +99,11 @@ def parser() -> Parser:
 
 def precision(bf16: bool) -> str:
     """bf16-mixed if wanted and fast: on GPUs that have it and on CPUs with AMX (figures: benchmarks/precision.py)."""
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
+    fast = (
+        torch.cuda.is_bf16_supported()
+        if torch.cuda.is_available()
+        else torch.cpu._is_amx_tile_supported()
+    )
     return "bf16-mixed" if bf16 and fast else "32-true"
 
 
@@ -88,9 +115,16 @@ def make(data: Namespace, recipe: dict[str, Any] | None) -> None:
         if path.exists():
             continue
         if recipe is None:
-            sys.exit(f"train.py: there is no file {path}. Set data.path, or `make` to a problem of `python -m datasets --help`.")
+            sys.exit(
+                f"train.py: there is no file {path}. Set data.path, or `make` to a problem of `python -m datasets --help`."
+            )
         chosen = recipe | (recipe.get("test", {}) if str(path) != data.path else {})
-        options = [word for key, value in chosen.items() if key not in ("problem", "test") for word in (f"--{key}", str(value))]
+        options = [
+            word
+            for key, value in chosen.items()
+            if key not in ("problem", "test")
+            for word in (f"--{key}", str(value))
+        ]
         print(f"{path} is not there yet: making it.")
         generate([recipe["problem"], "--out", str(path), *options])
 
@@ -103,21 +137,25 @@ def main(argv: list[str] | None = None) -> None:
         argv = ["--config", str(DEFAULT), *argv]
     settings = parser()
     config = settings.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the end of a job's time is an interruption
-    join()
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # the end of a job's time is an interruption
+    init_process_group()
     try:
-        if leads():
+        if is_main_process():
             make(config.data, config.make)
-        wait()
+        barrier()
         parts = settings.instantiate(config)
         run: Run = parts.run
         folder = Path(run.folder) / (run.name or Path(config.data.path).stem)
-        if leads():
+        if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
             settings.save(config, folder / "config.yaml", overwrite=True, skip_validation=True)
         execute(run, parts, folder, command)
     except KeyboardInterrupt:
-        say(f"\nInterrupted. Every complete epoch is kept; go on with: {command.removesuffix(' --resume')} --resume")
+        say(
+            f"\nInterrupted. Every complete epoch is kept; go on with: {command.removesuffix(' --resume')} --resume"
+        )
         sys.exit(130)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
@@ -125,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def say(text: str) -> None:
     """Prints, from one process for all."""
-    if leads():
+    if is_main_process():
         print(text, flush=True)
 
 
@@ -133,25 +171,35 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
     """Trains the field and the baseline and reports on both."""
     import lightning.pytorch as L
 
-    from fields.checkpoint import save
-    from fields.experiment import fit
-    from fields.report.assembly import Assembly
-    from fields.report.maps import Maps
-    from fields.report.rollouts import Trajectories
+    from fields.checkpoints.checkpoint import save
+    from fields.report.builder import ReportBuilder
+    from fields.report.evolution import RolloutReport
+    from fields.report.static import StaticReport
+    from fields.training.fit import fit
 
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("fields").setLevel(logging.INFO)  # says what is held in memory and what is streamed
+    logging.getLogger("fields").setLevel(
+        logging.INFO
+    )  # says what is held in memory and what is streamed
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     L.seed_everything(parts.model.seed, workers=True, verbose=False)
     data, task = parts.data, parts.model
     data.setup()
-    options = {**vars(parts.trainer), "precision": precision(run.bf16), "enable_model_summary": False}
+    options = {
+        **vars(parts.trainer),
+        "precision": precision(run.bf16),
+        "enable_model_summary": False,
+    }
     say(describe(data, options["precision"]))
     fit(task, data, folder / "checkpoints", resume=run.resume, **options)
-    say(f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {task.elapsed:.0f} s.")
+    say(
+        f"Trained {sum(p.numel() for p in task.model.parameters()):,} parameters in {task.elapsed:.0f} s."
+    )
     still = data.schema.dt is None
-    assembly: Assembly = Maps(data) if still else Trajectories(data, quantities=quantities(data.source))
+    assembly: ReportBuilder = (
+        StaticReport(data) if still else RolloutReport(data, quantities=quantities(data.source))
+    )
     assembly.add(FIELD, task)
     if run.baseline:
         say(f"Training neuraloperator's FNO for the same {task.elapsed:.0f} s.")
@@ -159,12 +207,14 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
         beside = {**options, "max_epochs": 100_000, "precision": "32-true"}
         try:
             fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **beside)
-        except ValueError as error:  # a grid that the baseline cannot take is no reason to lose the field's report
+        except (
+            ValueError
+        ) as error:  # a grid that the baseline cannot take is no reason to lose the field's report
             say(f"No baseline in this report: {error}")
         else:
             assembly.add("FNO (neuraloperator)", peer)
             card = assembly.card(command)
-            if leads():
+            if is_main_process():
                 save(peer.model, folder / "fno.safetensors", card=card)
     report(folder, task.model, data, assembly, command)
 
@@ -173,7 +223,7 @@ def baseline(data: Any, *, seconds: float, seed: int) -> Any:
     """neuraloperator's FNO for so many seconds; repeated step by step in time."""
     from fields.baselines.fno import FNO
     from fields.baselines.stepwise import Stepwise
-    from fields.task import BaselineTraining
+    from fields.training.task import BaselineTraining
 
     def compose(**given: Any) -> Any:
         operator = FNO(modes=min(16, min(data.schema.grid) // 2), **given)
@@ -216,10 +266,10 @@ def describe(data: Any, precision: str) -> str:
 def report(folder: Path, model: Any, data: Any, assembly: Any, command: str) -> None:
     """Checkpoint, table, pictures, ``report.json`` and ``report.html``."""
     from fields import report as page
-    from fields.checkpoint import save
+    from fields.checkpoints.checkpoint import save
 
     card = assembly.card(command)  # of what all processes have tested
-    if not leads():
+    if not is_main_process():
         return
     save(model, folder / "model.safetensors", card=card)
     dt, fine = data.schema.dt, "x".join(["256"] * data.schema.dim)
@@ -232,7 +282,7 @@ def report(folder: Path, model: Any, data: Any, assembly: Any, command: str) -> 
         next_command=f"python -m fields predict {folder / 'model.safetensors'} {data.path} {asked} {target}",
     )
     page.print_table(results)
-    written = page.write(results, folder)
+    written = page.write_report(results, folder)
     print("\n".join(f"wrote {path}" for path in (folder / "model.safetensors", *written)))
     print(f"next: {results.next_command}")
 

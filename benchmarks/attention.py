@@ -1,13 +1,15 @@
 """`attend` beside `scaled_dot_product_attention`: the same scores, the same machine, taking turns.
 
-    python -m benchmarks.attention [--repeat 21] [--quick] [--device cpu] [--only geometric] [--out table.md]
-    python -m benchmarks.attention --memory
+    python -m benchmarks.attention [--repeat 21] [--quick] [--device cpu] [--only geometric] [--out
+    table.md] python -m benchmarks.attention --memory
 
-Per case: the median time of both in milliseconds, and the median ratio of neighbouring readings, attend / SDPA (below 1 is
-faster), with its quartiles. SDPA gets what it takes natively: a mask as it is, broadcast; the geometric score as a bias. On
-CPU a reading is the processor time of one thread, which other work on the machine disturbs less than the wall clock, over
-as many calls as take 10 ms. The thresholds PLAIN and BIAS in `fields/nn/attend.py` come from this table; ``--thresholds`` forces
-each path. ``--memory`` prints the peak of one training step above what there was before it, a process for each case.
+Per case: the median time of both in milliseconds, and the median ratio of neighboring readings,
+attend / SDPA (below 1 is faster), with its quartiles. SDPA gets what it takes natively: a mask as
+it is, broadcast; the geometric score as a bias. On CPU a reading is the processor time of one
+thread, which other work on the machine disturbs less than the wall clock, over as many calls as
+take 10 ms. The thresholds PLAIN and BIAS in `fields/nn/attend.py` come from this table;
+``--thresholds`` forces each path. ``--memory`` prints the peak of one training step above what
+there was before it, a process for each case.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fields.nn import attend as paths
+from fields.nn.attention import kernels as paths
 from fields.nn.geometry import Locality
 
 # name: samples, heads, queries, keys, width per head
@@ -43,18 +45,31 @@ READING = 10.0  # milliseconds
 MEMORY = [(m, 256) for m in (4096, 8192, 16384, 32768)] + [(n, n) for n in (1024, 2048, 4096)]
 
 
-def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, train: bool) -> dict[str, Callable[[], Tensor]]:
+def build(
+    kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, train: bool
+) -> dict[str, Callable[[], Tensor]]:
     """Both contestants as functions of nothing, on the same inputs."""
     b, heads, m, k, e = shape
-    q, keys, v = (torch.randn(b, heads, n, e, dtype=dtype, device=device, requires_grad=train) for n in (m, k, k))
-    attend, sdpa = paths.attend, F.scaled_dot_product_attention
+    q, keys, v = (
+        torch.randn(b, heads, n, e, dtype=dtype, device=device, requires_grad=train)
+        for n in (m, k, k)
+    )
+    attend, sdpa = paths.attention_kernel, F.scaled_dot_product_attention
     if kind == "plain":
         return {"attend": lambda: attend(q, keys, v), "sdpa": lambda: sdpa(q, keys, v)}
     if kind == "causal":
-        return {"attend": lambda: attend(q, keys, v, causal=True), "sdpa": lambda: sdpa(q, keys, v, is_causal=True)}
+        return {
+            "attend": lambda: attend(q, keys, v, causal=True),
+            "sdpa": lambda: sdpa(q, keys, v, is_causal=True),
+        }
     if kind == "masked":
-        mask = torch.arange(k, device=device) < torch.randint(k // 2, k, (b, 1, 1, 1), device=device)
-        return {"attend": lambda: attend(q, keys, v, mask=mask), "sdpa": lambda: sdpa(q, keys, v, attn_mask=mask)}
+        mask = torch.arange(k, device=device) < torch.randint(
+            k // 2, k, (b, 1, 1, 1), device=device
+        )
+        return {
+            "attend": lambda: attend(q, keys, v, mask=mask),
+            "sdpa": lambda: sdpa(q, keys, v, attn_mask=mask),
+        }
     locality = Locality(heads=heads, lengths=(0.05, 0.3)).to(device).requires_grad_(train)
     x_q, x_k = (torch.rand(1, n, 2, device=device) - 0.5 for n in (m, k))
     periodic = torch.tensor([True, False], device=device)
@@ -63,7 +78,10 @@ def build(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, tr
         columns = locality(x_q, x_k, periodic)
         return sdpa(q, keys, v, attn_mask=(columns[0] @ columns[1].mT).to(dtype))
 
-    return {"attend": lambda: attend(q, keys, v, columns=locality(x_q, x_k, periodic)), "sdpa": peer}
+    return {
+        "attend": lambda: attend(q, keys, v, columns=locality(x_q, x_k, periodic)),
+        "sdpa": peer,
+    }
 
 
 def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
@@ -89,12 +107,18 @@ def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeat", type=int, default=21)
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, a third of the readings")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"only {', '.join(QUICK)}, a third of the readings"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--thresholds", action="store_true", help="time each path of attend against the other")
+    parser.add_argument(
+        "--thresholds", action="store_true", help="time each path of attend against the other"
+    )
     parser.add_argument("--memory", action="store_true", help="peaks instead of times")
     parser.add_argument("--peak", nargs=3, metavar=("WHO", "M", "K"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="also write the table into this file")
@@ -130,7 +154,14 @@ def times(options: argparse.Namespace):
 
 
 def row(
-    kind: str, label: str, shape: tuple[int, ...], dtype: torch.dtype, train: bool, repeat: int, device: str, forced: str
+    kind: str,
+    label: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    train: bool,
+    repeat: int,
+    device: str,
+    forced: str,
 ) -> str:
     """One line of the table; ``forced`` names a path to take whatever the size."""
     chosen = paths.PLAIN, paths.BIAS
@@ -142,7 +173,9 @@ def row(
     with torch.set_grad_enabled(train):
         taken = turns(runs, repeat)
     paths.PLAIN, paths.BIAS = chosen
-    low, middle, high = statistics.quantiles([a / s for a, s in zip(taken["attend"], taken["sdpa"], strict=True)], n=4)
+    low, middle, high = statistics.quantiles(
+        [a / s for a, s in zip(taken["attend"], taken["sdpa"], strict=True)], n=4
+    )
     ours, theirs = (statistics.median(taken[name]) for name in ("attend", "sdpa"))
     mode = "forward + backward" if train else "forward"
     tail = f" {forced} |" if forced else ""
@@ -153,11 +186,18 @@ def memory():
     """Peaks of both, each in a fresh process whose freed memory goes back at once."""
     yield "| queries | keys | attend, MB | per 1000 queries | SDPA with a bias, MB |"
     yield "|---|---|---|---|---|"
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = {
+        **os.environ,
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+    }
     for m, k in MEMORY:
         command = [sys.executable, "-m", "benchmarks.attention", "--peak"]
         runs = [[*command, who, str(m), str(k)] for who in ("attend", "sdpa")]
-        ours, theirs = (float(subprocess.run(run, capture_output=True, check=True, env=environment).stdout) for run in runs)
+        ours, theirs = (
+            float(subprocess.run(run, capture_output=True, check=True, env=environment).stdout)
+            for run in runs
+        )
         yield f"| {m} | {k} | {ours:.1f} | {1000 * ours / m:.2f} | {theirs:.1f} |"
 
 
@@ -165,7 +205,16 @@ def peak(who: str, m: int, k: int) -> float:
     """MB above what was there before, at the worst moment of a geometric training step (Linux)."""
 
     def status(key: str) -> float:
-        return int(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key)).split()[1]) / 1024
+        return (
+            int(
+                next(
+                    x
+                    for x in Path("/proc/self/status").read_text().splitlines()
+                    if x.startswith(key)
+                ).split()[1]
+            )
+            / 1024
+        )
 
     def step(m: int, k: int) -> Callable[[], None]:
         run = build("geometric", (1, 4, m, k, 32), torch.float32, "cpu", True)[who]

@@ -32,16 +32,19 @@ from fields.baselines.transolver import Transolver
 from fields.baselines.trivial import MeanField, MeanValue, Persistence
 from fields.baselines.unet import UNet
 from fields.baselines.uno import UNO
-from fields.experiment import fit, score
-from fields.normalizer import Normalizer
-from fields.operator import Operator
-from fields.sample import Schema
-from fields.task import BaselineTraining, Training
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
+from fields.evaluation.scoring import score
+from fields.models.base import Operator
+from fields.training.fit import fit
+from fields.training.task import BaselineTraining, Training
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECTRAL: tuple[Any, ...] = (FNO, TFNO, UNO)
 FITTED: tuple[Any, ...] = (KernelRidge, MeanField, MeanValue, Persistence)
-BASELINES: dict[str, Any] = {cls.__name__: cls for cls in (*SPECTRAL, UNet, Transolver, DeepONet, PCANet, *FITTED)}
+BASELINES: dict[str, Any] = {
+    cls.__name__: cls for cls in (*SPECTRAL, UNet, Transolver, DeepONet, PCANet, *FITTED)
+}
 STEP = {"field": 16, "Transolver": 4}  # widths are multiples of it
 OPTIMIZERS: dict[str, Any] = {
     "MuonAdamW": None,  # the one of the settings
@@ -59,14 +62,18 @@ def settings(problem: str, model: str, extra: Sequence[str] = ()) -> Any:
     if missing:
         raise SystemExit(f"leaderboard: there is no {missing[0]}. Known: {known('')}")
     parser = train.parser()
-    config = parser.parse_args([word for file in files for word in ("--config", str(ROOT / file))] + list(extra))
+    config = parser.parse_args(
+        [word for file in files for word in ("--config", str(ROOT / file))] + list(extra)
+    )
     train.make(config.data, config.make)
     return parser.instantiate(config), parser.dump(config)
 
 
 def opened(cell: Cell) -> tuple[Any, dict[str, Any]]:
-    """The parts that a cell asks for, its data set up, and what models are composed for: schema and normaliser."""
-    parts, _ = settings(cell["problem"], cell["model"] if cell["model"].startswith("field") else "", cell["extra"])
+    """The parts that a cell asks for, its data set up, and what models are composed for: schema and normalizer."""
+    parts, _ = settings(
+        cell["problem"], cell["model"] if cell["model"].startswith("field") else "", cell["extra"]
+    )
     parts.data.setup()
     schema: Schema = parts.data.schema
     return parts, {"schema": schema, "normalizer": Normalizer(schema, parts.data.statistics)}
@@ -75,17 +82,23 @@ def opened(cell: Cell) -> tuple[Any, dict[str, Any]]:
 def known(folder: str) -> str:
     """Names of the settings in a folder of ``configs``."""
     root = ROOT / "configs"
-    return ", ".join(sorted(str(path.relative_to(root).with_suffix("")) for path in (root / folder).rglob("*.yaml")))
+    return ", ".join(
+        sorted(
+            str(path.relative_to(root).with_suffix("")) for path in (root / folder).rglob("*.yaml")
+        )
+    )
 
 
 def baseline(cls: Any, data: Any, width: int | None) -> Compose:
-    """From schema and normaliser to the model."""
+    """From schema and normalizer to the model."""
     options: dict[str, int] = {} if width is None else {"width": width}
     if cls in SPECTRAL:
         options["modes"] = min(16, min(data.schema.grid or (16,)) // 2)
     if cls is PCANet:
         options["components"] = 64
-    made: Callable[..., Any] = partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
+    made: Callable[..., Any] = (
+        partial(cls.fit, data.train, **options) if hasattr(cls, "fit") else partial(cls, **options)
+    )
     if data.schema.dt is None or cls in FITTED:
         return made
 
@@ -95,13 +108,19 @@ def baseline(cls: Any, data: Any, width: int | None) -> Compose:
     return in_time
 
 
-def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None) -> tuple[Training | None, Compose]:
+def sized(
+    cell: Cell, parts: Any, width: int | None, ratio: float | None = None
+) -> tuple[Training | None, Compose]:
     """The training of a model of this size, and how the model is composed; no training for what is only fitted.
 
-    Moving the points by the problem's symmetries needs a model that takes points as they come. Models of arrays and of fixed
-    sensors are moved only where the problem is homogeneous, which is what they can follow.
+    Moving the points by the problem's symmetries needs a model that takes points as they come.
+    Models of arrays and of fixed sensors are moved only where the problem is homogeneous, which is
+    what they can follow.
     """
-    model, optimizer = cell["model"], OPTIMIZERS[cell["optimizer"] or "MuonAdamW"] or parts.model.optimizer
+    model, optimizer = (
+        cell["model"],
+        OPTIMIZERS[cell["optimizer"] or "MuonAdamW"] or parts.model.optimizer,
+    )
     if model.startswith("field"):
         parts.model.dim, parts.model.optimizer = width or parts.model.dim, optimizer
         name = fine_part(parts)
@@ -118,13 +137,21 @@ def sized(cell: Cell, parts: Any, width: int | None, ratio: float | None = None)
 
 def fine_part(parts: Any) -> str | None:
     """The part of a field whose MLPs' ratio can be chosen: the decoder's where it has some, else the processor's."""
-    return next((name for name in ("decoder", "processor") if "ratio" in getattr(parts.model, name).keywords), None)
+    return next(
+        (
+            name
+            for name in ("decoder", "processor")
+            if "ratio" in getattr(parts.model, name).keywords
+        ),
+        None,
+    )
 
 
 def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | None, float | None]:
     """Width, and for fields the ratio of one part's MLPs, with which the parameters are nearest to those of the cell.
 
-    The MLPs take up what a step of the width leaves: heads of half the channels need widths in steps of 16.
+    The MLPs take up what a step of the width leaves: heads of half the channels need widths in
+    steps of 16.
     """
     target, model = cell["params"], cell["model"]
     if target is None or BASELINES.get(model) in FITTED:
@@ -136,7 +163,10 @@ def size_for(cell: Cell, parts: Any, problem: dict[str, Any]) -> tuple[int | Non
     width = width_for(target, count, STEP.get(model.split("+")[0], 1))
     if not model.startswith("field") or fine_part(parts) is None:
         return width, None
-    for fitting in (width, width - STEP["field"]):  # the nearest width, unless too large for any ratio
+    for fitting in (
+        width,
+        width - STEP["field"],
+    ):  # the nearest width, unless too large for any ratio
         low, high = (count(fitting, ratio) for ratio in (1.0, 2.0))
         ratio = round(8 * (1 + (target - low) / (high - low))) / 8
         if ratio >= 0.5:
@@ -164,7 +194,13 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
     width, ratio = size_for(cell, parts, problem)
     L.seed_everything(cell["seed"], workers=True, verbose=False)
     task, compose = sized(cell, parts, width, ratio)
-    out: dict[str, Any] = {"width": width, "ratio": ratio, "seconds": 0.0, "steps": 0, "history": []}
+    out: dict[str, Any] = {
+        "width": width,
+        "ratio": ratio,
+        "seconds": 0.0,
+        "steps": 0,
+        "history": [],
+    }
     operator = compose(**problem) if task is None else trained(task, parts, cell, folder, out)
     out["parameters"] = sum(p.numel() for p in operator.parameters())
     if not cell["search"]:
@@ -178,11 +214,23 @@ def trained(task: Training, parts: Any, cell: Cell, folder: Path, out: dict[str,
     """Spends the cell's budget (seconds, epochs or steps) on the task and notes what it took."""
     amount, kind = float(cell["budget"][:-1]), cell["budget"][-1]
     task.seed, task.seconds = cell["seed"], amount if kind == "s" else None
-    options = {**vars(parts.trainer), "max_epochs": max(1, round(amount)) if kind == "e" else 100_000}
+    options = {
+        **vars(parts.trainer),
+        "max_epochs": max(1, round(amount)) if kind == "e" else 100_000,
+    }
     options |= {"max_steps": round(amount)} if kind == "n" else {}
-    options |= {"precision": train.precision(parts.run.bf16), "enable_model_summary": False, "enable_progress_bar": False}
+    options |= {
+        "precision": train.precision(parts.run.bf16),
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
     trainer = fit(task, parts.data, folder, resume=(folder / "last.ckpt").is_file(), **options)
-    out |= {"seconds": task.elapsed, "steps": trainer.global_step, "history": task.history, "precision": options["precision"]}
+    out |= {
+        "seconds": task.elapsed,
+        "steps": trainer.global_step,
+        "history": task.history,
+        "precision": options["precision"],
+    }
     out["validation"] = min((h["val_error"] for h in task.history), default=float("inf"))
     assert task.model is not None  # composed when it was fitted
     return task.model

@@ -1,8 +1,9 @@
 """The README's picture, from shipped models, and its table, from the default run if that has been made.
 
-Above: Burgers at four times the training resolution. Below: Klein–Gordon waves by a learned Hamiltonian that has seen single
-steps, and the energy of 400 of them beside a free transformer's. The samples are those of the models' test splits, made anew;
-nothing needs to be downloaded or trained.
+Above: Burgers at four times the training resolution. Below: Klein–Gordon waves by a learned
+Hamiltonian that has seen single steps, and the energy of 400 of them beside a free transformer's.
+The samples are those of the models' test splits, made anew; nothing needs to be downloaded or
+trained.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ import fields
 from datasets.burgers import Burgers
 from datasets.klein_gordon import KleinGordon
 from fields import plot
-from fields.checkpoint import find, read_header
+from fields.checkpoints.checkpoint import find, read_header
+from fields.core.sample import Sample, collate
 from fields.data import FieldDataset
-from fields.evolution.rollouts import Rollouts, measure
-from fields.operator import Operator
-from fields.plot.style import ERROR_MAP, FIELD_MAP, TRUTH, colour_bar, heading, new_figure, styled
-from fields.sample import Sample, collate
+from fields.evaluation.rollouts import Rollouts, measure_rollouts
+from fields.models.base import Operator
+from fields.plot.style import ERROR_MAP, FIELD_MAP, TRUTH, color_bar, heading, new_figure, styled
 
 ROOT = Path(__file__).parents[1]
-SHOWN, ROLLED, TRAJECTORIES = 40, 400, 4  # steps of the fields shown and of the energies, of so many trajectories
+SHOWN, ROLLED, TRAJECTORIES = (
+    40,
+    400,
+    4,
+)  # steps of the fields shown and of the energies, of so many trajectories
 
 
 def main() -> None:
@@ -40,7 +45,14 @@ def main() -> None:
     report, readme = ROOT / "runs" / "burgers" / "report.json", ROOT / "README.md"
     if report.is_file():
         rows = table(json.loads(report.read_text()))
-        readme.write_text(re.sub(r"(?<=<!-- results:begin -->\n).*?(?=<!-- results:end -->)", rows, readme.read_text(), flags=re.S))
+        readme.write_text(
+            re.sub(
+                r"(?<=<!-- results:begin -->\n).*?(?=<!-- results:end -->)",
+                rows,
+                readme.read_text(),
+                flags=re.S,
+            )
+        )
 
 
 @styled
@@ -48,11 +60,17 @@ def front() -> Figure:
     figure = new_figure(10.0, 5.9)
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     case, error = burgers()
-    heading(above, f"Burgers: trained on 128 points, asked at {len(case.y)}. Median of 100 test samples, relative L² {error:.5f}")
+    heading(
+        above,
+        f"Burgers: trained on 128 points, asked at {len(case.y)}. Median of 100 test samples, relative L² {error:.5f}",
+    )
     still(above.subplots(1, 3), case)
     rolled, waves = klein_gordon()
     error = waves["learned Hamiltonian"].error[0, SHOWN - 1]
-    heading(below, f"Klein–Gordon waves: trained on single steps, rolled out for {SHOWN} (relative L² {error:.4f}) and {ROLLED}")
+    heading(
+        below,
+        f"Klein–Gordon waves: trained on single steps, rolled out for {SHOWN} (relative L² {error:.4f}) and {ROLLED}",
+    )
     moving(below.subplots(1, 4, width_ratios=(1, 1, 1, 1.25)), rolled, waves)
     return figure
 
@@ -74,11 +92,16 @@ def klein_gordon() -> tuple[plot.Case, dict[str, Rollouts]]:
     """The first test trajectory, and the energies of several by two models."""
     problem = KleinGordon(part="test", frames=ROLLED + 1)
     ds, waves = problem.solve(range(TRAJECTORIES), resolution=64, seed=0), {}
-    models = {"transformer": fields.load("klein_gordon"), "learned Hamiltonian": fields.load("klein_gordon_hamiltonian")}
+    models = {
+        "transformer": fields.load("klein_gordon"),
+        "learned Hamiltonian": fields.load("klein_gordon_hamiltonian"),
+    }
     for name, model in models.items():
         data = FieldDataset(ds, model.schema, horizon=None)
         batch = collate([data[i] for i in range(len(data))])
-        waves[name] = measure(name, model, [batch], quantities=problem.conserved(), quiet=True)
+        waves[name] = measure_rollouts(
+            name, model, [batch], quantities=problem.conserved(), quiet=True
+        )
     first = data[0]._replace(t=data[0].t[:SHOWN], v=data[0].v[:SHOWN])
     return plot.Case.from_sample(first, answer(model, first).numpy(), model.schema, title=""), waves
 
@@ -111,33 +134,42 @@ def moving(panels: np.ndarray, case: plot.Case, waves: dict[str, Rollouts]) -> N
         ("prediction", case.v_hat, FIELD_MAP, top),
         ("prediction − truth", error, ERROR_MAP, worst),
     )
-    for axes, (title, values, colours, limit) in zip(panels[:3], rows, strict=True):
-        scale = {"cmap": colours, "vmin": -limit, "vmax": limit}
-        drawn = axes.pcolormesh(case.y[:, 0], case.t, values, shading="nearest", rasterized=True, **scale)
+    for axes, (title, values, colors, limit) in zip(panels[:3], rows, strict=True):
+        scale = {"cmap": colors, "vmin": -limit, "vmax": limit}
+        drawn = axes.pcolormesh(
+            case.y[:, 0], case.t, values, shading="nearest", rasterized=True, **scale
+        )
         axes.set(title=title, xlabel="x")
         axes.grid(False)
-        colour_bar(axes, drawn)
+        color_bar(axes, drawn)
     panels[0].set_ylabel("time (one step: 0.1)")
     energy(panels[3], waves)
 
 
 def energy(axes: Axes, waves: dict[str, Rollouts]) -> None:
-    for (name, rolled), colour in zip(waves.items(), ("C0", "C1"), strict=True):
+    for (name, rolled), color in zip(waves.items(), ("C0", "C1"), strict=True):
         ours, true = rolled.quantities["energy"]
-        drawn = axes.plot(rolled.times, (ours / true[:, :1]).T, color=colour, linewidth=1)
+        drawn = axes.plot(rolled.times, (ours / true[:, :1]).T, color=color, linewidth=1)
         drawn[0].set_label(name)
     axes.axhline(1.0, color=TRUTH, linewidth=0.6, zorder=1)
     axes.legend(loc="upper left")
-    axes.set(xscale="log", xlabel=f"time ({TRAJECTORIES} rollouts each)", title="energy / its start")
+    axes.set(
+        xscale="log", xlabel=f"time ({TRAJECTORIES} rollouts each)", title="energy / its start"
+    )
 
 
 def table(report: dict) -> str:
     """The report's rows as Markdown, with the protocol under them."""
-    lines = ["| model | parameters | points | rel. L2 mean | median | worst | training |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| model | parameters | points | rel. L2 mean | median | worst | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in report["rows"]:
         seconds = "–" if row["seconds"] is None else f"{row['seconds']:.0f} s"
         numbers = " | ".join(f"{row[key]:.5f}" for key in ("mean", "median", "worst"))
-        lines.append(f"| {row['model']} | {row['parameters']:,} | {row['resolution']} | {numbers} | {seconds} |")
+        lines.append(
+            f"| {row['model']} | {row['parameters']:,} | {row['resolution']} | {numbers} | {seconds} |"
+        )
     protocol = report["protocol"]
     note = f"Burgers ν = 0.1, a ↦ u(1), {protocol['split']}; one seed; {protocol['machine']}; `{protocol['command']}`."
     published = "Published on equivalent data (not these files): FNO .0160, .0025 with corrected code; Galerkin transformer 7e-4."

@@ -1,12 +1,15 @@
 """How fast windows of frames are read: `python -m benchmarks.io [--samples 64] [--frames 60] [--size 96]`.
 
-Random windows of five frames from the same files in the same run, by h5py with open handles, by this library's lazy
-arrays (what a training loop uses), by `FieldDataset` (which makes torch samples of them) and by xarray's ``isel`` on the same
-dataset; then an epoch with one and two loader processes beside one and two bare ones (see `benchmarks.workers`; wall times need
-an idle machine), and the peak memory of a reader of a file four times as large. Under two minutes on two idle processors.
+Random windows of five frames from the same files in the same run, by h5py with open handles, by
+this library's lazy arrays (what a training loop uses), by `FieldDataset` (which makes torch samples
+of them) and by xarray's ``isel`` on the same dataset; then an epoch with one and two loader
+processes beside one and two bare ones (see `benchmarks.workers`; wall times need an idle machine),
+and the peak memory of a reader of a file four times as large. Under two minutes on two idle
+processors.
 
-Beside The Well's own reader: make an environment of its own with `pip install the-well` and give its interpreter as
-`--well-python ENV/bin/python`: it times `WellDataset` on its own dummy file, and this library then reads the same file.
+Beside The Well's own reader: make an environment of its own with `pip install the-well` and give
+its interpreter as `--well-python ENV/bin/python`: it times `WellDataset` on its own dummy file, and
+this library then reads the same file.
 """
 
 from __future__ import annotations
@@ -35,7 +38,13 @@ from fields.io.lazy import LazyArray
 ROUNDS = 6
 
 
-def write(path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None, compression: str | None = None) -> None:
+def write(
+    path: Path,
+    shape: tuple[int, ...],
+    *,
+    chunks: tuple[int, ...] | None,
+    compression: str | None = None,
+) -> None:
     """A PDEBench-like file, filled sample by sample."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
@@ -47,10 +56,15 @@ def write(path: Path, shape: tuple[int, ...], *, chunks: tuple[int, ...] | None,
         file["t-coordinate"] = np.arange(shape[1] + 1) * 0.1
 
 
-def windows_per_second(read: Callable[[int, int], Any], shape: tuple[int, ...], count: int, seed: int) -> float:
+def windows_per_second(
+    read: Callable[[int, int], Any], shape: tuple[int, ...], count: int, seed: int
+) -> float:
     """Random windows read per second of processor time, which a busy machine does not slow (files are cached)."""
     rng = np.random.default_rng(seed)
-    places = [(int(rng.integers(shape[0])), int(rng.integers(shape[1] - WINDOW + 1))) for _ in range(count)]
+    places = [
+        (int(rng.integers(shape[0])), int(rng.integers(shape[1] - WINDOW + 1)))
+        for _ in range(count)
+    ]
     begin = time.process_time()
     for sample, first in places:
         read(sample, first)
@@ -79,10 +93,16 @@ def compare(path: Path, name: str, count: int) -> dict[str, float]:
             "samples": lambda i, t: data[i * data.windows + t],
             "isel": lambda i, t: ds["u"].isel(sample=i, time=slice(t, t + WINDOW)).values,
         }
-        assert all(np.array_equal(readers[name](1, 2), readers["h5py"](1, 2)) for name in ("lazy", "isel"))
+        assert all(
+            np.array_equal(readers[name](1, 2), readers["h5py"](1, 2)) for name in ("lazy", "isel")
+        )
         for round_ in range(ROUNDS):
-            for i, (label, read) in enumerate(readers.items()):  # other places for each: they share HDF5's chunk cache
-                rates[label].append(windows_per_second(read, raw.shape, count, seed=len(readers) * round_ + i))
+            for i, (label, read) in enumerate(
+                readers.items()
+            ):  # other places for each: they share HDF5's chunk cache
+                rates[label].append(
+                    windows_per_second(read, raw.shape, count, seed=len(readers) * round_ + i)
+                )
     return {label: float(np.median(values)) for label, values in rates.items()}
 
 
@@ -90,14 +110,23 @@ def peak_megabytes(path: Path) -> float:
     """Peak memory of a process that reads a thousand windows."""
     code = f"from benchmarks.io import read_thousand; read_thousand({str(path)!r})"
     root = Path(__file__).parents[1]
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+        ).stdout
+    )
 
 
 def read_thousand(path: str) -> None:
     """Reads, then prints the process's own peak."""
     ds = open_dataset(path)
     array = stored(ds["u"])
-    windows_per_second(lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))), array.shape, 1000, 0)
+    windows_per_second(
+        lambda i, t: array.read((i, slice(t, t + WINDOW), slice(None), slice(None))),
+        array.shape,
+        1000,
+        0,
+    )
     print(peak_memory() / 2**20)
 
 
@@ -105,16 +134,31 @@ def beside_the_well(python: Path, count: int) -> None:
     """WellDataset in its own environment, then this library in this one, on the same dummy file of The Well."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(__file__).with_name("well_dataset.py")
-        out = subprocess.run([str(python), str(script), folder, str(count)], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            [str(python), str(script), folder, str(count)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         theirs = json.loads(out.splitlines()[-1])
         ds = open_dataset(Path(folder) / "dummy.hdf5")
-        arrays = [array for v in ds.data_vars.values() if "time" in v.dims and (array := stored_array(v)) is not None]
+        arrays = [
+            array
+            for v in ds.data_vars.values()
+            if "time" in v.dims and (array := stored_array(v)) is not None
+        ]
         shape = arrays[0].shape
 
         def read(i: int, t: int) -> list[np.ndarray]:
-            return [array.read((i, slice(t, t + WINDOW), *[slice(None)] * (len(shape) - 2))) for array in arrays]
+            return [
+                array.read((i, slice(t, t + WINDOW), *[slice(None)] * (len(shape) - 2)))
+                for array in arrays
+            ]
 
-        rates = {"WellDataset": theirs["per_second"], "lazy arrays": windows_per_second(read, shape, 10 * count, 0)}
+        rates = {
+            "WellDataset": theirs["per_second"],
+            "lazy arrays": windows_per_second(read, shape, 10 * count, 0),
+        }
         for name, limit in (("FieldDataset, streamed", 0.0), ("FieldDataset, held in memory", 1e9)):
             data = FieldDataset(ds, schema_of(ds, history=WINDOW - 1), memory_limit=limit)
             assert len(data) == theirs["windows"]
@@ -132,31 +176,48 @@ def beside_the_well(python: Path, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("samples", 64), ("frames", 60), ("size", 96), ("windows", 500)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--well-python", type=Path, help="interpreter of an environment with the-well")
+    parser.add_argument(
+        "--well-python", type=Path, help="interpreter of an environment with the-well"
+    )
     options = parser.parse_args()
     shape = (options.samples, options.frames, options.size, options.size)
     frame, trajectory = (1, 1, *shape[2:]), (1, *shape[1:])
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{name}.h5" for name in ("contiguous", "frames", "gzip frames", "trajectories")}
+        files = {
+            name: Path(folder) / f"{name}.h5"
+            for name in ("contiguous", "frames", "gzip frames", "trajectories")
+        }
         write(files["contiguous"], shape, chunks=None)
         write(files["frames"], shape, chunks=frame)
         write(files["gzip frames"], shape, chunks=frame, compression="gzip")
         write(files["trajectories"], shape, chunks=trajectory, compression="gzip")
         files["ours"] = Path(folder) / "ours.nc"
         write_dataset(open_dataset(files["contiguous"]), files["ours"])
-        print(f"windows of {WINDOW} frames per processor second; files of {' x '.join(map(str, shape))}")
-        print(f"{'stored':14s}{'h5py':>9s}{'lazy':>9s}{'samples':>9s}{'isel':>9s}{'lazy/h5py':>11s}")
+        print(
+            f"windows of {WINDOW} frames per processor second; files of {' x '.join(map(str, shape))}"
+        )
+        print(
+            f"{'stored':14s}{'h5py':>9s}{'lazy':>9s}{'samples':>9s}{'isel':>9s}{'lazy/h5py':>11s}"
+        )
         for name, path in files.items():
-            rate = compare(path, "u" if name == "ours" else "tensor", options.windows if "gzip" not in name else 60)
+            rate = compare(
+                path,
+                "u" if name == "ours" else "tensor",
+                options.windows if "gzip" not in name else 60,
+            )
             row = "".join(f"{rate[label]:9.0f}" for label in ("h5py", "lazy", "samples", "isel"))
             print(f"{name:14s}{row}{rate['lazy'] / rate['h5py']:11.2f}")
         print(compare_workers(files["gzip frames"]))
         write(Path(folder) / "large.h5", (4 * shape[0], *shape[1:]), chunks=frame)
         small, large = peak_megabytes(files["frames"]), peak_megabytes(Path(folder) / "large.h5")
-        print(f"peak memory: file {options.samples} samples {small:.0f} MB, four times as large {large:.0f} MB")
+        print(
+            f"peak memory: file {options.samples} samples {small:.0f} MB, four times as large {large:.0f} MB"
+        )
     if options.well_python:
         beside_the_well(options.well_python, options.windows // 5)
 

@@ -40,9 +40,16 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
 def peak_memory() -> int:
     """Bytes that this program held at its worst moment.
 
-    ``ru_maxrss`` would begin with the peak of the process that started this one, so Linux is asked for its own figure.
+    ``ru_maxrss`` would begin with the peak of the process that started this one, so Linux is asked
+    for its own figure.
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+        return 1024 * int(
+            next(
+                line for line in status.read_text().splitlines() if line.startswith("VmHWM")
+            ).split()[1]
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if platform.system() == "Darwin" else 1024
+    )

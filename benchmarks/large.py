@@ -1,8 +1,9 @@
 """A file much larger than memory is trained on: `python -m benchmarks.large [--gigabytes 20] [--limit 2] [--steps 100]`.
 
-The file has the layout of PDEBench, trajectories of 21 frames of 128 x 128 float32 in one contiguous array. It is sparse: one
-trajectory in fifty holds numbers, the rest are zeros that take no room on the disk but are read like others. The process gives
-itself `--limit` GB of memory (RLIMIT_DATA, as `ulimit -d` would), then computes the statistics of the whole training split and
+The file has the layout of PDEBench, trajectories of 21 frames of 128 x 128 float32 in one
+contiguous array. It is sparse: one trajectory in fifty holds numbers, the rest are zeros that take
+no room on the disk but are read like others. The process gives itself `--limit` GB of memory
+(RLIMIT_DATA, as `ulimit -d` would), then computes the statistics of the whole training split and
 takes `--steps` steps. Printed: what was decided, times, and the peak of resident memory.
 """
 
@@ -32,7 +33,11 @@ def write(path: Path, gigabytes: float) -> int:
     with h5py.File(path, "w") as file:
         tensor = file.create_dataset("tensor", (samples, FRAMES, SIZE, SIZE), "f4")
         for i in range(0, samples, EVERY):
-            tensor[i] = np.cos(0.1 * np.arange(FRAMES) + i)[:, None, None] * wave[:, None] * np.roll(wave, i)
+            tensor[i] = (
+                np.cos(0.1 * np.arange(FRAMES) + i)[:, None, None]
+                * wave[:, None]
+                * np.roll(wave, i)
+            )
         for name in ("x", "y"):
             file[f"{name}-coordinate"] = (np.arange(SIZE) + 0.5) / SIZE
         file["t-coordinate"] = np.arange(FRAMES + 1) * 0.1
@@ -43,17 +48,21 @@ def train(path: Path, steps: int, folder: Path) -> tuple[float, float]:
     """Seconds for opening with statistics, and for the steps."""
     import lightning.pytorch as L
 
-    from fields.datamodule import FieldDataModule
-    from fields.encoders import Patches
-    from fields.processors import Transformer
-    from fields.task import FieldTraining
+    from fields.data.datamodule import FieldDataModule
+    from fields.encoders.windowed_moments import WindowedMoments
+    from fields.processors.transformer import Transformer
+    from fields.training.task import FieldTraining
 
     begin = time.perf_counter()
     data = FieldDataModule(str(path), batch_size=16)
     data.setup()
     opened = time.perf_counter()
     task = FieldTraining(
-        dim=32, encoder=partial(Patches, tokens=(8, 8)), processor=partial(Transformer, depth=2), queries=256, augment=False
+        dim=32,
+        encoder=partial(WindowedMoments, tokens=(8, 8)),
+        processor=partial(Transformer, depth=2),
+        queries=256,
+        augment=False,
     )
     quiet: dict[str, Any] = {
         "enable_progress_bar": False,
@@ -62,15 +71,26 @@ def train(path: Path, steps: int, folder: Path) -> tuple[float, float]:
         "logger": False,
     }
     L.Trainer(
-        max_steps=steps, limit_val_batches=0, num_sanity_val_steps=0, accelerator="cpu", default_root_dir=folder, **quiet
+        max_steps=steps,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        accelerator="cpu",
+        default_root_dir=folder,
+        **quiet,
     ).fit(task, datamodule=data)
     assert task.global_step == steps
     return opened - begin, time.perf_counter() - opened
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, kind, default in (("gigabytes", float, 20.0), ("limit", float, 2.0), ("steps", int, 100)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, kind, default in (
+        ("gigabytes", float, 20.0),
+        ("limit", float, 2.0),
+        ("steps", int, 100),
+    ):
         parser.add_argument(f"--{name}", type=kind, default=default)
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
@@ -81,8 +101,12 @@ def main() -> None:
         samples = write(path, options.gigabytes)
         opening, training = train(path, options.steps, Path(folder))
         facts = path.stat()
-        print(f"file {facts.st_size / 1e9:.2f} GB, {samples} trajectories, {facts.st_blocks * 512 / 1e9:.2f} GB on the disk")
-    print(f"statistics of the training split in {opening:.0f} s, {options.steps} steps of 16 windows in {training:.0f} s")
+        print(
+            f"file {facts.st_size / 1e9:.2f} GB, {samples} trajectories, {facts.st_blocks * 512 / 1e9:.2f} GB on the disk"
+        )
+    print(
+        f"statistics of the training split in {opening:.0f} s, {options.steps} steps of 16 windows in {training:.0f} s"
+    )
     print(f"peak memory {peak_memory() / 1e9:.2f} GB of {options.limit:g} GB")
 
 

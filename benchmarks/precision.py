@@ -2,7 +2,8 @@
 
     python benchmarks/precision.py [--config configs/burgers.yaml]
 
-Steps of both precisions alternate in one process, so that their ratio does not depend on what else the machine does.
+Steps of both precisions alternate in one process, so that their ratio does not depend on what else
+the machine does.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import train
-from fields.losses import relative_l2
-from fields.normalizer import Normalizer
-from fields.symmetry import Symmetry
+from fields.data.normalizer import Normalizer
+from fields.data.symmetry import Symmetry
+from fields.metrics.losses import relative_l2
 
 
 def main() -> None:
@@ -56,9 +57,15 @@ def main() -> None:
             times[step % 2 == 1].append(time.perf_counter() - read)
             waiting.append(read - start)
     slow, fast = median(times[False]), median(times[True])
-    print(f"{given.config}, {torch.get_num_threads()} threads, {sum(p.numel() for p in task.model.parameters()):,} parameters")
-    print(f"step: float32 {slow * 1e3:.1f} ms, bfloat16 {fast * 1e3:.1f} ms, ratio {slow / fast:.2f}")
-    print(f"waiting for data: {median(waiting) * 1e3:.2f} ms, {100 * median(waiting) / fast:.1f} % of a bfloat16 step")
+    print(
+        f"{given.config}, {torch.get_num_threads()} threads, {sum(p.numel() for p in task.model.parameters()):,} parameters"
+    )
+    print(
+        f"step: float32 {slow * 1e3:.1f} ms, bfloat16 {fast * 1e3:.1f} ms, ratio {slow / fast:.2f}"
+    )
+    print(
+        f"waiting for data: {median(waiting) * 1e3:.2f} ms, {100 * median(waiting) / fast:.1f} % of a bfloat16 step"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Cost of one step of each flow beside a transformer block of the same width: time and saved memory, forward and backward.
 
-    python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] [--json out.json] [--markdown out.md]
+    python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] [--json out.json]
+    [--markdown out.md]
 
-Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the share is the median of
-the ratios of neighbouring runs. On CPU it is the processor time of one thread, which other work on the machine disturbs
-less than the wall clock.
+Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the
+share is the median of the ratios of neighboring runs. On CPU it is the processor time of one
+thread, which other work on the machine disturbs less than the wall clock.
 """
 
 from __future__ import annotations
@@ -19,20 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.board import markdown
-from fields.dynamics import (
-    AttentionField,
-    CanonicalHamiltonian,
-    Context,
-    DoubleBracket,
-    GraphHamiltonian,
-    Metriplectic,
-    RandomWalk,
-    SymmetricGrand,
-)
-from fields.integrators import Cayley, Euler, ExplicitDiffusion, KineticProjection, MetriplecticStep, RadialLeapfrog, SplitBracket
+from fields.core.sample import Latent
+from fields.dynamics.base import Context
+from fields.flows.double_bracket import DoubleBracketField, SplitBracket
+from fields.flows.grand import ExplicitDiffusion, RandomWalkField, SymmetricGrandField
+from fields.flows.graph_hamiltonian import GraphHamiltonianField
+from fields.flows.hamiltonian import HamiltonianField
+from fields.flows.metriplectic import MetriplecticField, MetriplecticStep
+from fields.integrators.cayley import Cayley, EnergyScaledLeapfrog
+from fields.integrators.explicit import Euler
+from fields.integrators.verlet import EnergyProjectedVerlet
 from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors.stack import Block
-from fields.sample import Latent
+from fields.processors.attention_ode import AttentionField
+from fields.processors.block import FlowBlock
 
 SIZES = ((64, 128, 16), (256, 256, 4))  # tokens, width, batch
 BLOCK = "transformer block"
@@ -50,22 +50,25 @@ def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
     """One step of each, the transformer block first."""
     steps = {
         BLOCK: (AttentionField(dim, heads=4, ratio=4.0), Euler()),
-        "verlet + projection": (CanonicalHamiltonian(dim), KineticProjection()),
-        "grand random walk": (RandomWalk(dim), ExplicitDiffusion()),
-        "grand symmetric": (SymmetricGrand(dim), ExplicitDiffusion()),
-        "cayley, n/2 edges": (GraphHamiltonian(dim, heads=2, edges=tokens // 2), Cayley()),
-        "cayley, n edges": (GraphHamiltonian(dim, heads=4), Cayley()),
-        "radial leapfrog, n edges": (GraphHamiltonian(dim, heads=4), RadialLeapfrog()),
-        "double bracket, n edges": (DoubleBracket(dim, heads=4), SplitBracket()),
-        "metriplectic, n edges": (Metriplectic(dim, heads=4), MetriplecticStep()),
+        "verlet + projection": (HamiltonianField(dim), EnergyProjectedVerlet()),
+        "grand random walk": (RandomWalkField(dim), ExplicitDiffusion()),
+        "grand symmetric": (SymmetricGrandField(dim), ExplicitDiffusion()),
+        "cayley, n/2 edges": (GraphHamiltonianField(dim, heads=2, edges=tokens // 2), Cayley()),
+        "cayley, n edges": (GraphHamiltonianField(dim, heads=4), Cayley()),
+        "radial leapfrog, n edges": (GraphHamiltonianField(dim, heads=4), EnergyScaledLeapfrog()),
+        "double bracket, n edges": (DoubleBracketField(dim, heads=4), SplitBracket()),
+        "metriplectic, n edges": (MetriplecticField(dim, heads=4), MetriplecticStep()),
     }
-    blocks: dict[str, nn.Module] = {name: Block(field=field, integrator=integrator) for name, (field, integrator) in steps.items()}
+    blocks: dict[str, nn.Module] = {
+        name: FlowBlock(field=field, integrator=integrator)
+        for name, (field, integrator) in steps.items()
+    }
     return blocks | {"rotation": Rotation(dim), "sphere mlp": SphereMLP(dim, ratio=4.0)}
 
 
 def prepare(module: nn.Module, latent: Latent) -> Callable[[], Tensor]:
     """A closure that makes one forward pass; what a trajectory does once (lift, first force) is left out."""
-    if not isinstance(module, Block):
+    if not isinstance(module, FlowBlock):
         return lambda: module(latent.z)
     context = Context.of(latent)
     state = module.field.lift(latent.z, context).detach().requires_grad_()
@@ -85,23 +88,34 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: set[int]) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        keep = forward()  # alive until the storages are counted, so that none is counted under a reused address
+        keep = (
+            forward()
+        )  # alive until the storages are counted, so that none is counted under a reused address
         total = sum(seen.values())
         del keep
     return total
 
 
-def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> list[dict[str, float | str]]:
+def measure(
+    tokens: int, dim: int, batch: int, options: argparse.Namespace
+) -> list[dict[str, float | str]]:
     torch.manual_seed(0)
     device = options.device
     z = torch.randn(batch, tokens, dim, device=device, requires_grad=True)
-    latent = Latent(z, torch.rand(1, tokens, 2, device=device) - 0.5, torch.tensor([True, False], device=device))
+    latent = Latent(
+        z, torch.rand(1, tokens, 2, device=device) - 0.5, torch.tensor([True, False], device=device)
+    )
     modules = {name: module.to(device) for name, module in candidates(tokens, dim).items()}
     modules = {name: m for name, m in modules.items() if name == BLOCK or options.only in name}
     forwards = {name: prepare(module, latent) for name, module in modules.items()}
-    memory = {n: saved_bytes(f, {p.untyped_storage().data_ptr() for p in modules[n].parameters()}) for n, f in forwards.items()}
+    memory = {
+        n: saved_bytes(f, {p.untyped_storage().data_ptr() for p in modules[n].parameters()})
+        for n, f in forwards.items()
+    }
     if options.compile:
-        forwards = {name: torch.compile(forward, fullgraph=True) for name, forward in forwards.items()}
+        forwards = {
+            name: torch.compile(forward, fullgraph=True) for name, forward in forwards.items()
+        }
     clock = time.perf_counter if device == "cuda" else time.process_time
     cotangents = {name: torch.randn_like(forward()) for name, forward in forwards.items()}
     times: dict[str, list[float]] = {name: [] for name in forwards}
@@ -119,7 +133,9 @@ def measure(tokens: int, dim: int, batch: int, options: argparse.Namespace) -> l
             "tokens": tokens,
             "dim": dim,
             "milliseconds_per_sample": 1e3 * statistics.median(t) / batch,
-            "of_block": statistics.median(own / block for own, block in zip(t, times[BLOCK], strict=True)),
+            "of_block": statistics.median(
+                own / block for own, block in zip(t, times[BLOCK], strict=True)
+            ),
             "limit": LIMITS.get((name, tokens, dim), float("nan")),
             "saved_megabytes_per_sample": memory[name] / batch / 1e6,
         }
@@ -131,22 +147,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--only", default="", help="steps whose name contains this, beside the block")
-    parser.add_argument("--compile", action="store_true", help="through torch.compile(fullgraph=True)")
+    parser.add_argument(
+        "--only", default="", help="steps whose name contains this, beside the block"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="through torch.compile(fullgraph=True)"
+    )
     parser.add_argument("--json")
     parser.add_argument("--markdown")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for size in SIZES for row in measure(*size, options)]
-    table = [["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"]]
+    table = [
+        ["step", "tokens", "width", "ms per sample", "of block", "limit", "MB saved per sample"]
+    ]
     for r in rows:
-        figures = [f"{r['milliseconds_per_sample']:.2f}", f"{r['of_block']:.2f}", f"{r['limit']:.2f}".replace("nan", "")]
-        table.append([str(r["step"]), str(r["tokens"]), str(r["dim"]), *figures, f"{r['saved_megabytes_per_sample']:.2f}"])
+        figures = [
+            f"{r['milliseconds_per_sample']:.2f}",
+            f"{r['of_block']:.2f}",
+            f"{r['limit']:.2f}".replace("nan", ""),
+        ]
+        table.append(
+            [
+                str(r["step"]),
+                str(r["tokens"]),
+                str(r["dim"]),
+                *figures,
+                f"{r['saved_megabytes_per_sample']:.2f}",
+            ]
+        )
     text = markdown(table)
     print(text)
     if options.json:
         with open(options.json, "w") as file:
-            about = {"torch": torch.__version__, "repeat": options.repeat, "compile": options.compile}
+            about = {
+                "torch": torch.__version__,
+                "repeat": options.repeat,
+                "compile": options.compile,
+            }
             json.dump(about | {"rows": rows}, file, indent=1)
     if options.markdown:
         with open(options.markdown, "w") as file:

@@ -1,14 +1,18 @@
 """A million points decoded from one code, beside plain MLPs of the same width on the same points.
 
-    python benchmarks/queries.py [--points 1000000] [--dim 128] [--tokens 16] [--threads 2] [--repeat 2]
+    python benchmarks/queries.py [--points 1000000] [--dim 128] [--tokens 16] [--threads 2]
+    [--repeat 2]
 
-``MLP`` has the decoders' width, their Fourier features and as many linear maps as a query passes on its way through a decoder:
-embedding, query, output, two in the block's MLP and two in the head. ``shallow MLP`` has two hidden layers less.
+``MLP`` has the decoders' width, their Fourier features and as many linear maps as a query passes on
+its way through a decoder: embedding, query, output, two in the block's MLP and two in the head.
+``shallow MLP`` has two hidden layers less.
 
-Points are answered ``--chunk`` at a time, so memory does not grow with their number. All are timed in turn within one loop, and
-the best time of each counts: wall time, or with one thread the CPU time of the thread, which a busy machine hardly changes.
-The rate of the machine is that of matrix products of a chunk by a square matrix of the width, timed in the same loop. Peak
-memory is that of a whole process of its own, Python and PyTorch included.
+Points are answered ``--chunk`` at a time, so memory does not grow with their number. All are timed
+in turn within one loop, and
+the best time of each counts: wall time, or with one thread the CPU time of the thread, which a busy
+machine hardly changes. The rate of the machine is that of matrix products of a chunk by a square
+matrix of the width, timed in the same loop. Peak memory is that of a whole process of its own,
+Python and PyTorch included.
 """
 
 from __future__ import annotations
@@ -29,28 +33,35 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from benchmarks.board import markdown
 from benchmarks.kept import alone, peak_memory
-from fields.decoders import CrossAttention
-from fields.heap import joined, keep_freed
+from fields.core.allocator import concatenate_into, raise_malloc_threshold
+from fields.core.sample import Latent, Schema
+from fields.decoders.cross_attention import CrossAttention
 from fields.nn.embeddings import Fourier, grid_points
-from fields.sample import Latent, Schema
 
 SCHEMA = Schema(coords=("x", "y"), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0), (0.0, 1.0)))
 HIDDEN = {"MLP": 6, "shallow MLP": 4}  # hidden layers
 NEAREST = 9  # tokens per query of the local decoder, as in configs/decoder/local.yaml
 
 
-def fused(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: object, **__: object) -> int:
+def fused(
+    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: object, **__: object
+) -> int:
     """Operations of the CPU's fused attention from the shapes."""
     return sdpa_flop_count(q, k, v)
 
 
-def added(total: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], *_: object, **__: object) -> int:
+def added(
+    total: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], *_: object, **__: object
+) -> int:
     """Operations of a product that is added in place."""
     return 2 * a[0] * a[1] * b[1]
 
 
 # What PyTorch's counter does not know.
-UNKNOWN = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused, torch.ops.aten.addmm_: added}
+UNKNOWN = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused,
+    torch.ops.aten.addmm_: added,
+}
 
 
 class PlainMLP(nn.Module):
@@ -69,7 +80,7 @@ class PlainMLP(nn.Module):
 
 def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
     """From points (1 m 2) to values (1 m 1), with random weights and one random code."""
-    keep_freed()  # as every complete model does
+    raise_malloc_threshold()  # as every complete model does
     torch.manual_seed(0)
     if name in HIDDEN:
         return PlainMLP(dim, HIDDEN[name]).eval()
@@ -82,7 +93,7 @@ def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
 @torch.inference_mode()
 def decode(f: Callable[[Tensor], Tensor], points: Tensor, chunk: int) -> Tensor:
     """All values, a chunk at a time."""
-    return joined(map(f, points.split(chunk, dim=1)), points.shape[1], dim=1)
+    return concatenate_into(map(f, points.split(chunk, dim=1)), points.shape[1], dim=1)
 
 
 def peak(name: str, args: argparse.Namespace) -> tuple[int, int]:
@@ -108,7 +119,10 @@ def operations(f: Callable[[Tensor], Tensor]) -> float:
 
 def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, float], float]:
     """Best seconds of each model for all points, and the machine's rate of matrix products."""
-    models, points = {name: model(name, args.dim, args.tokens) for name in names}, torch.rand(1, args.points, 2) - 0.5
+    models, points = (
+        {name: model(name, args.dim, args.tokens) for name in names},
+        torch.rand(1, args.points, 2) - 0.5,
+    )
     seconds, rate = dict.fromkeys(names, float("inf")), 0.0
     clock = time.thread_time if args.threads == 1 else time.perf_counter
     a, b = torch.rand(args.chunk, args.dim), torch.rand(args.dim, args.dim)
@@ -126,21 +140,44 @@ def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, flo
 
 
 def main(argv: Sequence[str] | None = None) -> str:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for key, default in (("points", 1_000_000), ("dim", 128), ("tokens", 16), ("chunk", 16384), ("threads", 2), ("repeat", 2)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for key, default in (
+        ("points", 1_000_000),
+        ("dim", 128),
+        ("tokens", 16),
+        ("chunk", 16384),
+        ("threads", 2),
+        ("repeat", 2),
+    ):
         parser.add_argument(f"--{key}", type=int, default=default)
-    parser.add_argument("--out", type=Path, default=None, help="a Markdown file to write the table to")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="a Markdown file to write the table to"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     names = (*HIDDEN, "cross_attention", "nearest")
     seconds, rate = timed(names, args)
-    rows = [["decoder", "points/s", "× MLP's time", "kFLOP/point", "of matmul rate", "peak memory (before decoding)"]]
+    rows = [
+        [
+            "decoder",
+            "points/s",
+            "× MLP's time",
+            "kFLOP/point",
+            "of matmul rate",
+            "peak memory (before decoding)",
+        ]
+    ]
     for name in names:
         flops = operations(model(name, args.dim, args.tokens))
         before, after = alone(peak, name, args)
         share = flops * args.points / seconds[name] / rate
         ratio = seconds[name] / seconds["MLP"]
-        pace, memory = f"{args.points / seconds[name]:,.0f}", f"{after / 1e6:.0f} MB ({before / 1e6:.0f})"
+        pace, memory = (
+            f"{args.points / seconds[name]:,.0f}",
+            f"{after / 1e6:.0f} MB ({before / 1e6:.0f})",
+        )
         rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", memory])
     table = markdown(rows)
     note = (

@@ -1,8 +1,9 @@
 """An epoch with two loader processes beside one, and what two bare processes gain on the same machine; run by `benchmarks.io`.
 
-The file is PDEBench's layout, compressed frame by frame (gzip), larger than the chunk caches: every frame is decompressed once in
-an epoch. *Bare* are processes that read the same windows with h5py alone, batch k by process k mod n, and keep nothing: no code of
-ours, no handing over. Two of them against one is what the machine gives; two hyperthreads of one core give less than two cores.
+The file is PDEBench's layout, compressed frame by frame (gzip), larger than the chunk caches: every
+frame is decompressed once in an epoch. *Bare* are processes that read the same windows with h5py
+alone, batch k by process k mod n, and keep nothing: no code of ours, no handing over. Two of them
+against one is what the machine gives; two hyperthreads of one core give less than two cores.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from fields.data import FieldDataset, schema_of
-from fields.data.parcel import Parcel, parcelled
+from fields.data.samplers import TrainSampler
+from fields.data.transfer import SharedMemoryBatch, collate_to_shared_memory
 from fields.io import open_dataset
 from fields.io.handles import CHUNK_CACHE
-from fields.sampling import TrainingOrder
 
 WINDOW, BATCH, ROUNDS = 5, 8, 3
 
@@ -33,7 +34,7 @@ class Timed(NamedTuple):
 
     process: int
     seconds: float
-    batch: Parcel
+    batch: SharedMemoryBatch
 
 
 class Epoch(NamedTuple):
@@ -46,7 +47,7 @@ class Epoch(NamedTuple):
 
 def timed(samples: list[Any]) -> Timed:
     """Collates, and notes the time."""
-    return Timed(os.getpid(), time.process_time(), parcelled(samples))
+    return Timed(os.getpid(), time.process_time(), collate_to_shared_memory(samples))
 
 
 def windows_of(path: Path) -> FieldDataset:
@@ -56,10 +57,12 @@ def windows_of(path: Path) -> FieldDataset:
 
 
 def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
-    """Epochs of `FieldDataset` in `TrainingOrder`; the loader processes run on from one to the next."""
+    """Epochs of `FieldDataset` in `TrainSampler`; the loader processes run on from one to the next."""
     data = windows_of(path)
-    order = TrainingOrder(data, seed=0, batch_size=BATCH, workers=workers)
-    loader = DataLoader(data, BATCH, sampler=order, num_workers=workers, persistent_workers=True, collate_fn=timed)
+    order = TrainSampler(data, seed=0, batch_size=BATCH, workers=workers)
+    loader = DataLoader(
+        data, BATCH, sampler=order, num_workers=workers, persistent_workers=True, collate_fn=timed
+    )
     used = {made.process: made.seconds for made in loader}
 
     def epoch() -> Epoch:
@@ -76,14 +79,20 @@ def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
 def bare(path: Path, processes: int) -> Callable[[], Epoch]:
     """The same windows in the same order by h5py alone, by so many processes that begin together."""
     data = windows_of(path)
-    order = [data.place(item) for item in TrainingOrder(data, seed=0, batch_size=BATCH, workers=processes)]
+    order = [
+        data.place(item) for item in TrainSampler(data, seed=0, batch_size=BATCH, workers=processes)
+    ]
     batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
     context = multiprocessing.get_context("fork")
 
     def epoch() -> Epoch:
         start, answers = context.Barrier(processes + 1), context.Queue()
-        shares = [list(chain.from_iterable(batches[number::processes])) for number in range(processes)]
-        readers = [context.Process(target=_read, args=(path, share, start, answers)) for share in shares]
+        shares = [
+            list(chain.from_iterable(batches[number::processes])) for number in range(processes)
+        ]
+        readers = [
+            context.Process(target=_read, args=(path, share, start, answers)) for share in shares
+        ]
         for reader in readers:
             reader.start()
         start.wait()
@@ -110,14 +119,22 @@ def _read(path: Path, windows: list[tuple[int, int]], start: Any, answers: Any) 
 
 def compare_workers(path: Path) -> str:
     """A table of medians over alternating rounds."""
-    runs = {(kind, n): make(path, n) for kind, make in (("loader", loaded), ("bare h5py", bare)) for n in (1, 2)}
+    runs = {
+        (kind, n): make(path, n)
+        for kind, make in (("loader", loaded), ("bare h5py", bare))
+        for n in (1, 2)
+    }
     seen: dict[tuple[str, int], list[Epoch]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
             seen[key].append(run())
     middle = {key: Epoch(*np.median(np.array(epochs), axis=0)) for key, epochs in seen.items()}
     data = windows_of(path)
-    fits = "" if data.nbytes > 2 * CHUNK_CACHE else " (TOO SMALL: two readers' chunk caches hold it all)"
+    fits = (
+        ""
+        if data.nbytes > 2 * CHUNK_CACHE
+        else " (TOO SMALL: two readers' chunk caches hold it all)"
+    )
     lines = [
         f"an epoch of {len(data)} windows, {data.nbytes / 1e6:.0f} MB{fits}, gzip by frame, {os.cpu_count()} processors, "
         f"load {os.getloadavg()[0]:.1f}; seconds",
@@ -130,4 +147,9 @@ def compare_workers(path: Path) -> str:
             f"{one.busiest:.2f}, {two.busiest:.2f}, {one.busiest / two.busiest:.2f}; {one.main:.2f}, {two.main:.2f}"
         )
     gain, most = (middle[kind, 1].wall / middle[kind, 2].wall for kind in ("loader", "bare h5py"))
-    return "\n".join([*lines, f"two loader processes gain {gain:.2f} times, {gain / most:.2f} of what two bare ones gain here"])
+    return "\n".join(
+        [
+            *lines,
+            f"two loader processes gain {gain:.2f} times, {gain / most:.2f} of what two bare ones gain here",
+        ]
+    )

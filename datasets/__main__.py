@@ -13,7 +13,14 @@ from pathlib import Path
 
 import xarray as xr
 from jsonargparse import ArgumentParser, Namespace
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 import datasets
 from datasets.base import Problem, write
@@ -23,8 +30,15 @@ def catalogue() -> dict[str, type[Problem]]:
     """Every final problem of this package, by name."""
     names = [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name != "__main__"]
     modules = [importlib.import_module(f"datasets.{name}") for name in names]
-    classes = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, Problem)}
-    return {c.name: c for c in sorted(classes, key=lambda c: c.__name__) if not inspect.isabstract(c)}
+    classes = {
+        c
+        for m in modules
+        for c in vars(m).values()
+        if inspect.isclass(c) and issubclass(c, Problem)
+    }
+    return {
+        c.name: c for c in sorted(classes, key=lambda c: c.__name__) if not inspect.isabstract(c)
+    }
 
 
 def parser() -> ArgumentParser:
@@ -34,20 +48,32 @@ def parser() -> ArgumentParser:
     for name, problem in catalogue().items():
         sub = ArgumentParser(description=inspect.getdoc(problem))
         sub.add_class_arguments(problem)
-        sub.add_argument("--samples", type=int | None, default=None, help="how many; default: as published")
-        sub.add_argument("--resolution", type=int, default=problem.resolution, help="stored points per axis")
+        sub.add_argument(
+            "--samples", type=int | None, default=None, help="how many; default: as published"
+        )
+        sub.add_argument(
+            "--resolution", type=int, default=problem.resolution, help="stored points per axis"
+        )
         sub.add_argument("--seed", type=int, default=0)
-        sub.add_argument("--out", type=Path, default=Path("data") / f"{name}.h5", help="the file to write")
-        sub.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on them")
+        sub.add_argument(
+            "--out", type=Path, default=Path("data") / f"{name}.h5", help="the file to write"
+        )
+        sub.add_argument(
+            "--workers", type=int, default=1, help="processes; the result does not depend on them"
+        )
         sub.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
-        commands.add_subcommand(name, sub, help=(inspect.getdoc(inspect.getmodule(problem)) or "").splitlines()[0])
+        commands.add_subcommand(
+            name, sub, help=(inspect.getdoc(inspect.getmodule(problem)) or "").splitlines()[0]
+        )
     return out
 
 
 def progress(batches: Iterator[xr.Dataset], *, name: str, samples: int) -> Iterator[xr.Dataset]:
     """Passes batches on and shows how far they are."""
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times) as bar:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times
+    ) as bar:
         task = bar.add_task(name, total=samples)
         for batch in batches:
             yield batch
@@ -64,7 +90,9 @@ def run(args: Namespace) -> None:
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     batches = problem.generate(**size, workers=chosen.workers, device=chosen.device)
-    write(problem, chosen.out, batches=progress(batches, name=args.problem, samples=samples), **size)
+    write(
+        problem, chosen.out, batches=progress(batches, name=args.problem, samples=samples), **size
+    )
     print(f"{chosen.out}: {samples} samples in {time.perf_counter() - start:.1f} s")
 
 

@@ -18,12 +18,12 @@ class Advection(Problem):
 
         u_t + u_x = 0,  x ∈ [0, 1) periodic,  u(x, 0) = a(x) = −1 + 2·1{g(x) ≥ 0},  g ~ N(0, (−Δ + 9)⁻²)
 
-    so u(x, ½) = a(x − ½), evaluated exactly at the points i/resolution. Modes 1 ≤ |j| ≤ 512 of g: with its constant mode, which
-    is eight times as strong as the first wave, 72 % of the profiles would be constant, and the published medians (.025) say
-    that theirs are not.
+    so u(x, ½) = a(x − ½), evaluated exactly at the points i/resolution. Modes 1 ≤ |j| ≤ 512 of g:
+    with its constant mode, which is eight times as strong as the first wave, 72 % of the profiles
+    would be constant, and the published medians (0.025) say that theirs are not.
 
-    Reference: de Hoop, Huang, Qian & Stuart, J. Mach. Learn. 1 (2022); protocol of Wang et al., CViT, ICLR 2025 (20000
-    training, 10000 validation and 10000 test samples on 200 points).
+    Reference: de Hoop, Huang, Qian & Stuart, J. Mach. Learn. 1 (2022); protocol of Wang et al.,
+    CViT, ICLR 2025 (20000 training, 10000 validation and 10000 test samples on 200 points).
     """
 
     name: ClassVar[str] = "advection"
@@ -42,7 +42,9 @@ class Advection(Problem):
         """a at the points x. Shape: (n) -> (b n)."""
         j = np.arange(1, MODES + 1)
         deviation = np.sqrt(2) / ((2 * np.pi * j) ** 2 + 9)
-        noise = np.stack([self.random(seed, index).standard_normal((2, MODES)) for index in indices])
+        noise = np.stack(
+            [self.random(seed, index).standard_normal((2, MODES)) for index in indices]
+        )
         phase = 2 * np.pi * np.outer(j, x)
         g = (deviation * noise[:, 0]) @ np.cos(phase) + (deviation * noise[:, 1]) @ np.sin(phase)
         return np.where(g >= 0, 1.0, -1.0)
@@ -51,10 +53,14 @@ class Advection(Problem):
         """Translations, and a change of sign; mirroring would turn the wind."""
         return [{"shift": ["x"]}, {"negate": ["a", "u"]}]
 
-    def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
+    def solve(
+        self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
+    ) -> xr.Dataset:
         """Variables `a` and `u` over (sample, x)."""
         axis = circle("x", resolution)
-        a, u = (torch.from_numpy(self.profile(indices, axis.values - t, seed=seed)) for t in (0, 0.5))
+        a, u = (
+            torch.from_numpy(self.profile(indices, axis.values - t, seed=seed)) for t in (0, 0.5)
+        )
         return xr.Dataset(
             {
                 "a": field(a, "x", role="input", long_name="initial profile"),

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from datasets.evolution import Evolution, Quantity, Step, random_field, torus
-from datasets.solvers.spectral import ETDRK4, fields_flow, gradient, integral, two_thirds, wavenumbers
+from datasets.solvers.spectral import (
+    ETDRK4,
+    fields_flow,
+    gradient,
+    integral,
+    two_thirds,
+    wavenumbers,
+)
 
 STEPS = 4  # per interval
 
@@ -17,8 +24,8 @@ STEPS = 4  # per interval
 class AllenCahn(Evolution):
     r"""u_t = ε² Δu + u − u³ on the periodic unit box, ε = 0.03, a frame every 0.2.
 
-    The energy ∫ ½ε²|∇u|² + ¼(u² − 1)² falls along every solution. Initial states are Gaussian with modes |j| ≤ 8,
-    deviation ∝ 1/(1 + j²) and mean square ¼. ETDRK4 in float64, products dealiased.
+    The energy ∫ ½ε²|∇u|² + ¼(u² − 1)² falls along every solution. Initial states are Gaussian with
+    modes |j| ≤ 8, deviation ∝ 1/(1 + j²) and mean square ¼. ETDRK4 in float64, products dealiased.
 
     Args:
         dim: space dimension, 1 or 2.
@@ -42,17 +49,26 @@ class AllenCahn(Evolution):
     ):
         super().__init__(part=part, frames=frames)
         if not width >= 0.02:
-            raise ValueError(f"`width` {width} makes fronts thinner than the solver's grid. Take at least 0.02.")
+            raise ValueError(
+                f"`width` {width} makes fronts thinner than the solver's grid. Take at least 0.02."
+            )
         self.dim, self.width, self.lengths = dim, width, (1.0,) * dim
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
         j = np.stack(np.meshgrid(*[np.arange(-8, 9)] * self.dim)).reshape(self.dim, -1)
         scale = np.sqrt(0.25 / ((1 / (1 + (j**2).sum(0)) ** 2).sum() - 1))
         return {"u": random_field(random, points, modes=8, deviation=lambda j: scale / (1 + j**2))}
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         dims = tuple(range(-self.dim, 0))

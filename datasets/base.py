@@ -1,7 +1,7 @@
 """What a problem of the catalogue is, how its samples are generated in parallel, and how they are written to a file.
 
-Every sample has its own random stream, seeded by (seed, index), so that it does not depend on how many others are made,
-on how many processes make them, or on the resolution they are stored at.
+Every sample has its own random stream, seeded by (seed, index), so that it does not depend on how
+many others are made, on how many processes make them, or on the resolution they are stored at.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from fields.io import write_dataset
 class Problem(ABC):
     """A PDE with a recipe for its data. Constructors take keyword-only constants of the PDE and store them by name.
 
-    Class attributes: `name` as in `python -m datasets NAME`; `samples` and `shares` (train, validation, test) of the
-    published protocol; `resolution` it is usually stored at; `batch` samples solved together; `published` errors, each
-    with its source.
+    Class attributes: `name` as in `python -m datasets NAME`; `samples` and `shares` (train,
+    validation, test) of the published protocol; `resolution` it is usually stored at; `batch`
+    samples solved together; `published` errors, each with its source.
     """
 
     name: ClassVar[str]
@@ -41,7 +41,9 @@ class Problem(ABC):
     published: ClassVar[dict[str, str]] = {}
 
     @abstractmethod
-    def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
+    def solve(
+        self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
+    ) -> xr.Dataset:
         """The samples with these indices, in canonical form, float64."""
 
     def generate(
@@ -49,7 +51,9 @@ class Problem(ABC):
     ) -> Iterator[xr.Dataset]:
         """All samples in order, a batch at a time, solved in `workers` processes (1: in this one)."""
         if samples < 1 or workers < 1:
-            raise ValueError(f"`samples` and `workers` must be at least 1, got {samples} and {workers}.")
+            raise ValueError(
+                f"`samples` and `workers` must be at least 1, got {samples} and {workers}."
+            )
         ranges = [range(i, min(i + self.batch, samples)) for i in range(0, samples, self.batch)]
         solve = partial(self.solve, resolution=resolution, seed=seed, device=device)
         if workers == 1:
@@ -78,7 +82,9 @@ class Problem(ABC):
         """0 train, 1 validation, 2 test for each sample, in the published shares; test samples come last."""
         test = round(samples * self.shares[2])
         validation = round(samples * self.shares[1])
-        return np.repeat(np.array([0, 1, 2], dtype=np.int8), [samples - validation - test, validation, test])
+        return np.repeat(
+            np.array([0, 1, 2], dtype=np.int8), [samples - validation - test, validation, test]
+        )
 
     def protocol(self, **run: int) -> dict:
         """Everything needed to make the file again, for people and for programs."""
@@ -98,10 +104,23 @@ def write(problem: Problem, path: Path, *, batches: Iterable[xr.Dataset], **run:
     Fields are stored in float32 (rounding 6e-8), coordinates and parameters in float64.
     """
     parts = [batch.map(_narrow, keep_attrs=True) for batch in batches]
-    ds = xr.concat(parts, "sample", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
-    split = xr.Variable("sample", problem.split(ds.sizes["sample"]), {"long_name": "0 train, 1 validation, 2 test"})
+    ds = xr.concat(
+        parts,
+        "sample",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        combine_attrs="override",
+    )
+    split = xr.Variable(
+        "sample", problem.split(ds.sizes["sample"]), {"long_name": "0 train, 1 validation, 2 test"}
+    )
     protocol = json.dumps(problem.protocol(**run))
-    attrs = {"problem": problem.name, "protocol": protocol, "symmetries": json.dumps(problem.symmetries())}
+    attrs = {
+        "problem": problem.name,
+        "protocol": protocol,
+        "symmetries": json.dumps(problem.symmetries()),
+    }
     write_dataset(ds.assign_coords(split=split).assign_attrs(attrs), path)
 
 
@@ -111,17 +130,27 @@ def _narrow(values: xr.DataArray) -> xr.DataArray:
 
 def field(values: Tensor, *dims: str, role: str, long_name: str, units: str = "1") -> xr.Variable:
     """A variable of canonical form over (sample, *dims)."""
-    return xr.Variable(("sample", *dims), values.cpu().numpy(), {"role": role, "units": units, "long_name": long_name})
+    return xr.Variable(
+        ("sample", *dims),
+        values.cpu().numpy(),
+        {"role": role, "units": units, "long_name": long_name},
+    )
 
 
-def axis(name: str, values: np.ndarray, *, bounds: tuple[float, float], periodic: bool = False) -> xr.Variable:
+def axis(
+    name: str, values: np.ndarray, *, bounds: tuple[float, float], periodic: bool = False
+) -> xr.Variable:
     """A space axis of canonical form; the catalogue is dimensionless."""
-    return xr.Variable(name, values, {"units": "1", "periodic": int(periodic), "bounds": tuple(map(float, bounds))})
+    return xr.Variable(
+        name, values, {"units": "1", "periodic": int(periodic), "bounds": tuple(map(float, bounds))}
+    )
 
 
 def circle(name: str, resolution: int, length: float = 1.0) -> xr.Variable:
     """A periodic axis [0, length) at the points i·length/resolution, from which every stride keeps the left edge."""
-    return axis(name, np.arange(resolution) * (length / resolution), bounds=(0.0, length), periodic=True)
+    return axis(
+        name, np.arange(resolution) * (length / resolution), bounds=(0.0, length), periodic=True
+    )
 
 
 def _start_worker() -> None:

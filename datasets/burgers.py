@@ -26,8 +26,9 @@ class Burgers(Problem):
 
         u_t + ½ (u²)_x = ν u_xx,  x ∈ [0, 1) periodic,  u(x, 0) = a(x) ~ N(0, 625 (−Δ + 25)⁻²)
 
-    Both are stored at the points i/resolution. The mean of a is 0, as in the published generator (a mean only
-    translates the solution). Solved by ETDRK4 in float64 on 256 points, or 2/ν if that is more.
+    Both are stored at the points i/resolution. The mean of a is 0, as in the published generator (a
+    mean only translates the solution). Solved by ETDRK4 in float64 on 256 points, or 2/ν if that is
+    more.
 
     Reference: Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, Section 5.1.
 
@@ -47,7 +48,9 @@ class Burgers(Problem):
 
     def __init__(self, *, viscosity: float = 0.1):
         if not viscosity >= 1e-4:
-            raise ValueError(f"`viscosity` {viscosity} makes shocks that need over 20000 points. Take at least 1e-4.")
+            raise ValueError(
+                f"`viscosity` {viscosity} makes shocks that need over 20000 points. Take at least 1e-4."
+            )
         self.viscosity = viscosity
 
     @property
@@ -66,7 +69,9 @@ class Burgers(Problem):
         out[:, -1] = 0  # the Nyquist mode of that grid
         return torch.from_numpy(out * 2 * MODES)
 
-    def evolve(self, v: Complex[Tensor, "b k"], *, points: int, refine: int = 1) -> Complex[Tensor, "b k"]:
+    def evolve(
+        self, v: Complex[Tensor, "b k"], *, points: int, refine: int = 1
+    ) -> Complex[Tensor, "b k"]:
         """Coefficients on `points` points, from time 0 to 1; `refine` divides the time step."""
         (k,) = wavenumbers((points,), (1.0,), device=v.device)
         start, steepen = 0.0, self_advection((points,), (1.0,), device=v.device)
@@ -79,12 +84,21 @@ class Burgers(Problem):
         """See `Problem`."""
         return [{"shift": ["x"]}, {"flip": ["x"], "negate": ["a", "u"]}]
 
-    def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
+    def solve(
+        self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
+    ) -> xr.Dataset:
         """Variables `a` and `u` over (sample, x)."""
         a = self.initial(indices, seed=seed).to(device)
         u = self.evolve(resample(a, 2 * MODES, self.points), points=self.points)
         data = {
-            "a": field(sample_at(a, 2 * MODES, resolution), "x", role="input", long_name="initial state"),
-            "u": field(sample_at(u, self.points, resolution), "x", role="output", long_name="state at time 1"),
+            "a": field(
+                sample_at(a, 2 * MODES, resolution), "x", role="input", long_name="initial state"
+            ),
+            "u": field(
+                sample_at(u, self.points, resolution),
+                "x",
+                role="output",
+                long_name="state at time 1",
+            ),
         }
         return xr.Dataset(data, coords={"x": circle("x", resolution)})

@@ -16,8 +16,8 @@ STEPS = 20  # per interval
 class BurgersTime(Evolution):
     r"""u_t + ½ (u²)_x = ν u_xx on the periodic unit interval, a frame every 0.02.
 
-    ∫u is constant and ½∫u² falls. Initial states are Gaussian with modes |j| ≤ 8, deviation ∝ 1/(1 + j²) and mean
-    square ½. ETDRK4 in float64 with 2/3 dealiasing.
+    ∫u is constant and ½∫u² falls. Initial states are Gaussian with modes |j| ≤ 8, deviation ∝ 1/(1
+    + j²) and mean square ½. ETDRK4 in float64 with 2/3 dealiasing.
 
     Args:
         viscosity: ν, at least 0.002 on the solver's 512 points.
@@ -31,7 +31,13 @@ class BurgersTime(Evolution):
     points: int = 512
     lengths: tuple[float, ...] = (1.0,)
 
-    def __init__(self, *, viscosity: float = 0.01, part: Literal["train", "test"] = "train", frames: int | None = None):
+    def __init__(
+        self,
+        *,
+        viscosity: float = 0.01,
+        part: Literal["train", "test"] = "train",
+        frames: int | None = None,
+    ):
         super().__init__(part=part, frames=frames)
         if not viscosity >= 0.002:
             raise ValueError(
@@ -39,13 +45,20 @@ class BurgersTime(Evolution):
             )
         self.viscosity = viscosity
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
         scale = np.sqrt(0.25 / (1 / (1 + np.arange(1, 9) ** 2) ** 2).sum())
         return {"u": random_field(random, points, modes=8, deviation=lambda j: scale / (1 + j**2))}
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)

@@ -20,15 +20,17 @@ class Darcy(Problem):
         −∇·(a ∇u) = 1 on (0, 1)²,  u = 0 on the edge,  a = 12 where g ≥ 0 and 3 where g < 0,
         g ~ N(0, (−Δ + 9)⁻²) with zero Neumann conditions and without its constant mode
 
-    Solved by five-point differences with arithmetic face averages of a on a grid of (at least) 421² nodes, edge nodes
-    included; every fifth node gives the usual 85². a is evaluated at the nodes themselves, and stored there. (The
-    published generator thresholds g at cell centres, carries a to the nodes by splines, which overshoot at its jumps,
-    and carries u back.) `residual` is what the solver left, relative to the right-hand side.
+    Solved by five-point differences with arithmetic face averages of a on a grid of (at least) 421²
+    nodes, edge nodes included; every fifth node gives the usual 85². a is evaluated at the nodes
+    themselves, and stored there. (The published generator thresholds g at cell centers, carries a
+    to the nodes by splines, which overshoot at its jumps, and carries u back.) `residual` is what
+    the solver left, relative to the right-hand side.
 
     Reference: Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, Section 5.2.
 
     Args:
-        nodes: least number of nodes per axis of the solver; taken up to the next multiple that the stored grid divides.
+        nodes: least number of nodes per axis of the solver; taken up to the next multiple that the
+            stored grid divides.
     """
 
     name: ClassVar[str] = "darcy"
@@ -44,13 +46,17 @@ class Darcy(Problem):
 
     def __init__(self, *, nodes: int = 421):
         if nodes < 3:
-            raise ValueError(f"`nodes` is {nodes}: the square needs at least 3 per axis to have one inside.")
+            raise ValueError(
+                f"`nodes` is {nodes}: the square needs at least 3 per axis to have one inside."
+            )
         self.nodes = nodes
 
     def grid(self, resolution: int) -> int:
         """Nodes per axis of the solver: the least `(resolution − 1) · stride + 1` that is not below `nodes`."""
         if resolution < 3:
-            raise ValueError(f"`resolution` is {resolution}: the square needs at least 3 nodes per axis.")
+            raise ValueError(
+                f"`resolution` is {resolution}: the square needs at least 3 nodes per axis."
+            )
         return (resolution - 1) * max(1, -(-(self.nodes - 1) // (resolution - 1))) + 1
 
     def coefficient(self, index: int, *, seed: int, nodes: int) -> np.ndarray:
@@ -58,22 +64,32 @@ class Darcy(Problem):
         k = np.arange(MODES)
         deviation = 3 / (np.pi**2 * (k[:, None] ** 2 + k**2) + 9)
         deviation[0, 0] = 0
-        cosines = np.cos(np.pi * np.outer(np.linspace(0, 1, nodes), k)) * np.where(k > 0, np.sqrt(2), 1)
-        g = cosines @ (deviation * self.random(seed, index).standard_normal((MODES, MODES))) @ cosines.T
+        cosines = np.cos(np.pi * np.outer(np.linspace(0, 1, nodes), k)) * np.where(
+            k > 0, np.sqrt(2), 1
+        )
+        g = (
+            cosines
+            @ (deviation * self.random(seed, index).standard_normal((MODES, MODES)))
+            @ cosines.T
+        )
         return np.where(g >= 0, 12.0, 3.0)
 
     def symmetries(self) -> list[dict]:
         """See `Problem`."""
         return [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]
 
-    def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
+    def solve(
+        self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
+    ) -> xr.Dataset:
         """Variables `a` and `u` over (sample, x, y); the solver runs on the CPU whatever the device."""
         nodes = self.grid(resolution)
         stride = (nodes - 1) // (resolution - 1)
         a = [self.coefficient(index, seed=seed, nodes=nodes) for index in indices]
         solved = [darcy.solve(one, np.ones_like(one)) for one in a]
         stored = {"a": a, "u": [u for u, _ in solved]}
-        a, u = (torch.from_numpy(np.stack(values)[:, ::stride, ::stride]) for values in stored.values())
+        a, u = (
+            torch.from_numpy(np.stack(values)[:, ::stride, ::stride]) for values in stored.values()
+        )
         edge = np.linspace(0, 1, resolution)
         return xr.Dataset(
             {
@@ -83,6 +99,8 @@ class Darcy(Problem):
             coords={
                 "x": axis("x", edge, bounds=(0, 1)),
                 "y": axis("y", edge, bounds=(0, 1)),
-                "residual": xr.Variable("sample", [r for _, r in solved], {"long_name": "relative residual"}),
+                "residual": xr.Variable(
+                    "sample", [r for _, r in solved], {"long_name": "relative residual"}
+                ),
             },
         )

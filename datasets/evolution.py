@@ -15,18 +15,22 @@ from torch import Tensor
 from datasets.base import Problem, circle, field
 
 Step = Callable[[Tensor], Tensor]  # states (b c *x) one interval later
-Quantity = Callable[..., Tensor]  # states (… c *x), channels as in `states`, and each of `statics` (… *x), to one value each (…)
+Quantity = Callable[
+    ..., Tensor
+]  # states (… c *x), channels as in `states`, and each of `statics` (… *x), to one value each (…)
 
 
 class Evolution(Problem):
     """A PDE in time on a periodic box. Training and test trajectories go to two files, since test ones are longer.
 
-    Class attributes besides those of `Problem`: `states` (name to long name, in channel order); `statics`, long names
-    of further input fields; `interval` between frames; `points` per axis of the solver, at least; `default_frames` of a
-    training and of a test trajectory, the initial one included; `test_samples`.
+    Class attributes besides those of `Problem`: `states` (name to long name, in channel order);
+    `statics`, long names of further input fields; `interval` between frames; `points` per axis of
+    the solver, at least; `default_frames` of a training and of a test trajectory, the initial one
+    included; `test_samples`.
 
     Args:
-        part: `train` makes training and validation trajectories, `test` the longer test ones from other random streams.
+        part: `train` makes training and validation trajectories, `test` the longer test ones from
+            other random streams.
         frames: per trajectory, the initial one included; default as the class says.
     """
 
@@ -43,15 +47,24 @@ class Evolution(Problem):
         self.part = part
         self.frames = self.default_frames[part == "test"] if frames is None else frames
         if self.frames < 2:
-            raise ValueError(f"`frames` is {frames}: a trajectory has at least 2, the initial state included.")
+            raise ValueError(
+                f"`frames` is {frames}: a trajectory has at least 2, the initial state included."
+            )
 
     @abstractmethod
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """The initial states on any grid, and what else differs: input fields, parameters."""
 
     @abstractmethod
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """Advances states by one interval; `statics` are the other values of `initial`, (b *x) or (b); `refine` divides
         the time step."""
@@ -81,10 +94,15 @@ class Evolution(Problem):
     ) -> tuple[Float[Tensor, "b c *x"], dict[str, Tensor]]:
         """The states of the first frame, and what else differs between these samples."""
         drawn = [self.initial(self.random(seed, index), points) for index in indices]
-        values = {name: torch.tensor(np.stack([d[name] for d in drawn]), device=device) for name in drawn[0]}
+        values = {
+            name: torch.tensor(np.stack([d[name] for d in drawn]), device=device)
+            for name in drawn[0]
+        }
         return torch.stack([values.pop(name) for name in self.states], dim=1), values
 
-    def solve(self, indices: range, *, resolution: int, seed: int, device: str = "cpu") -> xr.Dataset:
+    def solve(
+        self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
+    ) -> xr.Dataset:
         """Variables over (sample, time, *axes), stored on a stride of the solver's grid."""
         stride = -(-self.points // resolution)
         points = (stride * resolution,) * len(self.lengths)
@@ -103,11 +121,15 @@ class Evolution(Problem):
         }
         for name, value in values.items():
             if value.ndim == 1:
-                data[name] = xr.Variable("sample", value.cpu().numpy(), {"role": "parameter", "units": "1"})
+                data[name] = xr.Variable(
+                    "sample", value.cpu().numpy(), {"role": "parameter", "units": "1"}
+                )
             else:
                 data[name] = field(value[coarse], *axes, role="input", long_name=self.statics[name])
         times = xr.Variable("time", np.arange(self.frames) * self.interval, {"units": "1"})
-        coords = {a: circle(a, resolution, length) for a, length in zip(axes, self.lengths, strict=True)}
+        coords = {
+            a: circle(a, resolution, length) for a, length in zip(axes, self.lengths, strict=True)
+        }
         return xr.Dataset(data, coords={"time": times, **coords})
 
 
@@ -125,7 +147,9 @@ def random_field(
     x in box units. σ² are the eigenvalues of its covariance operator; the mean is 0.
     """
     if min(points) <= 2 * modes:
-        raise ValueError(f"{points} points cannot hold {modes} modes per axis: take more than {2 * modes}.")
+        raise ValueError(
+            f"{points} points cannot hold {modes} modes per axis: take more than {2 * modes}."
+        )
     dim = len(points)
     j = np.meshgrid(*[np.arange(-modes, modes + 1)] * dim, indexing="ij")
     size = np.sqrt(np.sum(np.square(j), axis=0))

@@ -15,8 +15,8 @@ from datasets.solvers.spectral import integral, wavenumbers
 class Heat(Evolution):
     r"""u_t = κ Δu on the periodic unit box, solved exactly mode by mode; a frame every 0.05, κ = 0.01.
 
-    ∫u is constant, ½∫u² and the extremes never grow. Initial modes |j| ≤ 12 with deviation 1/(1 + j²), and a mean ~
-    N(0, 1).
+    ∫u is constant, ½∫u² and the extremes never grow. Initial modes |j| ≤ 12 with deviation 1/(1 +
+    j²), and a mean ~ N(0, 1).
 
     Args:
         dim: space dimension, 1 or 2.
@@ -40,16 +40,25 @@ class Heat(Evolution):
     ):
         super().__init__(part=part, frames=frames)
         if not diffusivity >= 0:
-            raise ValueError(f"`diffusivity` is {diffusivity}; heat with a negative one has no solution.")
+            raise ValueError(
+                f"`diffusivity` is {diffusivity}; heat with a negative one has no solution."
+            )
         self.dim, self.diffusivity, self.lengths = dim, diffusivity, (1.0,) * dim
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
         u = random_field(random, points, modes=12, deviation=lambda j: 1 / (1 + j**2))
         return {"u": u + random.standard_normal()}
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         dims = tuple(range(-self.dim, 0))

@@ -18,8 +18,9 @@ STEPS = 4  # per interval: the error of a trajectory of 400 frames and of its en
 class KleinGordon(Evolution):
     r"""u_tt = Δu − u³ on the periodic box of length 4, states u and v = u_t, a frame every 0.1.
 
-    Energy ∫ ½v² + ½|∇u|² + ¼u⁴ and momentum −∫ v ∇u are constant. Initial u and v are Gaussian with modes |j| ≤ 4 and
-    deviation ∝ exp(−(j/2)²/2), of mean square 1 each. Exact linear waves and exact kicks by −u³, composed to order 4.
+    Energy ∫ ½v² + ½|∇u|² + ¼u⁴ and momentum −∫ v ∇u are constant. Initial u and v are Gaussian with
+    modes |j| ≤ 4 and deviation ∝ exp(−(j/2)²/2), of mean square 1 each. Exact linear waves and
+    exact kicks by −u³, composed to order 4.
 
     Args:
         dim: space dimension, 1 or 2.
@@ -33,22 +34,37 @@ class KleinGordon(Evolution):
     points: int = 128
     default_frames: ClassVar[tuple[int, int]] = (20, 400)
 
-    def __init__(self, *, dim: Literal[1, 2] = 1, part: Literal["train", "test"] = "train", frames: int | None = None):
+    def __init__(
+        self,
+        *,
+        dim: Literal[1, 2] = 1,
+        part: Literal["train", "test"] = "train",
+        frames: int | None = None,
+    ):
         super().__init__(part=part, frames=frames)
         self.dim = dim
         self.lengths = (4.0,) * dim
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
         j = np.stack(np.meshgrid(*[np.arange(-4, 5)] * self.dim)).reshape(self.dim, -1)
         scale = np.sqrt(np.exp(-(j**2).sum(0) / 4).sum() - 1)
         return {
-            name: random_field(random, points, modes=4, deviation=lambda j: np.exp(-((j / 2) ** 2) / 2) / scale)
+            name: random_field(
+                random, points, modes=4, deviation=lambda j: np.exp(-((j / 2) ** 2) / 2) / scale
+            )
             for name in self.states
         }
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         dims = tuple(range(-self.dim, 0))

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, integral, sample_at, self_advection, wavenumbers
+from datasets.solvers.spectral import (
+    ETDRK4,
+    fields_flow,
+    integral,
+    sample_at,
+    self_advection,
+    wavenumbers,
+)
 
 STEPS = 20  # per interval
 BURN_IN = 100  # intervals
@@ -18,12 +25,13 @@ BURN_IN = 100  # intervals
 class KuramotoSivashinsky(Evolution):
     r"""u_t = −½ (u²)_x − u_xx − u_xxxx on the periodic interval of length 22, a frame every 1.
 
-    ∫u stays 0. A burn-in of 100 puts trajectories on the attractor. Nearby ones part by a factor e about every 20 time
-    units (Lyapunov exponent 0.05), so errors of single trajectories are meaningful for some hundred frames at most,
-    and later ones should be judged by their statistics. ETDRK4 in float64.
+    ∫u stays 0. A burn-in of 100 puts trajectories on the attractor. Nearby ones part by a factor e
+    about every 20 time units (Lyapunov exponent 0.05), so errors of single trajectories are
+    meaningful for some hundred frames at most, and later ones should be judged by their statistics.
+    ETDRK4 in float64.
 
-    Reference: Kassam & Trefethen, SIAM J. Sci. Comput. 26 (2005); length 22 as in Cvitanović, Davidchack & Siminos
-    2010.
+    Reference: Kassam & Trefethen, SIAM J. Sci. Comput. 26 (2005); length 22 as in Cvitanović,
+    Davidchack & Siminos 2010.
     """
 
     name: ClassVar[str] = "ks"
@@ -34,9 +42,15 @@ class KuramotoSivashinsky(Evolution):
     points: int = 64
     lengths: tuple[float, ...] = (22.0,)
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`; before the burn-in."""
-        return {"u": random_field(random, points, modes=6, deviation=lambda j: np.exp(-((j / 3) ** 2) / 2))}
+        return {
+            "u": random_field(
+                random, points, modes=6, deviation=lambda j: np.exp(-((j / 3) ** 2) / 2)
+            )
+        }
 
     def start(
         self, indices: range, points: tuple[int, ...], *, seed: int, device: str = "cpu"
@@ -50,7 +64,12 @@ class KuramotoSivashinsky(Evolution):
         return fourier_values(state, points[0]), statics
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)

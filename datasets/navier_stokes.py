@@ -17,11 +17,11 @@ STEPS = 25  # per interval
 class NavierStokes(Evolution):
     r"""w_t + u·∇w = ν Δw + f,  u = (ψ_y, −ψ_x),  −Δψ = w,  f = A (sin 2π(x + y) + cos 2π(x + y))
 
-    on the unit torus, a frame every 1. w₀ ~ N(0, 7³ (−Δ + 49)^−2.5) without mean, as the published generator draws it
-    (the paper prints 7^{3/2}), modes |j| ≤ 20. ETDRK4 with 2/3 dealiasing in float64 on 64² points for ν ≥ 1e-3, 128²
-    for ν ≥ 1e-4, 256² below; the published data are by Crank–Nicolson with dt = 1e-4 on 256². At ν = 1e-3 the 20th
-    frame on 64² points differs from the same on 128² by 3e-13 of its norm, from that of half the time step by 3e-12
-    (seed 0, sample 0).
+    on the unit torus, a frame every 1. w₀ ~ N(0, 7³ (−Δ + 49)^−2.5) without mean, as the published
+    generator draws it (the paper prints 7^{3/2}), modes |j| ≤ 20. ETDRK4 with 2/3 dealiasing in
+    float64 on 64² points for ν ≥ 1e-3, 128² for ν ≥ 1e-4, 256² below; the published data are by
+    Crank–Nicolson with dt = 1e-4 on 256². At ν = 1e-3 the 20th frame on 64² points differs from the
+    same on 128² by 3e-13 of its norm, from that of half the time step by 3e-12 (seed 0, sample 0).
 
     Reference: Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, Section 5.3.
 
@@ -56,17 +56,31 @@ class NavierStokes(Evolution):
     ):
         super().__init__(part=part, frames=frames)
         if not viscosity >= 1e-5:
-            raise ValueError(f"`viscosity` {viscosity} needs more than 256² points. Take at least 1e-5.")
+            raise ValueError(
+                f"`viscosity` {viscosity} needs more than 256² points. Take at least 1e-5."
+            )
         self.viscosity, self.forcing = viscosity, forcing
         self.points = 64 if viscosity >= 1e-3 else 128 if viscosity >= 1e-4 else 256
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
-        w = random_field(random, points, modes=20, deviation=lambda j: 7**1.5 * ((2 * np.pi * j) ** 2 + 49) ** -1.25)
+        w = random_field(
+            random,
+            points,
+            modes=20,
+            deviation=lambda j: 7**1.5 * ((2 * np.pi * j) ** 2 + 49) ** -1.25,
+        )
         return {"w": w}
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         kx, ky = wavenumbers(points, self.lengths, device=device)
@@ -77,7 +91,9 @@ class NavierStokes(Evolution):
         phase = 2 * torch.pi * (x[:, None] + y)
         force = torch.fft.rfft2(self.forcing * (torch.sin(phase) + torch.cos(phase)))
         # u, v, w_x, w_y from w in one batched transform
-        parts = keep * torch.stack([1j * ky * inverse, -1j * kx * inverse, 1j * kx + 0 * ky, 1j * ky + 0 * kx])
+        parts = keep * torch.stack(
+            [1j * ky * inverse, -1j * kx * inverse, 1j * kx + 0 * ky, 1j * ky + 0 * kx]
+        )
 
         def advect(w: Tensor) -> Tensor:
             u, v, w_x, w_y = torch.fft.irfft2(parts * w, s=points).unbind(1)

@@ -19,7 +19,8 @@ class Schroedinger(Evolution):
     r"""i ψ_t + ½ ψ_xx + |ψ|² ψ = 0 on the periodic interval of length 16, states p = Re ψ and q = Im ψ, a frame every
     0.1.
 
-    Mass ∫|ψ|², momentum ∫ Im(ψ* ψ_x) and energy ∫ ½|ψ_x|² − ½|ψ|⁴ are constant. Initial p and q are Gaussian with modes
+    Mass ∫|ψ|², momentum ∫ Im(ψ* ψ_x) and energy ∫ ½|ψ_x|² − ½|ψ|⁴ are constant. Initial p and q are
+    Gaussian with modes
     |j| ≤ 5, deviation ∝ exp(−(j/3)²/2) and mean square 0.3 each. Exact dispersion and exact phase rotation, composed
     to order 4.
     """
@@ -32,18 +33,27 @@ class Schroedinger(Evolution):
     points: int = 256
     lengths: tuple[float, ...] = (16.0,)
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
         j = np.arange(1, 6)
         scale = np.sqrt(0.3 / (2 * np.exp(-((j / 3) ** 2)).sum()))
 
         def part() -> np.ndarray:
-            return random_field(random, points, modes=5, deviation=lambda j: scale * np.exp(-((j / 3) ** 2) / 2))
+            return random_field(
+                random, points, modes=5, deviation=lambda j: scale * np.exp(-((j / 3) ** 2) / 2)
+            )
 
         return {"p": part(), "q": part()}
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, real=False, device=device)
@@ -76,7 +86,11 @@ class Schroedinger(Evolution):
             density = (z**2).sum(-2)
             return integral((gradient(z, lengths)[0] ** 2).sum(-2) / 2 - density**2 / 2, lengths)
 
-        return {"mass": lambda z: integral((z**2).sum(-2), lengths), "momentum": momentum, "energy": energy}
+        return {
+            "mass": lambda z: integral((z**2).sum(-2), lengths),
+            "momentum": momentum,
+            "energy": energy,
+        }
 
     def symmetries(self) -> list[dict]:
         """Translations, mirror images and the half turn of the phase."""

@@ -1,9 +1,10 @@
 """Files made by others, brought into canonical form with splits, symmetries and geometry as input.
 
-python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out data/holed_poisson.h5
-python -m datasets.prepare diffusion_perlin --source ../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5
-python -m datasets.prepare cylinder_wake --source ../shared/data/cylinder_wake.h5
-python -m datasets.prepare navy_forecast --source ../shared/data/navy_winds_1982_1989.nc
+python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out
+data/holed_poisson.h5 python -m datasets.prepare diffusion_perlin --source
+../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5 python -m datasets.prepare
+cylinder_wake --source ../shared/data/cylinder_wake.h5 python -m datasets.prepare navy_forecast
+--source ../shared/data/navy_winds_1982_1989.nc
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ import fields
 from datasets.wake import cylinder_wake
 from datasets.winds import navy_forecast, navy_reconstruction
 
-SQUARE = [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]  # mirrors and the swap of axes: the group of the square
+SQUARE = [
+    {"flip": ["x"]},
+    {"flip": ["y"]},
+    {"permute": ["y", "x"]},
+]  # mirrors and the swap of axes: the group of the square
 HELD = 0.1  # share of the training samples that select the weights
 
 
@@ -39,9 +44,15 @@ def perlin(source: Path, seed: int) -> xr.Dataset:
     """−∇·(k ∇u) = 10 on the unit square, u = 0 on its boundary; k ↦ u on 64² points, ends included. 400 train, 100 test."""
     with h5py.File(source) as file:
         k, u = (np.asarray(file[name]) for name in ("k", "u"))
-    axes = {name: (name, np.linspace(0, 1, k.shape[1 + i]), {"bounds": (0.0, 1.0)}) for i, name in enumerate("xy")}
+    axes = {
+        name: (name, np.linspace(0, 1, k.shape[1 + i]), {"bounds": (0.0, 1.0)})
+        for i, name in enumerate("xy")
+    }
     return xr.Dataset(
-        {"k": (("sample", "x", "y"), k, {"role": "input"}), "u": (("sample", "x", "y"), u, {"role": "output"})},
+        {
+            "k": (("sample", "x", "y"), k, {"role": "input"}),
+            "u": (("sample", "x", "y"), u, {"role": "output"}),
+        },
         coords={**axes, "split": ("sample", split(len(k), round(0.8 * len(k)), seed))},
         attrs={"symmetries": json.dumps(SQUARE)},
     )
@@ -50,9 +61,10 @@ def perlin(source: Path, seed: int) -> xr.Dataset:
 def holed(source: Path, seed: int) -> xr.Dataset:
     """−0.1 Δu = 1 on the unit square without a square hole, u = 0 on the boundary; the hole, and all nodes, move.
 
-    The geometry is the input: at every node its distances to the outer boundary and to the hole, and the area that it stands
-    for (a third of its triangles) as quadrature weight. Where the hole is, is not given as numbers, so that mirrored domains
-    are samples too. 30 % of the geometries train.
+    The geometry is the input: at every node its distances to the outer boundary and to the hole,
+    and the area that it stands for (a third of its triangles) as quadrature weight. Where the hole
+    is, is not given as numbers, so that mirrored domains are samples too. 30 % of the geometries
+    train.
     """
     with h5py.File(source) as file:
         x, y, u, corners = (np.asarray(file[name]) for name in ("x", "y", "u", "triangles"))
@@ -60,13 +72,17 @@ def holed(source: Path, seed: int) -> xr.Dataset:
     edges = np.sort(corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     each, uses = np.unique(edges, axis=0, return_counts=True)
     rim = np.unique(each[uses == 1])
-    inner = rim[((points[:, rim] > 1e-6) & (points[:, rim] < 1 - 1e-6)).all((0, 2))]  # on the hole, in every sample
+    inner = rim[
+        ((points[:, rim] > 1e-6) & (points[:, rim] < 1 - 1e-6)).all((0, 2))
+    ]  # on the hole, in every sample
     low, high = points[:, inner].min(1)[:, None], points[:, inner].max(1)[:, None]
     hole = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=-1)
     distance = np.minimum(points, 1 - points).min(-1)
     a, b, c = (points[:, corners[:, i]] for i in range(3))
     area = 0.5 * np.abs((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
-    weight = np.stack([np.bincount(corners.ravel(), np.repeat(row / 3, 3), minlength=x.shape[1]) for row in area])
+    weight = np.stack(
+        [np.bincount(corners.ravel(), np.repeat(row / 3, 3), minlength=x.shape[1]) for row in area]
+    )
     dims = ("sample", "point")
     return xr.Dataset(
         {
@@ -94,7 +110,9 @@ MADE = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("problem", choices=MADE)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="of the split")
@@ -102,8 +120,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.source.is_file():
         parser.error(f"there is no file {args.source}. Give the file made by others with --source.")
-    ds, out = MADE[args.problem](args.source, args.seed), args.out or Path("data") / f"{args.problem}.h5"
-    recipe = {"source": args.source.name, "recipe": inspect.getdoc(MADE[args.problem]), "seed": args.seed}
+    ds, out = (
+        MADE[args.problem](args.source, args.seed),
+        args.out or Path("data") / f"{args.problem}.h5",
+    )
+    recipe = {
+        "source": args.source.name,
+        "recipe": inspect.getdoc(MADE[args.problem]),
+        "seed": args.seed,
+    }
     recipe |= {"trivial": json.loads(ds.attrs.pop("trivial"))} if "trivial" in ds.attrs else {}
     ds.attrs |= {"problem": args.problem, "protocol": json.dumps(recipe)}
     out.parent.mkdir(parents=True, exist_ok=True)

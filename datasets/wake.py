@@ -10,7 +10,11 @@ import numpy as np
 import xarray as xr
 
 FRAMES = 6  # seen ones of a window
-SEEN, HELD, DRAWS = 0.3, 0.1, 2  # shares of the points that are seen, and of those that select the weights; draws per window
+SEEN, HELD, DRAWS = (
+    0.3,
+    0.1,
+    2,
+)  # shares of the points that are seen, and of those that select the weights; draws per window
 NAMES = {"u": "velocity along x", "v": "velocity along y", "p": "pressure"}
 
 
@@ -18,16 +22,21 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
     """Flow behind a cylinder at Re = 100 on 5000 points at 100 times, 0.2 apart: from 30 % of the points at every second time, the
     fields at the other points and the other times.
 
-    A sample is a window of 6 seen frames, with time as a coordinate from its beginning: some observations are given, others
-    asked for. Training knows nothing but observations: of 90 % of the seen points in every window a random 60 % are given and
-    the rest are targets (2 draws). Of one frame inside the window nothing is given, so that times between frames are learned too.
-    The other 10 % of the points select the weights, again with a frame left out. In the test all observations are given, and
-    targets are never seen: all points at the time in the middle of the window, and the points without sensor at the seen time
-    before it. Near the ends of the record the window stays within it; the last time, after which nothing is seen, is left out.
+    A sample is a window of 6 seen frames, with time as a coordinate from its beginning: some
+    observations are given, others asked for. Training knows nothing but observations: of 90 % of
+    the seen points in every window a random 60 % are given and the rest are targets (2 draws). Of
+    one frame inside the window nothing is given, so that times between frames are learned too. The
+    other 10 % of the points select the weights, again with a frame left out. In the test all
+    observations are given, and
+    targets are never seen: all points at the time in the middle of the window, and the points
+    without sensor at the seen time before it. Near the ends of the record the window stays within
+    it; the last time, after which nothing is seen, is left out.
     """
     with h5py.File(source) as file:
         xy, t = np.asarray(file["xy"], dtype="f8"), np.asarray(file["t"], dtype="f8")
-        values = np.concatenate([np.asarray(file["velocity"]), np.asarray(file["pressure"])[..., None]], axis=-1)
+        values = np.concatenate(
+            [np.asarray(file["velocity"]), np.asarray(file["pressure"])[..., None]], axis=-1
+        )
     random = np.random.default_rng(seed)
     order = random.permutation(len(xy))
     seen, unseen = order[: round(SEEN * len(xy))], order[round(SEEN * len(xy)) :]
@@ -38,7 +47,13 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
         """One window; ``given`` and ``wanted`` are pairs (frame, point)."""
         pairs = np.concatenate([given, wanted])
         known = np.arange(len(pairs)) < len(given)
-        data = {name: ("point", t[pairs[:, 0]] - t[first] if name == "t" else xy[pairs[:, 1], "xy".index(name)]) for name in "xyt"}
+        data = {
+            name: (
+                "point",
+                t[pairs[:, 0]] - t[first] if name == "t" else xy[pairs[:, 1], "xy".index(name)],
+            )
+            for name in "xyt"
+        }
         here = values[pairs[:, 0], pairs[:, 1]].astype("f4")
         for c, name in enumerate(NAMES):
             data[f"{name}_seen"] = ("point", np.where(known, here[:, c], np.nan))
@@ -51,12 +66,16 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
         every = _pairs(frames, used)
         for _ in range(DRAWS):
             shuffled = random.permutation(every)
-            given = (np.arange(len(every)) < 0.6 * len(every)) & (shuffled[:, 0] != random.choice(frames[1:-1]))
+            given = (np.arange(len(every)) < 0.6 * len(every)) & (
+                shuffled[:, 0] != random.choice(frames[1:-1])
+            )
             add(0, first, shuffled[given], shuffled[~given])
         add(1, first, every[every[:, 0] != random.choice(frames[1:-1])], _pairs(frames, held))
     for frame in range(1, len(t) - 1, 2):
         first = min(max(frame - FRAMES + 1, 0), len(t) - 2 - span)
-        wanted = np.concatenate([_pairs(np.array([frame]), np.arange(len(xy))), _pairs(np.array([frame - 1]), unseen)])
+        wanted = np.concatenate(
+            [_pairs(np.array([frame]), np.arange(len(xy))), _pairs(np.array([frame - 1]), unseen)]
+        )
         add(2, first, _pairs(np.arange(first, first + span + 1, 2), seen), wanted)
     return _joined(samples, xy, t[span] - t[0])
 
@@ -68,9 +87,16 @@ def _pairs(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _joined(samples: list[tuple[int, xr.Dataset]], xy: np.ndarray, length: float) -> xr.Dataset:
     """All samples along a new axis, shorter ones padded with NaN, with roles and bounds."""
     longest = max(one.sizes["point"] for _, one in samples)
-    padded = [one.pad(point=(0, longest - one.sizes["point"]), constant_values=np.nan) for _, one in samples]
+    padded = [
+        one.pad(point=(0, longest - one.sizes["point"]), constant_values=np.nan)
+        for _, one in samples
+    ]
     ds = xr.concat(padded, "sample").astype("f4").set_coords(list("xyt"))
-    bounds = {"x": (xy[:, 0].min(), xy[:, 0].max()), "y": (xy[:, 1].min(), xy[:, 1].max()), "t": (0.0, length)}
+    bounds = {
+        "x": (xy[:, 0].min(), xy[:, 0].max()),
+        "y": (xy[:, 1].min(), xy[:, 1].max()),
+        "t": (0.0, length),
+    }
     for axis in "xyt":
         ds[axis].attrs["bounds"] = tuple(map(float, bounds[axis]))
     for name, long_name in NAMES.items():

@@ -18,9 +18,9 @@ STEPS = 10  # per interval
 class Wave(Evolution):
     r"""u_tt = ∇·(c² ∇u) on the periodic box of length 4, states u and v = u_t, input c, a frame every 0.1.
 
-    Energy ∫ ½v² + ½c²|∇u|² and the mean of v are constant. ln c is Gaussian with modes |j| ≤ 2 and deviation 0.3; u
-    and v as for Klein–Gordon, without means. Spectral in space (the gradient is skew, so the energy is exact for the
-    semi-discrete system), symplectic of order 4 in time.
+    Energy ∫ ½v² + ½c²|∇u|² and the mean of v are constant. ln c is Gaussian with modes |j| ≤ 2 and
+    deviation 0.3; u and v as for Klein–Gordon, without means. Spectral in space (the gradient is
+    skew, so the energy is exact for the semi-discrete system), symplectic of order 4 in time.
 
     Args:
         dim: space dimension, 1 or 2.
@@ -35,31 +35,56 @@ class Wave(Evolution):
     points: int = 128
     default_frames: ClassVar[tuple[int, int]] = (20, 400)
 
-    def __init__(self, *, dim: Literal[1, 2] = 1, part: Literal["train", "test"] = "train", frames: int | None = None):
+    def __init__(
+        self,
+        *,
+        dim: Literal[1, 2] = 1,
+        part: Literal["train", "test"] = "train",
+        frames: int | None = None,
+    ):
         super().__init__(part=part, frames=frames)
         self.dim, self.lengths = dim, (4.0,) * dim
 
-    def initial(self, random: np.random.Generator, points: tuple[int, ...]) -> dict[str, np.ndarray | float]:
+    def initial(
+        self, random: np.random.Generator, points: tuple[int, ...]
+    ) -> dict[str, np.ndarray | float]:
         """See `Evolution`."""
 
         def smooth(modes: int, width: float, square: float) -> np.ndarray:
-            j = np.stack(np.meshgrid(*[np.arange(-modes, modes + 1)] * self.dim)).reshape(self.dim, -1)
+            j = np.stack(np.meshgrid(*[np.arange(-modes, modes + 1)] * self.dim)).reshape(
+                self.dim, -1
+            )
             scale = np.sqrt(square / (np.exp(-(j**2).sum(0) / width**2).sum() - 1))
             return random_field(
-                random, points, modes=modes, deviation=lambda j: scale * np.exp(-((j / width) ** 2) / 2)
+                random,
+                points,
+                modes=modes,
+                deviation=lambda j: scale * np.exp(-((j / width) ** 2) / 2),
             )
 
-        return {"u": smooth(4, 2.0, 1.0), "v": smooth(4, 2.0, 1.0), "c": np.exp(smooth(2, 2.0, 0.09))}
+        return {
+            "u": smooth(4, 2.0, 1.0),
+            "v": smooth(4, 2.0, 1.0),
+            "c": np.exp(smooth(2, 2.0, 0.09)),
+        }
 
     def stepper(
-        self, points: tuple[int, ...], statics: dict[str, Tensor], *, refine: int = 1, device: str = "cpu"
+        self,
+        points: tuple[int, ...],
+        statics: dict[str, Tensor],
+        *,
+        refine: int = 1,
+        device: str = "cpu",
     ) -> Step:
         """See `Evolution`."""
         square = statics["c"] ** 2
 
         def force(u: Tensor) -> Tensor:
             fluxes = (square * g for g in gradient(u, self.lengths))
-            return sum((gradient(flux, self.lengths)[axis] for axis, flux in enumerate(fluxes)), torch.zeros(()))
+            return sum(
+                (gradient(flux, self.lengths)[axis] for axis, flux in enumerate(fluxes)),
+                torch.zeros(()),
+            )
 
         def drift(h: float) -> Step:
             return lambda z: torch.stack([z[:, 0] + h * z[:, 1], z[:, 1]], dim=1)
@@ -75,9 +100,14 @@ class Wave(Evolution):
 
         def energy(z: Tensor, c: Tensor) -> Tensor:
             u, v = z.unbind(-1 - self.dim)
-            return integral((v**2 + c**2 * sum(g**2 for g in gradient(u, self.lengths))) / 2, self.lengths)
+            return integral(
+                (v**2 + c**2 * sum(g**2 for g in gradient(u, self.lengths))) / 2, self.lengths
+            )
 
-        return {"energy": energy, "momentum": lambda z, c: integral(z.select(-1 - self.dim, 1), self.lengths)}
+        return {
+            "energy": energy,
+            "momentum": lambda z, c: integral(z.select(-1 - self.dim, 1), self.lengths),
+        }
 
     def symmetries(self) -> list[dict]:
         """See `Problem`."""

@@ -13,15 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fields.cards import list_pretrained
-    from fields.checkpoint import load, save
-    from fields.evolution.model import EvolutionOperator
-    from fields.hub import from_pretrained
+    from fields.checkpoints.checkpoint import load, save
+    from fields.checkpoints.hub import from_pretrained
+    from fields.checkpoints.model_cards import list_pretrained
+    from fields.core.sample import Latent, Sample, Schema, collate
+    from fields.inference.export import export
     from fields.io import DataError, open_dataset, write_dataset
-    from fields.model import FieldOperator
-    from fields.program import export
-    from fields.sample import Latent, Sample, Schema, collate
-    from fields.uncertainty import Ensemble
+    from fields.models.ensemble import Ensemble
+    from fields.models.evolution import EvolutionOperator
+    from fields.models.static import FieldOperator
 
 __all__ = [
     "DataError",
@@ -42,15 +42,15 @@ __all__ = [
 ]
 
 HOMES = {
-    "cards": ("list_pretrained",),
-    "checkpoint": ("load", "save"),
-    "evolution.model": ("EvolutionOperator",),
-    "program": ("export",),
-    "hub": ("from_pretrained",),
+    "checkpoints.checkpoint": ("load", "save"),
+    "checkpoints.hub": ("from_pretrained",),
+    "checkpoints.model_cards": ("list_pretrained",),
+    "core.sample": ("Latent", "Sample", "Schema", "collate"),
+    "inference.export": ("export",),
     "io": ("DataError", "open_dataset", "write_dataset"),
-    "model": ("FieldOperator",),
-    "sample": ("Latent", "Sample", "Schema", "collate"),
-    "uncertainty": ("Ensemble",),
+    "models.ensemble": ("Ensemble",),
+    "models.evolution": ("EvolutionOperator",),
+    "models.static": ("FieldOperator",),
 }
 
 
@@ -59,4 +59,6 @@ def __getattr__(name: str) -> Any:
     for home, names in HOMES.items():
         if name in names:
             return getattr(import_module(f"fields.{home}"), name)
-    raise AttributeError(f"module 'fields' has no attribute {name!r}; public are {', '.join(__all__)}.")
+    raise AttributeError(
+        f"module 'fields' has no attribute {name!r}; public are {', '.join(__all__)}."
+    )

@@ -2,6 +2,6 @@
 
 import sys
 
-from fields.cli import main
+from fields.cli.main import main
 
 sys.exit(main())

@@ -8,20 +8,22 @@ import numpy as np
 import torch
 import xarray as xr
 
-from fields.decoders import CrossAttention
-from fields.encoders import Patches, Points
-from fields.model import FieldOperator
-from fields.nn.local import LocalMoments
-from fields.normalizer import Normalizer
-from fields.processors import Transformer
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.models.static import FieldOperator
+from fields.nn.skip import SkipMoments
+from fields.processors.transformer import Transformer
 
 
 def axis(n: int, periodic: bool) -> np.ndarray:
     return np.arange(n) / n if periodic else np.linspace(0, 1, n)
 
 
-def waves(samples: int, sizes: tuple[int, ...], periodic: tuple[bool, ...], seed: int = 0) -> xr.Dataset:
+def waves(
+    samples: int, sizes: tuple[int, ...], periodic: tuple[bool, ...], seed: int = 0
+) -> xr.Dataset:
     """Random smooth inputs a and outputs u = a²/2 + a mean, in canonical form."""
     random = np.random.default_rng(seed)
     names = ("x", "y", "z")[: len(sizes)]
@@ -31,16 +33,23 @@ def waves(samples: int, sizes: tuple[int, ...], periodic: tuple[bool, ...], seed
     for _ in range(3):
         phase, turns = random.uniform(0, 2 * np.pi, samples), random.integers(1, 3, size=len(sizes))
         wave = sum(2 * np.pi * k * m for k, m in zip(turns, mesh, strict=True))
-        a += random.normal(size=(samples, *[1] * len(sizes))) * np.cos(wave + phase.reshape(-1, *[1] * len(sizes)))
+        a += random.normal(size=(samples, *[1] * len(sizes))) * np.cos(
+            wave + phase.reshape(-1, *[1] * len(sizes))
+        )
     dims = ("sample", *names)
     coords = {
-        n: (n, ax, {"periodic": int(p), "bounds": (0.0, 1.0), "units": "m"}) for n, ax, p in zip(names, axes, periodic, strict=True)
+        n: (n, ax, {"periodic": int(p), "bounds": (0.0, 1.0), "units": "m"})
+        for n, ax, p in zip(names, axes, periodic, strict=True)
     }
     shifts = [n for n, p in zip(names, periodic, strict=True) if p]
     return xr.Dataset(
         {
             "a": (dims, a.astype("f4"), {"role": "input", "units": "K"}),
-            "u": (dims, (a**2 / 2 + a.mean(tuple(range(1, a.ndim)), keepdims=True)).astype("f4"), {"role": "output", "units": "J"}),
+            "u": (
+                dims,
+                (a**2 / 2 + a.mean(tuple(range(1, a.ndim)), keepdims=True)).astype("f4"),
+                {"role": "output", "units": "J"},
+            ),
         },
         coords=coords,
         attrs={"problem": "waves", "symmetries": json.dumps([{"shift": shifts}] if shifts else [])},
@@ -62,23 +71,30 @@ def schema(periodic: tuple[bool, ...]) -> Schema:
 
 
 def operator(
-    periodic: tuple[bool, ...], *, encoder: type = Points, dim: int = 32, local: bool = True, seed: int = 0
+    periodic: tuple[bool, ...],
+    *,
+    encoder: type = CrossAttentionEncoder,
+    dim: int = 32,
+    skip: bool = True,
+    seed: int = 0,
 ) -> FieldOperator:
     torch.manual_seed(seed)
     s, d = schema(periodic), len(periodic)
-    near = LocalMoments(d, lengths=(0.05, 0.2)) if local else None
+    near = SkipMoments(d, lengths=(0.05, 0.2)) if skip else None
     return FieldOperator(
         schema=s,
         normalizer=Normalizer(s, {"a": (0.1, 1.3), "u": (0.4, 2.0)}),
         dim=dim,
         encoder=encoder(dim, s, tokens=(4,) * d),
         processor=Transformer(dim, depth=2),
-        decoder=CrossAttention(dim, s, near=near.features if near else 0),
-        local=near,
+        decoder=CrossAttention(dim, s, skip_features=near.features if near else 0),
+        skip=near,
     ).eval()
 
 
-def travelling(samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0, dims: int = 1) -> xr.Dataset:
+def travelling(
+    samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0, dims: int = 1
+) -> xr.Dataset:
     """States u(x − ct) and w = 2u + c, a static input c and a parameter nu, in canonical form; a frame every 0.25.
 
     In two dimensions u(x − ct + y), which is homogeneous along both axes.
@@ -88,17 +104,24 @@ def travelling(samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0, di
     speed, phase = random.choice([0.25, 0.5], samples), random.uniform(0, 1, samples)
     place = x if dims == 1 else x[:, None] + x
     here = (slice(None), *[None] * dims)
-    u = np.cos(2 * np.pi * (place - (speed[:, None] * time - phase[:, None])[:, *here])).astype("f4")
+    u = np.cos(2 * np.pi * (place - (speed[:, None] * time - phase[:, None])[:, *here])).astype(
+        "f4"
+    )
     axes = "xy"[:dims]
     state = ("sample", "time", *axes)
     return xr.Dataset(
         {
             "u": (state, u, {"role": "state", "units": "m"}),
             "w": (state, 2 * u + speed[:, None][:, *here].astype("f4"), {"role": "state"}),
-            "c": (("sample", *axes), np.broadcast_to(speed[here], (samples, *u.shape[2:])).astype("f4"), {"role": "input"}),
+            "c": (
+                ("sample", *axes),
+                np.broadcast_to(speed[here], (samples, *u.shape[2:])).astype("f4"),
+                {"role": "input"},
+            ),
             "nu": ("sample", speed, {"role": "parameter"}),
         },
-        coords={"time": ("time", time, {"units": "s"})} | {a: (a, x, {"periodic": 1, "bounds": (0.0, 1.0)}) for a in axes},
+        coords={"time": ("time", time, {"units": "s"})}
+        | {a: (a, x, {"periodic": 1, "bounds": (0.0, 1.0)}) for a in axes},
         attrs={"problem": "travelling", "symmetries": json.dumps([{"shift": list(axes)}])},
     )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import tensor
 
-from fields.losses import channel_relative_l2, relative_l2, trajectory_relative_l2
+from fields.metrics.losses import channel_relative_l2, relative_l2, trajectory_relative_l2
 
 
 def two_steps():
@@ -50,10 +50,14 @@ def test_scale_does_not_matter_and_bfloat16_predictions_are_measured_in_float32(
     torch.manual_seed(0)
     v, mask = torch.randn(2, 1, 50, 1), torch.ones(1, 50, dtype=torch.bool)
     v_hat = v + 0.1 * torch.randn_like(v)
-    torch.testing.assert_close(relative_l2(1e-9 * v_hat, 1e-9 * v, mask), relative_l2(v_hat, v, mask))
+    torch.testing.assert_close(
+        relative_l2(1e-9 * v_hat, 1e-9 * v, mask), relative_l2(v_hat, v, mask)
+    )
     assert relative_l2(v_hat.bfloat16(), v, mask).dtype == torch.float32
 
 
 def test_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="shape"):
-        relative_l2(torch.zeros(2, 4, 1, 1), torch.zeros(2, 1, 4, 1), torch.ones(1, 4, dtype=torch.bool))
+        relative_l2(
+            torch.zeros(2, 4, 1, 1), torch.zeros(2, 1, 4, 1), torch.ones(1, 4, dtype=torch.bool)
+        )

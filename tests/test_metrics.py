@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import tensor
 
-from fields.losses import channel_relative_l2, trajectory_relative_l2
 from fields.metrics import (
     THE_WELL_WINDOWS,
     BlowUps,
@@ -19,6 +18,7 @@ from fields.metrics import (
     the_well,
     window,
 )
+from fields.metrics.losses import channel_relative_l2, trajectory_relative_l2
 
 GRID = (5, 6)
 ALL = {
@@ -34,9 +34,11 @@ ALL = {
     "FourierRMSE": partial(pdebench.FourierRMSE, GRID, steps=2, channels=3),
     "MaxError": partial(pdebench.MaxError, steps=2, channels=3),
     "VRMSE": partial(the_well.VRMSE, steps=2, channels=3),
-    "the_well.NRMSE": partial(the_well.NRMSE, steps=2, channels=3),
+    "the_well.NRMSE": partial(the_well.WellNRMSE, steps=2, channels=3),
     "SpectralError": partial(the_well.SpectralError, GRID, steps=2, channels=3),
-    "SpectralError relative": partial(the_well.SpectralError, GRID, relative=True, steps=2, channels=3),
+    "SpectralError relative": partial(
+        the_well.SpectralError, GRID, relative=True, steps=2, channels=3
+    ),
 }
 NEED_GRID = {"BoundaryRMSE", "FourierRMSE", "SpectralError", "SpectralError relative"}
 
@@ -47,7 +49,10 @@ def everything(m):
 
 def one_sample(metric, v_hat, v):
     """Metric of one sample, one step, one channel given as lists of point values; the single number."""
-    v_hat, v = tensor(v_hat, dtype=torch.float32).flatten(), tensor(v, dtype=torch.float32).flatten()
+    v_hat, v = (
+        tensor(v_hat, dtype=torch.float32).flatten(),
+        tensor(v, dtype=torch.float32).flatten(),
+    )
     metric.update(v_hat[None, None, :, None], v[None, None, :, None], everything(len(v)))
     return metric.compute().flatten().tolist()
 
@@ -108,7 +113,9 @@ def test_relative_l2_keeps_every_sample():
     metric = RelativeL2()
     v = torch.ones(3, 1, 4, 1)
     metric.update(v * tensor([1.5, 1.1, 4.0])[:, None, None, None], v, everything(4))
-    torch.testing.assert_close(metric.per_sample(), tensor([0.5, 0.1, 3.0], dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        metric.per_sample(), tensor([0.5, 0.1, 3.0], dtype=torch.float64), rtol=1e-6, atol=0
+    )
     assert metric.compute().item() == pytest.approx(1.2)
     assert median_and_worst(metric.per_sample()) == (0, 2)
     assert median_and_worst(tensor([1.0, torch.nan, torch.inf])) == (2, 1)
@@ -132,10 +139,17 @@ def test_conserved_rmse_takes_the_root_after_the_mean_over_samples():
 
 def test_pdebench_boundary():
     error = [3.0, 100.0, 4.0]
-    assert one_sample(pdebench.BoundaryRMSE((3,)), error, [0.0] * 3) == pytest.approx([sqrt((9 + 16) / 2)])
-    error = [[1.0, 2.0, 0.0], [0.0, 100.0, 3.0]]  # edges: row 0: 1+4+0, row 1: 100²+9, column 0: 1+0, column 2: 0+9
+    assert one_sample(pdebench.BoundaryRMSE((3,)), error, [0.0] * 3) == pytest.approx(
+        [sqrt((9 + 16) / 2)]
+    )
+    error = [
+        [1.0, 2.0, 0.0],
+        [0.0, 100.0, 3.0],
+    ]  # edges: row 0: 1+4+0, row 1: 100²+9, column 0: 1+0, column 2: 0+9
     expected = sqrt((5 + 10009 + 1 + 9) / (2 * 2 + 2 * 3))
-    assert one_sample(pdebench.BoundaryRMSE((2, 3)), error, [[0.0] * 3] * 2) == pytest.approx([expected])
+    assert one_sample(pdebench.BoundaryRMSE((2, 3)), error, [[0.0] * 3] * 2) == pytest.approx(
+        [expected]
+    )
     metric = pdebench.BoundaryRMSE((3, 3, 3), channels=2)
     error = torch.zeros(1, 1, 27, 2)
     error[0, 0, 0, 0] = 2.0  # a corner lies on three faces
@@ -147,7 +161,9 @@ def test_pdebench_boundary():
 def test_pdebench_fourier_1d():
     x = torch.arange(32) / 32
     error = 1.0 + 2 * torch.cos(2 * pi * 5 * x)  # |F|/N = 1 at k = 0 and 1 at k = 5
-    low, middle, high = one_sample(pdebench.FourierRMSE((32,), lengths=(2.0,)), error.tolist(), [0.0] * 32)
+    low, middle, high = one_sample(
+        pdebench.FourierRMSE((32,), lengths=(2.0,)), error.tolist(), [0.0] * 32
+    )
     assert (low, middle) == pytest.approx((2 / 4, 2 / 8), rel=1e-6)
     assert high == pytest.approx(0, abs=1e-6)
 
@@ -155,20 +171,27 @@ def test_pdebench_fourier_1d():
 def test_pdebench_fourier_2d_counts_the_positive_quadrant_only():
     n = 32
     x, y = torch.meshgrid(torch.arange(n) / n, torch.arange(n) / n, indexing="ij")
-    inside = 2 * torch.cos(2 * pi * (3 * x + 4 * y))  # ±(3, 4): one of the two modes is in the quadrant, shell 5
+    inside = 2 * torch.cos(
+        2 * pi * (3 * x + 4 * y)
+    )  # ±(3, 4): one of the two modes is in the quadrant, shell 5
     outside = 2 * torch.cos(2 * pi * (3 * x - 4 * y))  # neither is
     corner = 2 * torch.cos(2 * pi * (14 * x + 14 * y))  # shell 19 ≥ 16 is dropped
     zero = torch.zeros(n, n).tolist()
     bands = one_sample(pdebench.FourierRMSE((n, n)), inside.tolist(), zero)
     assert bands == pytest.approx([0, 1 / 8, 0], abs=1e-6)
     for error in (outside, corner):
-        assert one_sample(pdebench.FourierRMSE((n, n)), error.tolist(), zero) == pytest.approx([0, 0, 0], abs=1e-6)
+        assert one_sample(pdebench.FourierRMSE((n, n)), error.tolist(), zero) == pytest.approx(
+            [0, 0, 0], abs=1e-6
+        )
 
 
 def test_the_well_vrmse_and_nrmse():
-    v_hat, v = [1.0, 2.0, 5.0, 4.0], [0.0, 2.0, 2.0, 4.0]  # mean 2, unbiased variance 8/3, mean square 6
+    v_hat, v = (
+        [1.0, 2.0, 5.0, 4.0],
+        [0.0, 2.0, 2.0, 4.0],
+    )  # mean 2, unbiased variance 8/3, mean square 6
     assert one_sample(the_well.VRMSE(), v_hat, v) == pytest.approx([sqrt(2.5 / (8 / 3 + 1e-7))])
-    assert one_sample(the_well.NRMSE(), v_hat, v) == pytest.approx([sqrt(2.5 / (6 + 1e-7))])
+    assert one_sample(the_well.WellNRMSE(), v_hat, v) == pytest.approx([sqrt(2.5 / (6 + 1e-7))])
     assert one_sample(the_well.VRMSE(), [1.0, 1.0], [0.0, 0.0]) == pytest.approx([sqrt(1 / 1e-7)])
 
 
@@ -185,17 +208,25 @@ def test_spectral_bins_sum_to_the_mean_squared_error(grid):
     v_hat, v = fields_of(3, m=m)
     metric = the_well.SpectralError(grid, steps=2, channels=3)
     metric.update(v_hat, v, everything(m))
-    torch.testing.assert_close(metric.compute().sum(0), ((v_hat - v).double() ** 2).mean(dim=(0, 2)))
+    torch.testing.assert_close(
+        metric.compute().sum(0), ((v_hat - v).double() ** 2).mean(dim=(0, 2))
+    )
 
 
 def test_spectral_error_of_single_waves():
     n = 64  # edges in modes per domain: 0, 64^(1/3)·0.5^(1/3)… = 0, 3.17, 10.08, 32
     x = torch.arange(n) / n
     truth = torch.cos(2 * pi * 3 * x) + 2 * torch.cos(2 * pi * 4 * x)
-    error = 0.1 * torch.cos(2 * pi * 3 * x) + 0.4 * torch.cos(2 * pi * 10 * x) + torch.cos(2 * pi * 11 * x)
+    error = (
+        0.1 * torch.cos(2 * pi * 3 * x)
+        + 0.4 * torch.cos(2 * pi * 10 * x)
+        + torch.cos(2 * pi * 11 * x)
+    )
     energies = one_sample(the_well.SpectralError((n,)), (truth + error).tolist(), truth.tolist())
     assert energies == pytest.approx([0.01 / 2, 0.16 / 2, 1 / 2], rel=1e-5)
-    relative = one_sample(the_well.SpectralError((n,), relative=True), (truth + error).tolist(), truth.tolist())
+    relative = one_sample(
+        the_well.SpectralError((n,), relative=True), (truth + error).tolist(), truth.tolist()
+    )
     assert relative[:2] == pytest.approx([0.01, 0.04], rel=1e-5)
 
 
@@ -211,9 +242,13 @@ def test_windows_are_one_based_and_inclusive():
 
 def test_correlation():
     assert one_sample(Correlation(), [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx([1])
-    assert one_sample(Correlation(), [1.0, 2.0, 3.0], [1.0, 0.0, 1.0]) == pytest.approx([0], abs=1e-7)
-    # centred: (−1, 0, 1) and (−4, −1, 5)/3; covariance 1, variances 2/3 and 14/9
-    assert one_sample(Correlation(), [1.0, 2.0, 3.0], [0.0, 1.0, 3.0]) == pytest.approx([1 / sqrt(2 / 3 * 14 / 9)])
+    assert one_sample(Correlation(), [1.0, 2.0, 3.0], [1.0, 0.0, 1.0]) == pytest.approx(
+        [0], abs=1e-7
+    )
+    # centerd: (−1, 0, 1) and (−4, −1, 5)/3; covariance 1, variances 2/3 and 14/9
+    assert one_sample(Correlation(), [1.0, 2.0, 3.0], [0.0, 1.0, 3.0]) == pytest.approx(
+        [1 / sqrt(2 / 3 * 14 / 9)]
+    )
     assert one_sample(Correlation(), [1.0, 1.0], [0.0, 1.0]) == [0]
 
 

@@ -41,7 +41,9 @@ def test_it_asserts_what_it_says_and_ends_with_what_to_try_next(path):
 
 @pytest.mark.parametrize("place", ["notebooks", "elsewhere"])
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_finds_the_repository_from_wherever_the_kernel_starts(path, place, tmp_path, monkeypatch):
+def test_it_finds_the_repository_from_wherever_the_kernel_starts(
+    path, place, tmp_path, monkeypatch
+):
     """In the repository by looking up from there; elsewhere by where the package was installed from."""
     assert fields.__file__ is not None
     monkeypatch.chdir(path.parent if place == "notebooks" else tmp_path)
@@ -55,12 +57,29 @@ def test_it_finds_the_repository_from_wherever_the_kernel_starts(path, place, tm
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_runs_and_its_claims_hold(path):
     """As a reader runs it, but with less training and fewer samples where it knows `FIELDS_QUICK`: in seconds."""
-    options = ["-q", "-o", "addopts=", "-p", "nbmake.pytest_plugin", "--nbmake", "--nbmake-timeout=900"]
+    options = [
+        "-q",
+        "-o",
+        "addopts=",
+        "-p",
+        "nbmake.pytest_plugin",
+        "--nbmake",
+        "--nbmake-timeout=900",
+    ]
     command = [sys.executable, "-m", "pytest", *options, str(path.relative_to(ROOT))]
-    env = {**os.environ, "FIELDS_QUICK": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    env = {
+        **os.environ,
+        "FIELDS_QUICK": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_ADDOPTS": "",
+    }
     before = os.times()
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     after = os.times()
     assert done.returncode == 0, done.stdout + done.stderr
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    assert seconds < SECONDS, f"{path.name} took {seconds:.0f} s: give it less to do where it knows `FIELDS_QUICK`"
+    seconds = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    assert seconds < SECONDS, (
+        f"{path.name} took {seconds:.0f} s: give it less to do where it knows `FIELDS_QUICK`"
+    )

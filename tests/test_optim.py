@@ -3,7 +3,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from fields.optim import MuonAdamW
+from fields.training.optim import MuonAdamW
 
 
 def trained(steps: int, model: nn.Module, optimizer: MuonAdamW) -> float:
@@ -34,7 +34,9 @@ def test_learns_and_resumes_exactly():
     other.load_state_dict(deepcopy(optimizer.state_dict()))
     trained(5, model, optimizer)
     trained(5, again, other)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
 
 
 def test_schedule_reaches_both_parts():
@@ -44,4 +46,7 @@ def test_schedule_reaches_both_parts():
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0)
     trained(1, model, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert {tuple(p.shape) for p in optimizer.parts[0].param_groups[0]["params"]} == {(64, 32), (32, 64)}
+    assert {tuple(p.shape) for p in optimizer.parts[0].param_groups[0]["params"]} == {
+        (64, 32),
+        (32, 64),
+    }

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fields.core.sample import Sample, Schema
 from fields.plot import (
     Case,
     Curve,
@@ -17,13 +18,12 @@ from fields.plot import (
     png,
     resolution_figure,
     sample_figure,
-    save,
     space_time_figure,
     time_figure,
 )
-from fields.plot.field import axes_of, plane, symmetric, triangles
+from fields.plot.field import plane, plot_axes, symmetric, triangles
 from fields.plot.samples import clock
-from fields.sample import Sample, Schema
+from fields.plot.style import save_figure
 
 
 def grid_points(*axes):
@@ -33,31 +33,46 @@ def grid_points(*axes):
 def case(y, *, steps=1):
     t = np.arange(steps) / 4
     v = np.sin(3 * y.sum(axis=1)) + t[:, None]
-    return Case("median", y, v[0], y, v, v + 0.1 * np.cos(y[:, 0]), t, ("x [m]", "y", "z")[: y.shape[1]], "a", "u [K]")
+    return Case(
+        "median",
+        y,
+        v[0],
+        y,
+        v,
+        v + 0.1 * np.cos(y[:, 0]),
+        t,
+        ("x [m]", "y", "z")[: y.shape[1]],
+        "a",
+        "u [K]",
+    )
 
 
-def test_a_shuffled_grid_of_uneven_spacing_is_recognised():
+def test_a_shuffled_grid_of_uneven_spacing_is_recognized():
     x, y = np.array([0.0, 0.1, 0.5, 2.0]), np.array([-1.0, 0.0, 7.0])
     points = np.random.default_rng(0).permutation(grid_points(x, y))
-    (found_x, found_y), order = axes_of(points)
+    (found_x, found_y), order = plot_axes(points)
     np.testing.assert_array_equal(found_x, x)
     np.testing.assert_array_equal(found_y, y)
     np.testing.assert_array_equal(points[order], grid_points(x, y))
 
 
 def test_scattered_points_are_no_grid():
-    assert axes_of(np.random.default_rng(0).random((12, 2))) is None
-    assert axes_of(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])) is None
+    assert plot_axes(np.random.default_rng(0).random((12, 2))) is None
+    assert plot_axes(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])) is None
 
 
 def test_images_show_values_where_they_are_and_truth_and_prediction_on_one_scale():
     points = np.random.default_rng(0).permutation(grid_points(np.arange(4.0), np.arange(3.0)))
     shown = case(points)
-    panels = [axes.collections[0] for axes in sample_figure([shown]).axes if axes.get_title(loc="left")]
+    panels = [
+        axes.collections[0] for axes in sample_figure([shown]).axes if axes.get_title(loc="left")
+    ]
     _, truth, prediction, error = panels
     where = int(np.flatnonzero((points == [3.0, 1.0]).all(axis=1))[0])
     assert truth.get_array().reshape(3, 4)[1, 3] == shown.v[0, where]
-    assert error.get_array().reshape(3, 4)[1, 3] == pytest.approx(shown.v_hat[0, where] - shown.v[0, where])
+    assert error.get_array().reshape(3, 4)[1, 3] == pytest.approx(
+        shown.v_hat[0, where] - shown.v[0, where]
+    )
     assert prediction.get_clim() == truth.get_clim() == (shown.v.min(), shown.v.max())
     assert error.get_clim()[0] == -error.get_clim()[1]
 
@@ -73,10 +88,14 @@ def test_triangles_bridge_holes_only():
     points = grid_points(line, line) + 1e-3 * np.random.default_rng(0).random((441, 2))
     points = points[np.hypot(*(points - 0.5).T) > 0.25]
     mesh = triangles(points)
-    inside = mesh.get_trifinder()(*(0.5 + 0.1 * np.random.default_rng(1).standard_normal((2, 100)).clip(-1, 1)))
+    inside = mesh.get_trifinder()(
+        *(0.5 + 0.1 * np.random.default_rng(1).standard_normal((2, 100)).clip(-1, 1))
+    )
     assert (inside == -1).all()
     scattered = triangles(np.random.default_rng(0).random((3000, 2)))
-    assert (scattered.get_trifinder()(*np.random.default_rng(1).uniform(0.1, 0.9, (2, 1000))) >= 0).all()
+    assert (
+        scattered.get_trifinder()(*np.random.default_rng(1).uniform(0.1, 0.9, (2, 1000))) >= 0
+    ).all()
     assert (mesh.get_trifinder()(*grid_points(line[1:4], line[1:-1]).T + 0.01) >= 0).all()
 
 
@@ -90,26 +109,50 @@ def test_middle_plane_of_three_dimensions():
 
 def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
     schema = Schema(
-        ("x",), ("a", "u"), ("u",), units={"u": "K", "x": "m"}, periodic=(False,), bounds=((0.0, 1.0),), history=2
+        ("x",),
+        ("a", "u"),
+        ("u",),
+        units={"u": "K", "x": "m"},
+        periodic=(False,),
+        bounds=((0.0, 1.0),),
+        history=2,
     )
     mask = torch.tensor([True, True, False])
     u = torch.arange(12.0).reshape(3, 4)  # channels: a, u of the old frame, a, u of the latest
     sample = Sample(
-        torch.rand(3, 1), u, mask, torch.rand(3, 1), torch.ones(1, 3, 1), mask, torch.zeros(1), torch.zeros(0)
+        torch.rand(3, 1),
+        u,
+        mask,
+        torch.rand(3, 1),
+        torch.ones(1, 3, 1),
+        mask,
+        torch.zeros(1),
+        torch.zeros(0),
     )
     made = Case.from_sample(sample, torch.zeros(1, 3, 1).numpy(), schema, title="worst")
     assert made.u.tolist() == [3.0, 7.0]
     assert made.v.shape == made.v_hat.shape == (1, 2)
     assert (made.input, made.output, made.coords) == ("u [K]", "u [K]", ("x [m]",))
-    for inputs, chosen in ((("a", "u_seen"), 1), (("a", "v_seen"), 0)):  # the latest frame's columns are 2 and 3
-        made = Case.from_sample(sample, torch.zeros(1, 3, 1).numpy(), replace(schema, inputs=inputs), title="")
-        assert made.input.startswith(inputs[chosen]) and made.u.tolist() == [2.0 + chosen, 6.0 + chosen]
+    for inputs, chosen in (
+        (("a", "u_seen"), 1),
+        (("a", "v_seen"), 0),
+    ):  # the latest frame's columns are 2 and 3
+        made = Case.from_sample(
+            sample, torch.zeros(1, 3, 1).numpy(), replace(schema, inputs=inputs), title=""
+        )
+        assert made.input.startswith(inputs[chosen]) and made.u.tolist() == [
+            2.0 + chosen,
+            6.0 + chosen,
+        ]
 
 
 def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
     before = dict(matplotlib.rcParams)
     line, flat = np.linspace(0, 1, 9)[:, None], np.random.default_rng(0).random((40, 2))
-    errors = {"ours": Curve(np.array([16, 32]), np.array([0.1, 0.2])), "zero": Curve(np.array([16, 32]), np.zeros(2))}
+    errors = {
+        "ours": Curve(np.array([16, 32]), np.array([0.1, 0.2])),
+        "zero": Curve(np.array([16, 32]), np.zeros(2)),
+    }
     figures = [
         sample_figure([case(line), case(line)]),
         sample_figure([case(flat, steps=2)]),
@@ -120,15 +163,19 @@ def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
     ]
     assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
     assert dict(matplotlib.rcParams) == before
-    assert save(figures[0], tmp_path / "new" / "a.svg").read_text().startswith("<?xml")
+    assert save_figure(figures[0], tmp_path / "new" / "a.svg").read_text().startswith("<?xml")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.svg"]
 
 
 def test_the_clock_says_time_and_unit():
-    assert clock(replace(case(np.zeros((3, 1)), steps=3), time="time [s]"), -1) == "median, time 0.5 s"
+    assert (
+        clock(replace(case(np.zeros((3, 1)), steps=3), time="time [s]"), -1) == "median, time 0.5 s"
+    )
 
 
-@pytest.mark.parametrize("y", [np.linspace(0, 1, 9)[:, None], grid_points(np.arange(4.0), np.arange(3.0))])
+@pytest.mark.parametrize(
+    "y", [np.linspace(0, 1, 9)[:, None], grid_points(np.arange(4.0), np.arange(3.0))]
+)
 def test_animation_has_a_frame_per_time_and_the_field_moves(tmp_path, y):
     path = animate(case(y, steps=3), tmp_path / "film.gif")
     film = Image.open(path)

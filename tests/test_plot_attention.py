@@ -5,14 +5,14 @@ import pytest
 import torch
 import xarray as xr
 
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
 from fields.decoders.cross_attention import CrossAttention
-from fields.encoders.points import Points
-from fields.model import FieldOperator
-from fields.normalizer import Normalizer
+from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.models.static import FieldOperator
 from fields.plot import attention_basis
 from fields.plot.attention import basis_of, hat
 from fields.processors.transformer import Transformer
-from fields.sample import Schema
 
 
 def model_and_data(d):
@@ -25,7 +25,10 @@ def model_and_data(d):
         bounds=((0.0, 1.0),) * d,
         homogeneous=(False,) * d,
     )
-    parts = {"encoder": Points(16, schema, tokens=(4,) * d), "processor": Transformer(16, depth=1)}
+    parts = {
+        "encoder": CrossAttentionEncoder(16, schema, tokens=(4,) * d),
+        "processor": Transformer(16, depth=1),
+    }
     model = FieldOperator(
         schema=schema,
         normalizer=Normalizer(schema, {"a": (0.0, 1.0), "u": (0.0, 1.0)}),
@@ -47,10 +50,22 @@ def test_basis(d):
         assert np.abs(weights.sum(-1) - 1).max() < 1e-5 and weights.min() >= 0
     expected = np.exp(-(basis.weights * np.log(basis.weights + 1e-30)).sum(-1)).mean(0)
     assert np.abs(basis.tokens - expected).max() < 1e-3
-    assert np.abs(basis.entropy - -(basis.weights * np.log(basis.weights + 1e-30)).sum(-1)).max() < 1e-3
+    assert (
+        np.abs(basis.entropy - -(basis.weights * np.log(basis.weights + 1e-30)).sum(-1)).max()
+        < 1e-3
+    )
     assert len(basis.free_energy) == 3
-    titles = [a.get_title(loc="left") + a.get_title() for a in attention_basis(model, ds, points=12).axes]
-    for part in ("hat", "learned, first head", "learned, mean of heads", "entropy", "effective number of tokens", "free energy"):
+    titles = [
+        a.get_title(loc="left") + a.get_title() for a in attention_basis(model, ds, points=12).axes
+    ]
+    for part in (
+        "hat",
+        "learned, first head",
+        "learned, mean of heads",
+        "entropy",
+        "effective number of tokens",
+        "free energy",
+    ):
         assert any(part in title for title in titles), part
 
 

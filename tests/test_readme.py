@@ -42,7 +42,9 @@ INSTALL_WORDS = {"-q", "--quiet", "-c", "-e"}
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """The files that the README speaks of, small: its data, one's own file, one's own settings, the shipped configurations."""
-    ds = waves(12, (64,), (True,)).assign_coords(split=("sample", np.repeat(np.int8([0, 1, 2]), (8, 2, 2))))
+    ds = waves(12, (64,), (True,)).assign_coords(
+        split=("sample", np.repeat(np.int8([0, 1, 2]), (8, 2, 2)))
+    )
     (tmp_path / "data").mkdir()
     fields.write_dataset(ds, tmp_path / "data" / "burgers.h5")
     shutil.copy(tmp_path / "data" / "burgers.h5", tmp_path / "mine.h5")
@@ -53,7 +55,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     )
     shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.chdir(tmp_path)
-    inside = tmp_path / "fields" / "processors"  # a processor saved there is imported as if it lay in the package
+    inside = (
+        tmp_path / "fields" / "processors"
+    )  # a processor saved there is imported as if it lay in the package
     inside.mkdir(parents=True)
     monkeypatch.setattr(fields.processors, "__path__", [*fields.processors.__path__, str(inside)])
     before = set(sys.modules)
@@ -65,7 +69,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 def commands(block: str) -> list[str]:
     """Lines of a shell block, continued lines joined, chains taken apart."""
     lines = block.replace("\\\n", " ").splitlines()
-    return [part.strip() for line in lines if line.strip() and not line.startswith("#") for part in line.split("&&")]
+    return [
+        part.strip()
+        for line in lines
+        if line.strip() and not line.startswith("#")
+        for part in line.split("&&")
+    ]
 
 
 def run(command: str, folder: Path) -> None:
@@ -84,7 +93,9 @@ def run(command: str, folder: Path) -> None:
         case ["python", "train.py", *rest]:
             train.main([*rest, *QUICK])
         case ["python", "-m", "fields", *_]:
-            with pytest.MonkeyPatch.context() as patch:  # in this process, which has imported what takes seconds
+            with (
+                pytest.MonkeyPatch.context() as patch
+            ):  # in this process, which has imported what takes seconds
                 patch.setattr(sys, "argv", words[2:])
                 with pytest.raises(SystemExit) as end:
                     runpy.run_module("fields", run_name="__main__", alter_sys=True)
@@ -103,7 +114,9 @@ def check_install(words: list[str]) -> set[str]:
     """An editable install of this folder under the constraints, with extras that exist; returns them."""
     target = re.fullmatch(r"\.\[([\w,]+)\]", words[words.index("-e") + 1])
     extras = set(target[1].split(","))
-    assert extras <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    assert extras <= set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
     assert (ROOT / words[words.index("-c") + 1]).is_file()
     assert set(words) <= INSTALL_WORDS | {target[0], words[words.index("-c") + 1]}
     return extras
@@ -121,7 +134,12 @@ def check_script(path: Path) -> None:
 
 
 def all_commands() -> list[str]:
-    return [c for piece in PIECE.finditer(README) if piece["language"] == "bash" for c in commands(piece["block"])]
+    return [
+        c
+        for piece in PIECE.finditer(README)
+        if piece["language"] == "bash"
+        for c in commands(piece["block"])
+    ]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -144,7 +162,9 @@ def test_the_readme_runs_from_top_to_bottom(folder, capsys):
             for command in commands(piece["block"]):
                 run(command, folder)
         else:
-            pytest.fail(f"README.md:{line}: nothing here runs a block of {piece['language'] or 'no language'}")
+            pytest.fail(
+                f"README.md:{line}: nothing here runs a block of {piece['language'] or 'no language'}"
+            )
         ran.append(piece["language"] or "prose")
     assert ran.count("python") == README.count("```python") >= 3
     assert ran.count("bash") == README.count("```bash") >= 4
@@ -165,18 +185,25 @@ def check_citation(entry: str) -> None:
     cff = (ROOT / "CITATION.cff").read_text()
     assert f'title: "{told["title"].replace("{", "").replace("}", "")}"' in cff
     assert f"version: {told['version']}" in cff
-    assert told["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (
+        told["version"]
+        == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    )
 
 
 def check_mixer(mixer: type) -> None:
-    latent = fields.Latent(torch.randn(2, 5, 16), torch.rand(1, 5, 2) - 0.5, torch.tensor([True, False]))
+    latent = fields.Latent(
+        torch.randn(2, 5, 16), torch.rand(1, 5, 2) - 0.5, torch.tensor([True, False])
+    )
     out = mixer(16)(latent)
     assert out.z.shape == (2, 5, 16)
     assert torch.isfinite(out.z).all()
     assert out.pos is latent.pos
 
 
-@pytest.mark.parametrize("command", ["make all", "python other.py", "pip install bracketfields", "bash other.sh"])
+@pytest.mark.parametrize(
+    "command", ["make all", "python other.py", "pip install bracketfields", "bash other.sh"]
+)
 def test_what_nobody_runs_is_no_quiet_skip(command, folder):
     with pytest.raises((pytest.fail.Exception, AssertionError, ValueError)):
         run(command, folder)

@@ -12,9 +12,12 @@ from rich.console import Console
 
 from fields.plot import png
 from fields.plot.style import new_figure
-from fields.report import Picture, Results, Row, duration, number, page, print_table, to_json, write
+from fields.report import Picture, Results, Row, duration, number, print_table, render_html, to_json
+from fields.report.output import write_report
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 def results(**changes):
@@ -22,7 +25,16 @@ def results(**changes):
         "title": "Burgers, ν = 0.1 <test>",
         "problem": "u₀ & u(1)",
         "rows": [
-            Row("conditional neural field", "64", 0.00412, 0.0038, 0.0204, 1_234_567, 312.0, ours=True),
+            Row(
+                "conditional neural field",
+                "64",
+                0.00412,
+                0.0038,
+                0.0204,
+                1_234_567,
+                312.0,
+                ours=True,
+            ),
             Row("mean predictor", "64", 0.9, 0.88, float("inf")),
         ],
         "protocol": {"seeds": [0, 1], "split": {"train": 1000, "test": 200}, "ν": np.float32(0.5)},
@@ -61,42 +73,49 @@ def test_json_is_strict_and_complete():
 
 
 def test_page_is_well_formed_escaped_and_needs_no_other_file():
-    text = page(results(next_command="python train.py --config configs/a.yaml && echo <done>"))
+    text = render_html(
+        results(next_command="python train.py --config configs/a.yaml && echo <done>")
+    )
     tags = Tags()
     tags.feed(text)
     assert not tags.open
-    assert "<test>" not in text and "&lt;test&gt;" in text and "&lt;done&gt;" in text and "u₀ &amp; u(1)" in text
+    assert (
+        "<test>" not in text
+        and "&lt;test&gt;" in text
+        and "&lt;done&gt;" in text
+        and "u₀ &amp; u(1)" in text
+    )
     assert len(tags.sources) == 1 and tags.sources[0].startswith("data:image/png;base64,")
     assert base64.b64decode(tags.sources[0].split(",")[1]) == PNG
     assert not re.search(r"https?://|@import|url\(", text)
 
 
 def test_page_shows_every_number_of_the_table_and_leaves_out_empty_sections():
-    text = page(results())
+    text = render_html(results())
     for shown in ("0.00412", "0.00380", "0.0204", "5 min 12 s", "not finite", "mean predictor"):
         assert shown in text
     assert "Pictures" in text and "Try next" not in text
-    assert "Pictures" not in page(results(pictures=[]))
+    assert "Pictures" not in render_html(results(pictures=[]))
 
 
 def test_pictures_keep_their_size_in_inches():
     figure = new_figure(5.0, 1.0)
-    assert 'width="480"' in page(results(pictures=[Picture("a", "", png(figure))]))
+    assert 'width="480"' in render_html(results(pictures=[Picture("a", "", png(figure))]))
 
 
 def test_write_replaces_both_files_and_leaves_no_parts(tmp_path):
     folder = tmp_path / "runs" / "a"
-    write(results(title="old"), folder)
-    json_path, html_path = write(results(title="new"), folder)
+    write_report(results(title="old"), folder)
+    json_path, html_path = write_report(results(title="new"), folder)
     assert json.loads(json_path.read_text(encoding="utf-8"))["title"] == "new"
     assert "<title>new</title>" in html_path.read_text(encoding="utf-8")
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
 
 
 def test_a_failed_report_leaves_the_old_one(tmp_path):
-    write(results(title="old"), tmp_path)
+    write_report(results(title="old"), tmp_path)
     with pytest.raises(AttributeError):
-        write(results(title="new", rows=[None]), tmp_path)
+        write_report(results(title="new", rows=[None]), tmp_path)
     assert "<title>old</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["title"] == "old"
 
@@ -106,13 +125,23 @@ def test_table_shows_every_number_at_any_usual_width(width):
     stream = io.StringIO()
     print_table(results(summary="half the error"), Console(file=stream, width=width))
     text = stream.getvalue()
-    for shown in ("0.00412", "0.00380", "0.0204", "1\u202f234\u202f567", "5 min 12 s", "not finite", "half the error"):
+    for shown in (
+        "0.00412",
+        "0.00380",
+        "0.0204",
+        "1\u202f234\u202f567",
+        "5 min 12 s",
+        "not finite",
+        "half the error",
+    ):
         assert shown in text
     assert "…" not in text
 
 
 def test_numbers_and_durations_are_spelled_for_people():
-    spelled = [number(value) for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))]
+    spelled = [
+        number(value) for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))
+    ]
     assert spelled == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0", "not finite"]
     assert [duration(s) for s in (0.5, 41.2, 545, 7800, 59.7)] == [
         "0.5 s",

@@ -8,15 +8,17 @@ import torch
 from problems import operator, travelling, waves
 
 import fields
-from fields.data import FieldDataset, schema_of, statistics
-from fields.decoders import CrossAttention
-from fields.encoders import Patches
-from fields.evolution import EvolutionOperator, Step
+from fields.core.sample import collate
+from fields.data import FieldDataset, schema_of
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.windowed_moments import WindowedMoments
+from fields.models.ensemble import draw_samples
+from fields.models.evolution import EvolutionOperator
+from fields.models.propagators import Autoregressive
 from fields.nn.dropout import NeuronDropout
-from fields.normalizer import Normalizer
-from fields.processors import Transformer
-from fields.sample import collate
-from fields.uncertainty import draws
+from fields.processors.transformer import Transformer
 
 
 @pytest.fixture
@@ -26,10 +28,10 @@ def thin():
     torch.manual_seed(0)
     model = EvolutionOperator(
         schema=data.schema,
-        normalizer=Normalizer(data.schema, statistics(data)),
+        normalizer=Normalizer(data.schema, dataset_statistics(data)),
         dim=16,
-        encoder=Patches(16, data.schema, tokens=(4,)),
-        propagator=Step(16, Transformer(16, depth=1, dropout=0.3)),
+        encoder=WindowedMoments(16, data.schema, tokens=(4,)),
+        propagator=Autoregressive(16, Transformer(16, depth=1, dropout=0.3)),
         decoder=CrossAttention(16, data.schema),
     )
     return model.eval(), collate([data[0], data[data.windows]]), ds
@@ -39,9 +41,11 @@ def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):
     model, batch, _ = thin
     masks: list[set[bytes]] = []
     layer = next(m for m in model.modules() if isinstance(m, NeuronDropout))
-    layer.register_forward_hook(lambda _, args, out: masks[-1].add((out != 0).any(0).any(0).numpy().tobytes()))
+    layer.register_forward_hook(
+        lambda _, args, out: masks[-1].add((out != 0).any(0).any(0).numpy().tobytes())
+    )
     answers = []
-    source = draws(model, batch, 3, seed=1)
+    source = draw_samples(model, batch, 3, seed=1)
     for _ in range(3):
         masks.append(set())
         with torch.no_grad():
@@ -50,18 +54,20 @@ def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):
     assert (answers[0] - answers[1]).abs().max() > 1e-4
     assert not layer.training and layer.held is None
     with torch.no_grad():
-        again = next(draws(model, batch, 1, seed=1))
+        again = next(draw_samples(model, batch, 1, seed=1))
     torch.testing.assert_close(again, answers[0], rtol=0, atol=0)
 
 
 def test_predicting_with_samples_gives_mean_and_quantiles(thin):
     model, batch, ds = thin
     out = model.predict(ds, samples=8, quantiles=(0.05, 0.5, 0.975))
-    assert set(out.data_vars) == {f"{name}{suffix}" for name in "uw" for suffix in ("", "_q05", "_q50", "_q97.5")}
+    assert set(out.data_vars) == {
+        f"{name}{suffix}" for name in "uw" for suffix in ("", "_q05", "_q50", "_q97.5")
+    }
     assert bool((out.u_q05 <= out.u_q50).all()) and bool((out.u_q50 <= out["u_q97.5"]).all())
     assert float((out["u_q97.5"] - out.u_q05).mean()) > 1e-3
     with torch.no_grad():
-        mean = torch.stack(list(draws(model, batch, 8))).mean(0)
+        mean = torch.stack(list(draw_samples(model, batch, 8))).mean(0)
     np.testing.assert_allclose(out.u[:2].values.reshape(2, 7, -1)[:, :4], mean[..., 0], atol=1e-5)
 
 
@@ -74,7 +80,9 @@ def test_an_ensemble_answers_by_its_mean_and_travels_in_a_file(tmp_path):
     np.testing.assert_allclose(out.u, each.mean(0), atol=1e-5)
     np.testing.assert_allclose(out.u_q50, np.median(each, 0), atol=1e-5)
     fields.save(model, tmp_path / "e.safetensors")
-    np.testing.assert_allclose(fields.load(tmp_path / "e.safetensors").predict(ds).u, each.mean(0), atol=1e-5)
+    np.testing.assert_allclose(
+        fields.load(tmp_path / "e.safetensors").predict(ds).u, each.mean(0), atol=1e-5
+    )
 
 
 def test_what_cannot_be_drawn_is_said():

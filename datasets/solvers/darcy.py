@@ -2,10 +2,11 @@ r"""Finite differences for −∇·(a ∇u) = f on the nodes of the unit square,
 
     −[a_{i+½,j} (u_{i+1,j} − u_{ij}) − a_{i−½,j} (u_{ij} − u_{i−1,j}) + the same in y] / h² = f_{ij}
 
-with a_{i+½,j} = (a_{ij} + a_{i+1,j}) / 2. The matrix A is symmetric positive definite, and min a · P ≤ A ≤ max a · P
-with P the matrix for a = 1. Conjugate gradients preconditioned by P, inverted exactly by sine transforms, therefore
-needs a number of iterations that depends on max a / min a alone, not on the grid: on 421² nodes with a ∈ {3, 12} it
-takes 0.6 s of one core where a sparse direct solve takes 1.5 s, and the two agree to 5e-13.
+with a_{i+½,j} = (a_{ij} + a_{i+1,j}) / 2. The matrix A is symmetric positive definite, and min a ·
+P ≤ A ≤ max a · P with P the matrix for a = 1. Conjugate gradients preconditioned by P, inverted
+exactly by sine transforms, therefore needs a number of iterations that depends on max a / min a
+alone, not on the grid: on 421² nodes with a ∈ {3, 12} it takes 0.6 s of one core where a sparse
+direct solve takes 1.5 s, and the two agree to 5e-13.
 """
 
 from __future__ import annotations
@@ -45,14 +46,20 @@ def solve(a: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, float]:
         return apply(a, np.pad(v.reshape(inner.shape), 1)).ravel()
 
     def precondition(v: np.ndarray) -> np.ndarray:
-        return np.asarray(idstn(np.asarray(dstn(v.reshape(inner.shape), type=1)) / poisson, type=1)).ravel()
+        return np.asarray(
+            idstn(np.asarray(dstn(v.reshape(inner.shape), type=1)) / poisson, type=1)
+        ).ravel()
 
     def linear(map: Callable[[np.ndarray], np.ndarray]) -> LinearOperator:
         shape = (inner.size, inner.size)
         return LinearOperator(shape, matvec=map, dtype=np.float64)  # pyright: ignore[reportCallIssue]  made by its __new__
 
-    v, failed = cg(linear(operator), inner.ravel(), rtol=TOLERANCE, maxiter=500, M=linear(precondition))
+    v, failed = cg(
+        linear(operator), inner.ravel(), rtol=TOLERANCE, maxiter=500, M=linear(precondition)
+    )
     residual = float(np.linalg.norm(operator(v) - inner.ravel()) / np.linalg.norm(inner))
     if failed or not residual <= 2 * TOLERANCE:
-        raise ArithmeticError(f"Conjugate gradients left a residual of {residual:.1e}; a varies too much for them.")
+        raise ArithmeticError(
+            f"Conjugate gradients left a residual of {residual:.1e}; a varies too much for them."
+        )
     return np.pad(v.reshape(inner.shape), 1), residual

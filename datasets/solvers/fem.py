@@ -1,6 +1,7 @@
 """Finite elements on triangulated domains: meshes of irregular points, and quadratic elements by scikit-fem.
 
-scikit-fem is needed by two problems only and imported when they solve: `pip install bracketfields[fem]`.
+scikit-fem is needed by two problems only and imported when they solve: `pip install
+bracketfields[fem]`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ Curve = Float[np.ndarray, "n 2"]  # a closed polygon, without repeating its firs
 Inside = Callable[[Float[np.ndarray, "n 2"]], Bool[np.ndarray, "n"]]
 
 
-def triangulate(boundaries: list[Curve], inside: Inside, *, spacing: float, random: np.random.Generator):
+def triangulate(
+    boundaries: list[Curve], inside: Inside, *, spacing: float, random: np.random.Generator
+):
     """Delaunay mesh of a jittered hexagonal lattice inside closed polygons and of the polygons' corners.
 
-    The polygons' edges should be about `spacing` long. Lattice points nearer than 0.7 spacings to a corner are left
-    out, so that edges of the boundary become edges of the mesh; that the triangles fill the domain is checked by their
-    area.
+    The polygons' edges should be about `spacing` long. Lattice points nearer than 0.7 spacings to a
+    corner are left out, so that edges of the boundary become edges of the mesh; that the triangles
+    fill the domain is checked by their area.
     """
     from skfem import MeshTri
 
     edge = np.concatenate(boundaries)
     low, high = edge.min(0), edge.max(0)
-    rows, columns = np.arange(low[1], high[1], spacing * np.sqrt(0.75)), np.arange(low[0], high[0], spacing)
+    rows, columns = (
+        np.arange(low[1], high[1], spacing * np.sqrt(0.75)),
+        np.arange(low[0], high[0], spacing),
+    )
     lattice = np.stack(np.meshgrid(columns, rows), axis=-1)
     lattice[1::2, :, 0] += spacing / 2
     points = lattice.reshape(-1, 2) + random.uniform(-0.15, 0.15, (lattice.size // 2, 2)) * spacing
@@ -44,7 +50,9 @@ def triangulate(boundaries: list[Curve], inside: Inside, *, spacing: float, rand
     triangles = triangles[area > 1e-9 * spacing**2]
     wanted = abs(sum(shoelace(curve) for curve in boundaries))
     if abs(area.sum() - wanted) > 1e-3 * wanted:
-        raise ArithmeticError(f"The mesh covers {area.sum():.4f} of an area of {wanted:.4f}: take a smaller spacing.")
+        raise ArithmeticError(
+            f"The mesh covers {area.sum():.4f} of an area of {wanted:.4f}: take a smaller spacing."
+        )
     return MeshTri(np.ascontiguousarray(points.T), np.ascontiguousarray(triangles.T))
 
 
@@ -68,16 +76,29 @@ def poisson(mesh, source: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Flo
 def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndarray, np.ndarray]:
     """Plane stress of a plate clamped at y = 0 and pulled upwards at its top by `traction`, by quadratic elements.
 
-    Returns the displacement (2 n) and the stress (σ_xx, σ_yy, σ_xy) (3 n) at the mesh's points, the latter projected on
-    linear elements.
+    Returns the displacement (2 n) and the stress (σ_xx, σ_yy, σ_xy) (3 n) at the mesh's points, the
+    latter projected on linear elements.
     """
-    from skfem import Basis, ElementTriP1, ElementTriP2, ElementVector, FacetBasis, LinearForm, condense, solve
+    from skfem import (
+        Basis,
+        ElementTriP1,
+        ElementTriP2,
+        ElementVector,
+        FacetBasis,
+        LinearForm,
+        condense,
+        solve,
+    )
     from skfem.models.elasticity import linear_elasticity
 
-    shear, first = young / (2 * (1 + ratio)), young * ratio / (1 - ratio**2)  # Lamé constants of plane stress
+    shear, first = (
+        young / (2 * (1 + ratio)),
+        young * ratio / (1 - ratio**2),
+    )  # Lamé constants of plane stress
     basis = Basis(mesh, ElementVector(ElementTriP2()))
     top, bottom = (
-        mesh.facets_satisfying(lambda x, y=y: np.isclose(x[1], y)) for y in (mesh.p[1].max(), mesh.p[1].min())
+        mesh.facets_satisfying(lambda x, y=y: np.isclose(x[1], y))
+        for y in (mesh.p[1].max(), mesh.p[1].min())
     )
     pull = LinearForm(lambda v, w: traction * v[1]).assemble(
         FacetBasis(mesh, ElementVector(ElementTriP2()), facets=top)
@@ -87,7 +108,11 @@ def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndar
     slope = np.asarray(cast("DiscreteField", basis.interpolate(u)).grad)
     strain = (slope + np.swapaxes(slope, 0, 1)) / 2
     pressure = first * (strain[0, 0] + strain[1, 1])
-    stress = (2 * shear * strain[0, 0] + pressure, 2 * shear * strain[1, 1] + pressure, 2 * shear * strain[0, 1])
+    stress = (
+        2 * shear * strain[0, 0] + pressure,
+        2 * shear * strain[1, 1] + pressure,
+        2 * shear * strain[0, 1],
+    )
     linear = basis.with_element(ElementTriP1())
     return u[_nodal(basis)], np.stack([linear.project(s) for s in stress])
 

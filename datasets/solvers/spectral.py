@@ -2,7 +2,8 @@ r"""Pseudo-spectral solution of semi-linear PDEs on periodic boxes, in float64 o
 
     v̂_t = L v̂ + N(v̂),   L diagonal in Fourier space
 
-Real fields are held as `rfftn` coefficients over the last d axes, complex fields as `fftn` coefficients.
+Real fields are held as `rfftn` coefficients over the last d axes, complex fields as `fftn`
+coefficients.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 
-def wavenumbers(points: tuple[int, ...], lengths: tuple[float, ...], *, real: bool = True, device=None) -> list[Tensor]:
+def wavenumbers(
+    points: tuple[int, ...], lengths: tuple[float, ...], *, real: bool = True, device=None
+) -> list[Tensor]:
     """Angular wavenumbers 2πj/length of each axis, shaped to broadcast; the last axis is halved for real fields."""
     out = []
     for axis, (n, length) in enumerate(zip(points, lengths, strict=True)):
@@ -30,7 +33,11 @@ def wavenumbers(points: tuple[int, ...], lengths: tuple[float, ...], *, real: bo
 def two_thirds(points: tuple[int, ...], *, real: bool = True, device=None) -> Float[Tensor, "*k"]:
     """1 on modes |j| < n/3 of every axis, else 0: products of two kept fields are then free of aliasing (Orszag)."""
     keep = torch.ones(1, dtype=torch.float64, device=device)
-    for n, j in zip(points, wavenumbers(points, (2 * torch.pi,) * len(points), real=real, device=device), strict=True):
+    for n, j in zip(
+        points,
+        wavenumbers(points, (2 * torch.pi,) * len(points), real=real, device=device),
+        strict=True,
+    ):
         keep = keep * (j.abs() < n / 3)
     return keep
 
@@ -54,10 +61,11 @@ class ETDRK4:
         a = E₂ v + Q N(v),  b = E₂ v + Q N(a),  c = E₂ a + Q (2N(b) − N(v)),
         v⁺ = E v + f₁ N(v) + 2 f₂ (N(a) + N(b)) + f₃ N(c)
 
-    with E = e^{hL}, E₂ = e^{hL/2}; Q, f₁, f₂, f₃ are means over a circle around hL, which avoids the cancellation of
-    their closed forms near 0.
+    with E = e^{hL}, E₂ = e^{hL/2}; Q, f₁, f₂, f₃ are means over a circle around hL, which avoids
+    the cancellation of their closed forms near 0.
 
-    Reference: Cox & Matthews 2002, Eqs. 26–29; Kassam & Trefethen, SIAM J. Sci. Comput. 26 (2005), Section 3.
+    Reference: Cox & Matthews 2002, Eqs. 26–29; Kassam & Trefethen, SIAM J. Sci. Comput. 26 (2005),
+    Section 3.
 
     Args:
         linear: L, broadcastable to the coefficients.
@@ -65,13 +73,22 @@ class ETDRK4:
         dt: step h.
     """
 
-    def __init__(self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], *, dt: float, circle: int = 32):
+    def __init__(
+        self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], *, dt: float, circle: int = 32
+    ):
         self.dt, self.nonlinear = dt, nonlinear
         z = dt * linear
         self.full, self.half = torch.exp(z), torch.exp(z / 2)
-        angles = 2 * torch.pi * (torch.arange(circle, dtype=torch.float64, device=linear.device) + 0.5) / circle
+        angles = (
+            2
+            * torch.pi
+            * (torch.arange(circle, dtype=torch.float64, device=linear.device) + 0.5)
+            / circle
+        )
         weights = [torch.zeros_like(z, dtype=torch.complex128) for _ in range(4)]
-        for r in torch.exp(1j * angles):  # one point at a time: the circle times a 2-D grid need not fit in memory
+        for r in torch.exp(
+            1j * angles
+        ):  # one point at a time: the circle times a 2-D grid need not fit in memory
             s = z + r
             e, e2 = torch.exp(s), torch.exp(s / 2)
             terms = (
@@ -94,19 +111,27 @@ class ETDRK4:
         b = half_v + self.q * n_a
         n_b = self.nonlinear(b)
         c = self.half * a + self.q * (2 * n_b - n_v)
-        return self.full * v + self.f1 * n_v + 2 * self.f2 * (n_a + n_b) + self.f3 * self.nonlinear(c)
+        return (
+            self.full * v + self.f1 * n_v + 2 * self.f2 * (n_a + n_b) + self.f3 * self.nonlinear(c)
+        )
 
     def run(self, v: Tensor, *, steps: int) -> Tensor:
         """`steps` steps; stops with a clear sentence if the solution blows up."""
         for _ in range(steps):
             v = self.step(v)
         if not bool(torch.isfinite(v.abs().sum())):
-            raise FloatingPointError(f"No finite solution after {steps} steps of {self.dt:g}: take smaller steps.")
+            raise FloatingPointError(
+                f"No finite solution after {steps} steps of {self.dt:g}: take smaller steps."
+            )
         return v
 
 
 def self_advection(
-    points: tuple[int, ...], lengths: tuple[float, ...], *, speed: float = 1.0, device: torch.device | str | None = None
+    points: tuple[int, ...],
+    lengths: tuple[float, ...],
+    *,
+    speed: float = 1.0,
+    device: torch.device | str | None = None,
 ) -> Callable[[Tensor], Tensor]:
     r"""N(v̂) of u_t = −(c/2) (u²)_x in one dimension, c = `speed`, on the modes that `two_thirds` keeps."""
     (k,) = wavenumbers(points, lengths, device=device)
@@ -115,10 +140,14 @@ def self_advection(
     return lambda v: slope * torch.fft.rfft(torch.fft.irfft(keep * v, n=points[0]) ** 2)
 
 
-def fields_flow(solver: ETDRK4, points: tuple[int, ...], *, steps: int) -> Callable[[Tensor], Tensor]:
+def fields_flow(
+    solver: ETDRK4, points: tuple[int, ...], *, steps: int
+) -> Callable[[Tensor], Tensor]:
     """The map of real fields (… *x) to fields that `steps` steps on their coefficients make."""
     dims = tuple(range(-len(points), 0))
-    return lambda u: torch.fft.irfftn(solver.run(torch.fft.rfftn(u, dim=dims), steps=steps), s=points, dim=dims)
+    return lambda u: torch.fft.irfftn(
+        solver.run(torch.fft.rfftn(u, dim=dims), steps=steps), s=points, dim=dims
+    )
 
 
 def gradient(u: Tensor, lengths: tuple[float, ...]) -> list[Tensor]:

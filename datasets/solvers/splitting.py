@@ -1,6 +1,7 @@
 r"""Symplectic splitting of order 4 for H = A + B whose two flows are known.
 
-    z⁺ = A_{a₁h} B_{b₁h} A_{a₂h} B_{b₂h} A_{a₃h} B_{b₃h} A_{a₄h} B_{b₃h} A_{a₃h} B_{b₂h} A_{a₂h} B_{b₁h} A_{a₁h} z
+    z⁺ = A_{a₁h} B_{b₁h} A_{a₂h} B_{b₂h} A_{a₃h} B_{b₃h} A_{a₄h} B_{b₃h} A_{a₃h} B_{b₂h} A_{a₂h}
+    B_{b₁h} A_{a₁h} z
 
 It is symplectic and symmetric, so the error of H stays bounded for all times.
 
@@ -23,10 +24,12 @@ B = (B1, B2, B3, B3, B2, B1)
 Flow = Callable[[Tensor], Tensor]
 
 
-def splitting(a: Callable[[float], Flow], b: Callable[[float], Flow], *, dt: float, steps: int) -> Flow:
+def splitting(
+    a: Callable[[float], Flow], b: Callable[[float], Flow], *, dt: float, steps: int
+) -> Flow:
     """`steps` steps of size dt, from the two flows' factories: `a(h)` is the map of the first flow over time h.
 
-    Last and first map of neighbouring steps are merged.
+    Last and first map of neighboring steps are merged.
     """
     inner_a = {c: a(c * dt) for c in set(A)}
     inner_b = {c: b(c * dt) for c in set(B)}
@@ -41,7 +44,9 @@ def splitting(a: Callable[[float], Flow], b: Callable[[float], Flow], *, dt: flo
                     z = inner_a[A[i + 1]](z)
             z = joint(z) if step < steps - 1 else inner_a[A1](z)
         if not bool(torch.isfinite(z).all()):
-            raise FloatingPointError(f"No finite solution after {steps} steps of {dt:g}: take smaller steps.")
+            raise FloatingPointError(
+                f"No finite solution after {steps} steps of {dt:g}: take smaller steps."
+            )
         return z
 
     return advance

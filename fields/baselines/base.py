@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fields.core.sample import Sample, Schema
+from fields.data.normalizer import Normalizer
+from fields.models.base import Operator
 from fields.nn.geometry import grid_axes
-from fields.nn.mesh import hats
-from fields.nn.multilinear import multilinear
-from fields.nn.sensors import SensorArray
-from fields.normalizer import Normalizer
-from fields.operator import Operator
-from fields.sample import Sample, Schema
+from fields.nn.interpolation.mesh import hats
+from fields.nn.interpolation.multilinear import multilinear
+from fields.nn.sensor_array import SensorArray
 
 
 class AtInput(Operator, ABC):
@@ -24,13 +24,16 @@ class AtInput(Operator, ABC):
 
     @abstractmethod
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """Normalised outputs at the input's points."""
+        """Normalized outputs at the input's points."""
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
         v = self.normalizer.physical(self.at_input(batch), batch.params)
         if batch.y.shape != batch.x.shape or not torch.equal(batch.y, batch.x):
-            warnings.warn(f"{type(self).__name__} answers at the points of its input; others are interpolated.", stacklevel=2)
+            warnings.warn(
+                f"{type(self).__name__} answers at the points of its input; others are interpolated.",
+                stacklevel=2,
+            )
             x, y = self.normalizer.points(batch.x), self.normalizer.points(batch.y)
             v = carry(v, x, y, self.schema.periodic, batch.x_mask)
         return v[:, None]
@@ -48,7 +51,7 @@ class AtSensors(Operator, ABC):
         self.sensors = SensorArray(count, schema.dim)
 
     def read(self, batch: Sample) -> Float[Tensor, "b f"]:
-        """Normalised input at all sensors, and the constants of the PDE, in one row per sample."""
+        """Normalized input at all sensors, and the constants of the PDE, in one row per sample."""
         x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u, batch.params)
         order = self.sensors.match(x)
         if order is not None:
@@ -57,17 +60,22 @@ class AtSensors(Operator, ABC):
             order = self.sensors.expect(x, type(self).__name__)
         else:
             name, count = type(self).__name__, self.sensors.count
-            warnings.warn(f"{name} reads {count} fixed sensors; the input is interpolated.", stacklevel=3)
+            warnings.warn(
+                f"{name} reads {count} fixed sensors; the input is interpolated.", stacklevel=3
+            )
             u = carry(u, x, self.sensors.places[None], self.schema.periodic, batch.x_mask)
         return torch.cat([u.flatten(1), self.normalizer.params(batch.params)], dim=-1)
 
     def answer(self, v: Float[Tensor, "b n o"], batch: Sample) -> Float[Tensor, "b s m o"]:
-        """Normalised outputs at the sensors -> predictions at the queries, in physical units."""
+        """Normalized outputs at the sensors -> predictions at the queries, in physical units."""
         y = self.normalizer.points(batch.y)
         order = self.sensors.match(y)
         if order is not None:
             return self.normalizer.physical(v[:, order.argsort()], batch.params)[:, None]
-        warnings.warn(f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.", stacklevel=3)
+        warnings.warn(
+            f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.",
+            stacklevel=3,
+        )
         v = carry(v, self.sensors.places[None], y, self.schema.periodic)
         return self.normalizer.physical(v, batch.params)[:, None]
 
@@ -98,12 +106,16 @@ def carry(
     out = []
     for i, row in enumerate(values):
         real = slice(None) if mask is None else mask[i % len(mask)]
-        index, weight = hats(y[i % len(y)], x[i % len(x)][real], torch.tensor(periodic, device=x.device))
+        index, weight = hats(
+            y[i % len(y)], x[i % len(x)][real], torch.tensor(periodic, device=x.device)
+        )
         out.append((row[real][index] * weight[..., None].to(row.dtype)).sum(-2))
     return torch.stack(out)
 
 
-def upright(values: Float[Tensor, "b *sizes c"], axes: list[Tensor], order: list[int]) -> tuple[Tensor, list[Tensor]]:
+def upright(
+    values: Float[Tensor, "b *sizes c"], axes: list[Tensor], order: list[int]
+) -> tuple[Tensor, list[Tensor]]:
     """Grid values with their axes in the schema's order, each ascending (points moved by a symmetry may run otherwise)."""
     values = values.permute(0, *(1 + order.index(a) for a in range(len(order))), -1)
     for a, axis in enumerate(axes):

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.baselines.base import AtSensors
-from fields.normalizer import Normalizer
-from fields.sample import Sample, Schema
+from fields.core.sample import Sample, Schema
+from fields.data.normalizer import Normalizer
 
 
 class DeepONet(AtSensors):
@@ -30,9 +30,17 @@ class DeepONet(AtSensors):
     """
 
     def __init__(
-        self, *, schema: Schema, normalizer: Normalizer, count: int | None = None, width: int = 128, depth: int = 3
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        count: int | None = None,
+        width: int = 128,
+        depth: int = 3,
     ):
-        super().__init__(schema=schema, normalizer=normalizer, count=count or grid_count(schema, "DeepONet"))
+        super().__init__(
+            schema=schema, normalizer=normalizer, count=count or grid_count(schema, "DeepONet")
+        )
         self.outputs, self.width = schema.out_channels, width
         features = self.sensors.count * schema.in_channels + len(schema.params)
         self.branch = mlp(features, width, self.outputs * width, depth)
@@ -54,7 +62,9 @@ class DeepONet(AtSensors):
 def grid_count(schema: Schema, name: str) -> int:
     """Points of the training grid."""
     if schema.grid is None:
-        raise ValueError(f"{name} has fixed sensors and the points of this problem are scattered. Give their `count`.")
+        raise ValueError(
+            f"{name} has fixed sensors and the points of this problem are scattered. Give their `count`."
+        )
     return math.prod(schema.grid)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from fields.baselines.grid import Spectral, embedding
-from fields.normalizer import Normalizer
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
 
 
 class FNO(Spectral):
@@ -23,13 +23,23 @@ class FNO(Spectral):
         layers: Fourier layers L.
     """
 
-    def __init__(self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4):
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        modes: int = 16,
+        width: int = 64,
+        layers: int = 4,
+    ):
         super().__init__(schema=schema, normalizer=normalizer, divisor=2)
         self.adopt(fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers))
 
 
-def fourier_layers(schema: Schema, channels: int, *, modes: int, width: int, layers: int, **tensor: Any) -> nn.Module:
-    """neuraloperator's FNO; ``tensor`` says how its coefficients are factorised, which they are not unless it does."""
+def fourier_layers(
+    schema: Schema, channels: int, *, modes: int, width: int, layers: int, **tensor: Any
+) -> nn.Module:
+    """neuraloperator's FNO; ``tensor`` says how its coefficients are factorized, which they are not unless it does."""
     from neuralop.models import FNO as NeuralopFNO  # noqa: N811  imports wandb and takes seconds
 
     return NeuralopFNO(

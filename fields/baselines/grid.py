@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.baselines.base import AtInput, upright
+from fields.core.sample import Sample, Schema
+from fields.data.normalizer import Normalizer
 from fields.nn.geometry import grid_axes
-from fields.normalizer import Normalizer
-from fields.sample import Sample, Schema
 
 UNEVEN = 0.01  # gaps may differ by so much of their mean: coordinates are kept in single precision
 
@@ -30,15 +30,17 @@ class GridOperator(AtInput, ABC):
         self.channels = schema.in_channels + len(schema.params)
 
     @abstractmethod
-    def on_grid(self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]) -> Float[Tensor, "b o *sizes"]:
-        """Normalised output on the grid with these axes (unit coordinates)."""
+    def on_grid(
+        self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
+    ) -> Float[Tensor, "b o *sizes"]:
+        """Normalized output on the grid with these axes (unit coordinates)."""
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
         if (found := grid_axes(batch.x)) is None:
             raise ValueError(
                 f"{type(self).__name__} needs one regular grid for all samples, got {batch.x.shape[1]} points that are not the "
-                "product of their axes. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
+                "product of their axes. Use `Transolver`, or a `FieldOperator` with the `CrossAttentionEncoder` encoder."
             )
         axes, order = found
         for name, line in zip(self.schema.coords, axes, strict=True):
@@ -46,13 +48,20 @@ class GridOperator(AtInput, ABC):
             if len(gaps) > 1 and gaps.max() - gaps.min() > UNEVEN * gaps.mean():
                 raise ValueError(
                     f"{type(self).__name__} needs evenly spaced points along `{name}`, got gaps from {gaps.min():.3g} to "
-                    f"{gaps.max():.3g}. Use `Transolver`, or a `FieldOperator` with the `Points` encoder."
+                    f"{gaps.max():.3g}. Use `Transolver`, or a `FieldOperator` with the `CrossAttentionEncoder` encoder."
                 )
         sizes = [len(axes[a]) for a in order]
         given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
         u, ascending = upright(given, axes, order)
-        constants = self.normalizer.params(batch.params).reshape(len(u), *(1 for _ in sizes), -1).expand(*u.shape[:-1], -1)
-        lines = [(line - self.normalizer.centre[a]) / self.normalizer.extent[a] for a, line in enumerate(ascending)]
+        constants = (
+            self.normalizer.params(batch.params)
+            .reshape(len(u), *(1 for _ in sizes), -1)
+            .expand(*u.shape[:-1], -1)
+        )
+        lines = [
+            (line - self.normalizer.center[a]) / self.normalizer.extent[a]
+            for a, line in enumerate(ascending)
+        ]
         v = self.on_grid(torch.cat([u, constants], dim=-1).movedim(-1, 1), lines).movedim(1, -1)
         for a, axis in enumerate(axes):
             v = v.index_select(1 + a, axis.argsort().argsort())
@@ -63,7 +72,8 @@ class Spectral(GridOperator, ABC):
     """A model of neuraloperator 2.0, with a guard against its spectral convolution, which is wrong on odd sizes (identity off by
     over 100 %) of any axis but the last: sizes have to be multiples of ``divisor`` there.
 
-    On homogeneous axes the grid is not given as an input, so that the model commutes with translations as the problem does.
+    On homogeneous axes the grid is not given as an input, so that the model commutes with
+    translations as the problem does.
     """
 
     @abstractmethod
@@ -76,11 +86,17 @@ class Spectral(GridOperator, ABC):
         self.net = net
         self.register_state_dict_post_hook(_without_metadata)
 
-    def on_grid(self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]) -> Float[Tensor, "b o *sizes"]:
+    def on_grid(
+        self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
+    ) -> Float[Tensor, "b o *sizes"]:
         """See `GridOperator`."""
         sizes = tuple(u.shape[2:])
         if any(size % self.divisor for size in sizes[:-1]):
-            kind = "odd grid sizes" if self.divisor == 2 else f"grid sizes that are no multiple of {self.divisor}"
+            kind = (
+                "odd grid sizes"
+                if self.divisor == 2
+                else f"grid sizes that are no multiple of {self.divisor}"
+            )
             raise ValueError(
                 f"{type(self).__name__} of neuraloperator 2.0.0 is wrong on {kind}, got {sizes}. "
                 f"Use multiples of {self.divisor}, or drop lines of points."

@@ -11,18 +11,27 @@ from torch import Tensor, nn
 
 from fields.baselines.base import AtSensors
 from fields.baselines.pca_net import gather
-from fields.normalizer import Normalizer
-from fields.sample import Sample, Schema
+from fields.core.sample import Sample, Schema
+from fields.data.normalizer import Normalizer
 
-REACHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # kernel lengths that are tried, in medians of the distances between inputs
+REACHES = (
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+)  # kernel lengths that are tried, in medians of the distances between inputs
+
 RIDGES = tuple(10.0**power for power in range(-10, 1))
 
 
 class KernelRidge(AtSensors):
     r"""v(u) = v̄ + Σᵢ k(u, uᵢ) αᵢ,   α = (K + λ)⁻¹ (V − v̄),   k = (1 + √5 r + 5r²/3) e^{−√5 r},   r = ‖u − uᵢ‖/ℓ
 
-    A Matérn-5/2 kernel of the sampled inputs. It is fitted in closed form and never trained: ℓ and λ are those of a
-    small grid with the least leave-one-out error, αᵢ/((K + λ)⁻¹)ᵢᵢ, which one eigendecomposition per ℓ gives for all λ.
+    A Matérn-5/2 kernel of the sampled inputs. It is fitted in closed form and never trained: ℓ and
+    λ are those of a small grid with the least leave-one-out error, αᵢ/((K + λ)⁻¹)ᵢᵢ, which one
+    eigendecomposition per ℓ gives for all λ.
 
     Reference: Batlle, Darcy, Hosseini & Owhadi, J. Comput. Phys. 496, 2024.
 
@@ -42,7 +51,9 @@ class KernelRidge(AtSensors):
         self.register_buffer("given", torch.zeros(samples, features))
         self.register_buffer("length", torch.ones(()))
         self.register_buffer("mean", torch.zeros(count * schema.out_channels))
-        self.alpha = nn.Parameter(torch.zeros(samples, count * schema.out_channels), requires_grad=False)
+        self.alpha = nn.Parameter(
+            torch.zeros(samples, count * schema.out_channels), requires_grad=False
+        )
 
     @classmethod
     def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer) -> KernelRidge:
@@ -51,7 +62,7 @@ class KernelRidge(AtSensors):
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], samples=len(data))
         order = model.sensors.expect(normalizer.points(every.x), "KernelRidge")
         rows = model.read(every).double()
-        targets = normalizer.normalised(every.v[:, 0, order], every.params).flatten(1).double()
+        targets = normalizer.normalized(every.v[:, 0, order], every.params).flatten(1).double()
         mean, distances = targets.mean(0), torch.cdist(rows, rows)
         median, best = distances[distances > 0].median(), (math.inf, torch.ones(()), targets)
         for reach in REACHES:
@@ -64,13 +75,20 @@ class KernelRidge(AtSensors):
                 error = float((left_out.norm(dim=1) / targets.norm(dim=1).clamp_min(1e-12)).mean())
                 best = min(best, (error, reach * median, alpha), key=lambda trial: trial[0])
         with torch.no_grad():
-            for held, fitted in ((model.given, rows), (model.mean, mean), (model.length, best[1]), (model.alpha, best[2])):
+            for held, fitted in (
+                (model.given, rows),
+                (model.mean, mean),
+                (model.length, best[1]),
+                (model.alpha, best[2]),
+            ):
                 held.copy_(fitted)
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        distance = torch.cdist(self.read(batch).double(), self.given.double())  # α is large and of both signs
+        distance = torch.cdist(
+            self.read(batch).double(), self.given.double()
+        )  # α is large and of both signs
         v = self.mean + matern(distance / self.length) @ self.alpha.double()
         return self.answer(v.float().reshape(len(v), self.sensors.count, -1), batch)
 

@@ -9,16 +9,17 @@ from torch import Tensor
 
 from fields.baselines.base import AtSensors
 from fields.baselines.deeponet import mlp
-from fields.nn.basis import Basis
-from fields.normalizer import Normalizer
-from fields.sample import Sample, Schema, collate
+from fields.core.sample import Sample, Schema, collate
+from fields.data.normalizer import Normalizer
+from fields.nn.interpolation.pod import PODBasis
 
 
 class PCANet(AtSensors):
     r"""v = v̄ + V S_v MLP( S_u⁻¹ Uᵀ (u − ū) )
 
-    Both ends are linear in a basis learned from the training data, whitened by the spread S of its coefficients. The bases
-    come from :meth:`fit` and stay; the MLP between them is then trained by gradient.
+    Both ends are linear in a basis learned from the training data, whitened by the spread S of its
+    coefficients. The bases come from :meth:`fit` and stay; the MLP between them is then trained by
+    gradient.
 
     Reference: Bhattacharya, Hosseini, Kovachki & Stuart, SMAI J. Comput. Math. 7, 2021.
 
@@ -30,21 +31,42 @@ class PCANet(AtSensors):
     """
 
     def __init__(
-        self, *, schema: Schema, normalizer: Normalizer, count: int, components: int = 32, width: int = 256, depth: int = 3
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        count: int,
+        components: int = 32,
+        width: int = 256,
+        depth: int = 3,
     ):
         super().__init__(schema=schema, normalizer=normalizer, count=count)
-        self.given = Basis(count * schema.in_channels + len(schema.params), components)
-        self.asked = Basis(count * schema.out_channels, components)
+        self.given = PODBasis(count * schema.in_channels + len(schema.params), components)
+        self.asked = PODBasis(count * schema.out_channels, components)
         self.net = mlp(components, width, components, depth)
 
     @classmethod
-    def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer, components: int = 32, **options: int) -> PCANet:
+    def fit(
+        cls,
+        data: Sequence[Sample],
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        components: int = 32,
+        **options: int,
+    ) -> PCANet:
         """The model with the bases of its training data; there are no more components than samples."""
         every, components = gather(data, "PCANet"), min(components, len(data) - 1)
-        model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], components=components, **options)
+        model = cls(
+            schema=schema,
+            normalizer=normalizer,
+            count=every.x.shape[1],
+            components=components,
+            **options,
+        )
         order = model.sensors.expect(normalizer.points(every.x), "PCANet")
         model.given.fit(model.read(every))
-        model.asked.fit(normalizer.normalised(every.v[:, 0, order], every.params).flatten(1))
+        model.asked.fit(normalizer.normalized(every.v[:, 0, order], every.params).flatten(1))
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fields.baselines.fno import fourier_layers
 from fields.baselines.grid import Spectral
-from fields.normalizer import Normalizer
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
 
 
 class TFNO(Spectral):
@@ -22,8 +22,17 @@ class TFNO(Spectral):
     """
 
     def __init__(
-        self, *, schema: Schema, normalizer: Normalizer, modes: int = 16, width: int = 64, layers: int = 4, rank: float = 0.1
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        modes: int = 16,
+        width: int = 64,
+        layers: int = 4,
+        rank: float = 0.1,
     ):
         super().__init__(schema=schema, normalizer=normalizer, divisor=2)
         tensor = {"factorization": "Tucker", "rank": rank}
-        self.adopt(fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers, **tensor))
+        self.adopt(
+            fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers, **tensor)
+        )

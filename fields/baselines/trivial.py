@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fields.baselines.base import AtInput, AtSensors
 from fields.baselines.pca_net import gather
-from fields.normalizer import Normalizer
-from fields.operator import Operator
-from fields.sample import Sample, Schema
+from fields.core.sample import Sample, Schema
+from fields.data.normalizer import Normalizer
+from fields.models.base import Operator
 
 
 class MeanField(AtSensors):
@@ -35,7 +35,7 @@ class MeanField(AtSensors):
         every = gather(data, "MeanField")
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1])
         order = model.sensors.expect(normalizer.points(every.x), "MeanField")
-        targets = normalizer.normalised(every.v[:, 0, order], every.params)
+        targets = normalizer.normalized(every.v[:, 0, order], every.params)
         model.mean.copy_(targets.double().mean(0))
         return model
 
@@ -64,7 +64,9 @@ class Persistence(AtInput):
         super().__init__(schema=schema, normalizer=normalizer)
         missing = [name for name in schema.outputs if name not in schema.inputs]
         if missing:
-            raise ValueError(f"Persistence needs the outputs among the inputs {schema.inputs}, got {missing}. Use `MeanField`.")
+            raise ValueError(
+                f"Persistence needs the outputs among the inputs {schema.inputs}, got {missing}. Use `MeanField`."
+            )
         last = len(schema.inputs) * (schema.history - 1)
         self.columns = [last + schema.inputs.index(name) for name in schema.outputs]
 
@@ -74,4 +76,4 @@ class Persistence(AtInput):
 
     def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """See `AtInput`."""
-        return self.normalizer.normalised(batch.u[..., self.columns], batch.params)
+        return self.normalizer.normalized(batch.u[..., self.columns], batch.params)

@@ -8,19 +8,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fields.baselines.grid import GridOperator, coordinates
-from fields.normalizer import Normalizer
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
 
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
 POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class UNet(GridOperator):
     r"""Convolutions on ever coarser grids and back, with skips between grids of equal size.
 
-    Axes that are periodic are padded with their other end, others with zeros; on axes that are not homogeneous the
-    coordinate is an input. Grids of any size of at least 2^levels points per axis; the stencils are measured in points, so
-    on a finer grid the same weights see a smaller part of the domain.
+    Axes that are periodic are padded with their other end, others with zeros; on axes that are not
+    homogeneous the coordinate is an input. Grids of any size of at least 2^levels points per axis;
+    the stencils are measured in points, so on a finer grid the same weights see a smaller part of
+    the domain.
 
     Reference: Ronneberger, Fischer & Brox, MICCAI 2015.
 
@@ -32,14 +34,23 @@ class UNet(GridOperator):
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer, width: int = 32, levels: int = 3):
         super().__init__(schema=schema, normalizer=normalizer)
-        self.levels, self.axes = levels, [a for a, same in enumerate(schema.homogeneous) if not same]
+        self.levels, self.axes = (
+            levels,
+            [a for a, same in enumerate(schema.homogeneous) if not same],
+        )
         widths = [width * 2**level for level in range(levels + 1)]
         starts = [self.channels + len(self.axes), *widths[:-1]]
-        self.down = nn.ModuleList(Double(a, b, schema.periodic) for a, b in zip(starts, widths, strict=True))
-        self.up = nn.ModuleList(Double(widths[i] + widths[i + 1], widths[i], schema.periodic) for i in range(levels))
+        self.down = nn.ModuleList(
+            Double(a, b, schema.periodic) for a, b in zip(starts, widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            Double(widths[i] + widths[i + 1], widths[i], schema.periodic) for i in range(levels)
+        )
         self.head = CONVOLUTION[schema.dim](width, schema.out_channels, 1)
 
-    def on_grid(self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]) -> Float[Tensor, "b o *sizes"]:
+    def on_grid(
+        self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
+    ) -> Float[Tensor, "b o *sizes"]:
         """See `GridOperator`."""
         if min(u.shape[2:]) < 2**self.levels:
             raise ValueError(
@@ -62,7 +73,9 @@ class Double(nn.Module):
     def __init__(self, inner: int, outer: int, periodic: tuple[bool, ...]):
         super().__init__()
         self.periodic = periodic
-        self.convolutions = nn.ModuleList(CONVOLUTION[len(periodic)](c, outer, 3) for c in (inner, outer))
+        self.convolutions = nn.ModuleList(
+            CONVOLUTION[len(periodic)](c, outer, 3) for c in (inner, outer)
+        )
         self.norms = nn.ModuleList(nn.GroupNorm(1, outer) for _ in range(2))
 
     def forward(self, h: Float[Tensor, "b c *sizes"]) -> Float[Tensor, "b o *sizes"]:

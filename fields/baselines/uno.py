@@ -6,8 +6,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from fields.baselines.grid import Spectral, embedding
-from fields.normalizer import Normalizer
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.data.normalizer import Normalizer
 
 
 class UNO(Spectral):

@@ -10,32 +10,43 @@ import xarray as xr
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fields.data.channels import Run, gathered, stacked
-from fields.data.columns import Columns, Storage, grouped
-from fields.data.schemas import points_of, require, space_dims
+from fields.core.memory_limits import available
+from fields.core.sample import Sample, Schema
+from fields.data.reading import (
+    ChannelRun,
+    Columns,
+    Storage,
+    gather_channels,
+    group_columns,
+    stack_history,
+)
+from fields.data.schema import points_of, require, space_dims
 from fields.data.windows import Windows
-from fields.memory import available
-from fields.sample import Sample, Schema
 
 
 class FieldDataset(Dataset[Sample]):
     """Samples of a dataset in canonical form (see ``fields.io.base``): input function, queries, targets.
 
-    Static maps give their ``input`` variables and ask for the ``output`` variables at the same points. Evolution problems cut
-    each trajectory of the ``state`` variables into windows: ``history`` given frames, then ``horizon`` wanted ones.
-    Grids share one tensor of points among all samples. Data that fit ``memory_limit`` are read once and kept.
+    Static maps give their ``input`` variables and ask for the ``output`` variables at the same
+    points. Evolution problems cut
+    each trajectory of the ``state`` variables into windows: ``history`` given frames, then
+    ``horizon`` wanted ones. Grids share one tensor of points among all samples. Data that fit
+    ``memory_limit`` are read once and kept.
 
     Args:
         ds: the dataset.
         schema: what to take from it; :func:`schema_of` derives one.
         indices: which samples; all by default.
         stride: take every stride-th point along each grid axis (and of scattered points).
-        horizon: wanted frames per window (evolution problems); None for all that follow the first given ones.
+        horizon: wanted frames per window (evolution problems); None for all that follow the first
+            given ones.
         time_stride: frames from one of a window to the next.
         window_stride: frames from the beginning of one window to that of the next.
-        sensors: give the input at so many random points of each sample instead of all; other ones every ``epoch``.
+        sensors: give the input at so many random points of each sample instead of all; other ones
+            every ``epoch``.
         seed: of the sensors.
-        memory_limit: bytes up to which the arrays are held in memory; by default half of what this process may still take.
+        memory_limit: bytes up to which the arrays are held in memory; by default half of what this
+            process may still take.
     """
 
     def __init__(
@@ -57,8 +68,14 @@ class FieldDataset(Dataset[Sample]):
         self.ds, self.schema = ds[list(dict.fromkeys((*names, *schema.params)))], schema
         self.indices = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
         self.sensors, self.seed = sensors, seed
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_() if sensors else torch.zeros((), dtype=torch.int64)
-        self.cut = Windows(ds, schema, self.indices, horizon=horizon, stride=time_stride, step=window_stride)
+        self.epoch = (
+            torch.zeros((), dtype=torch.int64).share_memory_()
+            if sensors
+            else torch.zeros((), dtype=torch.int64)
+        )
+        self.cut = Windows(
+            ds, schema, self.indices, horizon=horizon, stride=time_stride, step=window_stride
+        )
         self.frames, self.horizon, self.windows = self.cut.frames, self.cut.horizon, self.cut.most
         space = space_dims(ds, schema)
         self.thin = {dim: slice(None, None, stride) for dim in space} if stride > 1 else {}
@@ -68,14 +85,31 @@ class FieldDataset(Dataset[Sample]):
         self.shared = None if moving else points_of(geometry, schema)
         self.points = geometry.sizes["point"] if self.shared is None else len(self.shared)
         self.real = None if moving else torch.ones(self.points, dtype=torch.bool)
-        constants = [np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices] for n in schema.params]
-        self.params = torch.from_numpy(np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]).float()
-        self.columns = grouped({name: self.ds.variables[name] for name in names}, space, self.thin)
-        self.nbytes = sum(4 * len(self.indices) * self._frames_of(c) * self.points * len(c.names) for c in self.columns)
+        constants = [
+            np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices]
+            for n in schema.params
+        ]
+        self.params = torch.from_numpy(
+            np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]
+        ).float()
+        self.columns = group_columns(
+            {name: self.ds.variables[name] for name in names}, space, self.thin
+        )
+        self.nbytes = sum(
+            4 * len(self.indices) * self._frames_of(c) * self.points * len(c.names)
+            for c in self.columns
+        )
         self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
-        self.places = points_of(geometry.isel(sample=self.indices), schema) if moving and self.in_memory else None
+        self.places = (
+            points_of(geometry.isel(sample=self.indices), schema)
+            if moving and self.in_memory
+            else None
+        )
         self.held = [self._hold(columns) for columns in self.columns] if self.in_memory else None
-        self.given, self.wanted = Run.find(self.columns, schema.inputs), Run.find(self.columns, schema.outputs)
+        self.given, self.wanted = (
+            ChannelRun.find(self.columns, schema.inputs),
+            ChannelRun.find(self.columns, schema.outputs),
+        )
 
     def __len__(self) -> int:
         return len(self.cut)
@@ -85,19 +119,32 @@ class FieldDataset(Dataset[Sample]):
         x, real, h = self._where(sample), self.real, self.schema.history
         if self.schema.dt is None:
             parts, t = self._parts(sample, slice(None)), torch.zeros(1)
-            u, v = stacked(parts, self.given, 1), gathered(parts, self.wanted, slice(None))
+            u, v = (
+                stack_history(parts, self.given, 1),
+                gather_channels(parts, self.wanted, slice(None)),
+            )
         else:
             window = slice(first, first + self.cut.span, self.cut.stride)
-            parts, t = self._parts(sample, window), torch.from_numpy(self.cut.after(sample, window)).float()
-            u, v = stacked(parts, self.given, h), gathered(parts, self.wanted, slice(h, None))
+            parts, t = (
+                self._parts(sample, window),
+                torch.from_numpy(self.cut.after(sample, window)).float(),
+            )
+            u, v = (
+                stack_history(parts, self.given, h),
+                gather_channels(parts, self.wanted, slice(h, None)),
+            )
         if real is None:  # ragged samples are padded with NaN coordinates in the file
             there = torch.isfinite(x).all(-1)
             x, u, v = x[there], u[there], v[:, there]
             real = torch.ones(len(x), dtype=torch.bool)
         y, y_real = x, real
-        if self.scattered:  # where one of several input functions lives there may be nothing to predict
+        if (
+            self.scattered
+        ):  # where one of several input functions lives there may be nothing to predict
             wanted = torch.isfinite(v).all(-1).all(0)
-            y, v, y_real = (x, v, real) if bool(wanted.all()) else (x[wanted], v[:, wanted], real[wanted])
+            y, v, y_real = (
+                (x, v, real) if bool(wanted.all()) else (x[wanted], v[:, wanted], real[wanted])
+            )
         whole = Sample(x, u, real, y, v, y_real, t, self.params[sample])
         return whole if self.sensors is None else self._thinned(whole, item, self.sensors)
 
@@ -118,7 +165,10 @@ class FieldDataset(Dataset[Sample]):
             return self.shared
         if self.places is not None:
             return self.places[sample]
-        return points_of(self.ds.coords.to_dataset().isel(self.thin).isel(sample=int(self.indices[sample])), self.schema)
+        return points_of(
+            self.ds.coords.to_dataset().isel(self.thin).isel(sample=int(self.indices[sample])),
+            self.schema,
+        )
 
     def _thinned(self, sample: Sample, item: int, sensors: int) -> Sample:
         """The input at random points from (seed, epoch, item): the same in every process, and after a run was resumed."""
@@ -132,7 +182,10 @@ class FieldDataset(Dataset[Sample]):
         """(s n k) values of all columns for one of ``indices``; of what has no time, s = 1."""
         if self.held is not None:
             rows = [values[sample if len(values) > 1 else 0] for values in self.held]
-            return [v.numpy() if c.time is None else v[frames].numpy() for v, c in zip(rows, self.columns, strict=True)]
+            return [
+                v.numpy() if c.time is None else v[frames].numpy()
+                for v, c in zip(rows, self.columns, strict=True)
+            ]
         index = int(self.indices[sample])
         return [columns.read(slice(index, index + 1), frames)[0] for columns in self.columns]
 
@@ -143,10 +196,14 @@ class FieldDataset(Dataset[Sample]):
         """(b s n k) values of all ``indices``, read without ever having much more than them in memory."""
         if columns.sample is None:
             return torch.from_numpy(columns.read(slice(None), slice(None)).copy())
-        out = torch.empty(len(self.indices), self._frames_of(columns), self.points, len(columns.names))
+        out = torch.empty(
+            len(self.indices), self._frames_of(columns), self.points, len(columns.names)
+        )
         order = np.argsort(self.indices, kind="stable")
         increasing = self.indices[order]
-        for group in np.split(np.arange(len(order)), np.flatnonzero(np.diff(increasing // self._together())) + 1):
+        for group in np.split(
+            np.arange(len(order)), np.flatnonzero(np.diff(increasing // self._together())) + 1
+        ):
             if len(group):
                 low = int(increasing[group[0]])
                 rows = columns.read(slice(low, int(increasing[group[-1]]) + 1), slice(None))

@@ -7,8 +7,8 @@ from bisect import bisect_right
 import numpy as np
 import xarray as xr
 
-from fields.io import DataError
-from fields.sample import Schema
+from fields.core.sample import Schema
+from fields.io.base import DataError
 
 
 class Windows:
@@ -23,11 +23,24 @@ class Windows:
         step: frames from the beginning of one window to that of the next.
     """
 
-    def __init__(self, ds: xr.Dataset, schema: Schema, indices: np.ndarray, *, horizon: int | None, stride: int = 1, step: int = 1):
+    def __init__(
+        self,
+        ds: xr.Dataset,
+        schema: Schema,
+        indices: np.ndarray,
+        *,
+        horizon: int | None,
+        stride: int = 1,
+        step: int = 1,
+    ):
         evolves = schema.dt is not None
         self.stride, self.step, self.history = stride, step, schema.history
         self.frames = ds.sizes.get("time", 1) if evolves else 1
-        stored = np.asarray(ds["sample_time" if "sample_time" in ds else "time"], dtype=np.float64) if evolves else np.zeros(1)
+        stored = (
+            np.asarray(ds["sample_time" if "sample_time" in ds else "time"], dtype=np.float64)
+            if evolves
+            else np.zeros(1)
+        )
         self.times = stored[indices] if stored.ndim == 2 else stored
         lengths = np.full(len(indices), self.frames)
         if self.times.ndim == 2:  # trajectories that end early are filled up with NaN

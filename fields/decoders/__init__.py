@@ -1,26 +1,13 @@
-"""Tokens become a field that can be asked anywhere."""
+"""Decoders evaluate the field that latent tokens describe, at any point."""
 
-from fields.decoders.base import Decoder, FittedDecoder
-from fields.decoders.concat import Concat
-from fields.decoders.cpwl import CPWL
-from fields.decoders.cross_attention import CrossAttention
-from fields.decoders.deeponet import DeepONet
-from fields.decoders.film import FiLM
-from fields.decoders.galerkin import Galerkin
-from fields.decoders.hyper import Hyper
-from fields.decoders.pca import PCA
-from fields.decoders.trigonometric import Trigonometric
-
-__all__ = [
-    "CPWL",
-    "PCA",
-    "Concat",
-    "CrossAttention",
-    "Decoder",
-    "DeepONet",
-    "FiLM",
-    "FittedDecoder",
-    "Galerkin",
-    "Hyper",
-    "Trigonometric",
-]
+from fields.decoders.base import Decoder as Decoder
+from fields.decoders.base import FittedDecoder as FittedDecoder
+from fields.decoders.branch_trunk import BranchTrunk as BranchTrunk
+from fields.decoders.concat import Concat as Concat
+from fields.decoders.cpwl import CPWL as CPWL
+from fields.decoders.cross_attention import CrossAttention as CrossAttention
+from fields.decoders.film import FiLM as FiLM
+from fields.decoders.fourier_interpolation import FourierInterpolation as FourierInterpolation
+from fields.decoders.galerkin import Galerkin as Galerkin
+from fields.decoders.hyper import Hyper as Hyper
+from fields.decoders.pca import PCA as PCA

@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.part import Part
-from fields.sample import Latent
+from fields.core.component import Component
+from fields.core.sample import Latent
 
 
-class Decoder(Part, ABC):
+class Decoder(Component, ABC):
     """Evaluates the field that the tokens describe. Constructor: ``(dim, schema, *, …)``.
 
-    Queries are independent of each other: decoding all points at once equals decoding them in chunks.
+    Queries are independent of each other: decoding all points at once equals decoding them in
+    chunks.
     """
 
     @abstractmethod
@@ -23,9 +24,9 @@ class Decoder(Part, ABC):
         latent: Latent,
         y: Float[Tensor, "#b m d"],
         cond: Float[Tensor, "b h"] | None = None,
-        near: Float[Tensor, "b m c"] | None = None,
+        skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y (unit coordinates); ``near`` holds the input function's values around each query, if used."""
+        """Field at points y (unit coordinates); ``skip_features`` holds the input function's values around each query, if used."""
 
 
 class FittedDecoder(Decoder, ABC):
@@ -33,7 +34,7 @@ class FittedDecoder(Decoder, ABC):
 
     @abstractmethod
     def fit(self, y: Float[Tensor, "#b n d"], v: Float[Tensor, "b n o"]) -> None:
-        """Outputs v (normalised) of all training samples at points y (unit coordinates), which they should share.
+        """Outputs v (normalized) of all training samples at points y (unit coordinates), which they should share.
 
         Raises:
             ValueError: they do not.

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder
-from fields.nn.attention import Attention
-from fields.nn.blocks import MLP, Block
+from fields.nn.attention.fused import FusedCrossAttention
+from fields.nn.attention.multihead import Attention
+from fields.nn.attention.nearest import NearestAttention
+from fields.nn.blocks import MLP, TransformerBlock
 from fields.nn.embeddings import Position
-from fields.nn.fold import Folded
-from fields.nn.nearest import NearestAttention
-from fields.sample import Latent, Schema
 
 
 class CrossAttention(Decoder):
@@ -22,20 +22,23 @@ class CrossAttention(Decoder):
 
         f(y) = W( Σᵢ αᵢ(y) R(xᵢ − y) vᵢ ),    αᵢ ≥ 0,  Σᵢ αᵢ = 1
 
-    αᵢ is a softmax of content and a Gaussian in y − xᵢ (per head); R rotates values by relative position, so that each token
-    carries a local Fourier series and not one value; W is a residual MLP. Every query is answered by itself. Neither the
-    tokens nor the result are normalised on the way, so that the size of a field passes from tokens to output as it is: with
-    LayerNorms there the default job stopped at 1.6 times the error (small outputs need small absolute errors).
+    αᵢ is a softmax of content and a Gaussian in y − xᵢ (per head); R rotates values by relative
+    position, so that each token carries a local Fourier series and not one value; W is a residual
+    MLP. Every query is answered by itself. Neither the
+    tokens nor the result are normalized on the way, so that the size of a field passes from tokens
+    to output as it is: with LayerNorms there the default job stopped at 1.6 times the error (small
+    outputs need small absolute errors).
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        near: features of the local path per input channel, 0 without one.
+        skip_features: features of the skip path per input channel, 0 without one.
         depth: number of cross-attention blocks.
         heads: attention heads.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
-        nearest: tokens that a query looks at, the nearest ones and continuously so (see `NearestAttention`); None: all.
+        nearest: tokens that a query looks at, the nearest ones and continuously so (see
+            `NearestAttention`); None: all.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class CrossAttention(Decoder):
         dim: int,
         schema: Schema,
         *,
-        near: int = 0,
+        skip_features: int = 0,
         depth: int = 1,
         heads: int = 4,
         ratio: float = 2.0,
@@ -54,12 +57,18 @@ class CrossAttention(Decoder):
         super().__init__()
 
         def attention() -> Attention | NearestAttention:
-            to_all = Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True)
+            to_all = Attention(
+                dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True
+            )
             return to_all if nearest is None else NearestAttention(to_all, nearest=nearest)
 
         self.position = Position(dim, schema)
-        self.near = nn.Linear(near * schema.in_channels, dim) if near else None
-        self.blocks = nn.ModuleList(Block(dim, attention(), ratio=ratio) for _ in range(depth))
+        self.skip_features = (
+            nn.Linear(skip_features * schema.in_channels, dim) if skip_features else None
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dim, attention(), ratio=ratio) for _ in range(depth)
+        )
         self.head = MLP(dim, out=schema.out_channels, ratio=1.0)
 
     def forward(
@@ -67,26 +76,32 @@ class CrossAttention(Decoder):
         latent: Latent,
         y: Float[Tensor, "#b m d"],
         cond: Float[Tensor, "b h"] | None = None,
-        near: Float[Tensor, "b m c"] | None = None,
+        skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y."""
-        if len(self.blocks) == 1 and Folded.possible(cast(Block, self.blocks[0])):
-            return self.head(self._folded(latent)(self._features(y, near), y))
+        if len(self.blocks) == 1 and FusedCrossAttention.possible(
+            cast(TransformerBlock, self.blocks[0])
+        ):
+            return self.head(self._folded(latent)(self._features(y, skip_features), y))
         q = self.position(y).expand(latent.z.shape[0], -1, -1)
-        if self.near is not None:
-            q = q + self.near(near)
+        if self.skip_features is not None:
+            q = q + self.skip_features(skip_features)
         for block in self.blocks:
             q = block(q, latent.z, x_q=y, x_k=latent.pos, periodic=latent.periodic)
         return self.head(q)
 
-    def _features(self, y: Tensor, near: Tensor | None) -> Float[Tensor, "#b m f"]:
-        """All that is known of a query: the features of its place and what is near."""
+    def _features(self, y: Tensor, skip_features: Tensor | None) -> Float[Tensor, "#b m f"]:
+        """All that is known of a query: the features of its place and what is skip_features."""
         fourier = self.position.fourier
         place = y[..., :0] if fourier is None else fourier(y[..., self.position.axes])
-        return place if near is None else torch.cat([place.expand(len(near), -1, -1), near], dim=-1)
+        return (
+            place
+            if skip_features is None
+            else torch.cat([place.expand(len(skip_features), -1, -1), skip_features], dim=-1)
+        )
 
-    def _folded(self, latent: Latent) -> Folded:
-        linear = [part for part in (self.position.mix, self.near) if part is not None]
+    def _folded(self, latent: Latent) -> FusedCrossAttention:
+        linear = [part for part in (self.position.mix, self.skip_features) if part is not None]
         bias = torch.stack([self.position.constant, *(part.bias for part in linear)]).sum(0)
         weight = torch.cat([bias.new_zeros(len(bias), 0), *(part.weight for part in linear)], dim=1)
-        return Folded(cast(Block, self.blocks[0]), weight, bias, latent)
+        return FusedCrossAttention(cast(TransformerBlock, self.blocks[0]), weight, bias, latent)

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder
 from fields.decoders.cpwl import interpolate
 from fields.nn.embeddings import grid_points
-from fields.nn.mesh import hats
-from fields.sample import Latent, Schema
+from fields.nn.interpolation.mesh import hats
 
 FINE = 8  # quadrature points per token and axis
 
@@ -20,39 +20,49 @@ class Galerkin(Decoder):
 
         f(y) = Σᵢ ψᵢ(y) W zᵢ,   ψ = M^{−½} φ,   Mᵢⱼ = ∫ φᵢ φⱼ,   hence   ½ ∫ |f|² = ½ |z Wᵀ|²
 
-    φ are the hat functions of `CPWL` on the tokens' positions; M^{−½} is symmetric, so ψᵢ stays centred at its token. With
-    `fields.processors.Isometry` the L2 energy of the field is constant. There is no bias and no conditioning, which would
-    break the identity; a local path adds a field of its own that does not move with the tokens. The integral is the midpoint
-    rule on a grid over the domain, in normalised units.
+    φ are the hat functions of `CPWL` on the tokens' positions; M^{−½} is symmetric, so ψᵢ stays
+    centerd at its token. With `fields.flows.Isometry` the L2 energy of the field is constant. There
+    is no bias and no conditioning, which would break the identity; a skip path adds a field of its
+    own that does not move with the tokens. The integral is the midpoint rule on a grid over the
+    domain, in normalized units.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        near: features of the local path per input channel, 0 without one; they are added linearly.
+        skip_features: features of the skip path per input channel, 0 without one; they are added
+            linearly.
     """
 
-    def __init__(self, dim: int, schema: Schema, *, near: int = 0):
+    def __init__(self, dim: int, schema: Schema, *, skip_features: int = 0):
         super().__init__()
         self.value = nn.Linear(dim, schema.out_channels, bias=False)
-        self.near = nn.Linear(near * schema.in_channels, schema.out_channels, bias=False) if near else None
+        self.skip_features = (
+            nn.Linear(skip_features * schema.in_channels, schema.out_channels, bias=False)
+            if skip_features
+            else None
+        )
 
     def forward(
         self,
         latent: Latent,
         y: Float[Tensor, "#b m d"],
         cond: Float[Tensor, "b h"] | None = None,
-        near: Float[Tensor, "b m c"] | None = None,
+        skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y; ``cond`` acts through the tokens alone."""
         with torch.autocast(latent.z.device.type, enabled=False):
             values = self.value(latent.z.to(self.value.weight.dtype))
             nodal = inverse_root(latent).to(values.dtype) @ values
             v = interpolate(nodal, latent, y)
-        return v if self.near is None else v + self.near(near)
+        return v if self.skip_features is None else v + self.skip_features(skip_features)
 
     def on_grid(self, latent: Latent) -> Float[Tensor, "#b q k"]:
         """ψ at the points of the quadrature, in double precision."""
-        return interpolate(inverse_root(latent), latent._replace(pos=latent.pos.double()), quadrature(latent)[None].double())
+        return interpolate(
+            inverse_root(latent),
+            latent._replace(pos=latent.pos.double()),
+            quadrature(latent)[None].double(),
+        )
 
     def energy(self, latent: Latent) -> Float[Tensor, "b"]:
         """½ ∫ |f|² over the domain, by quadrature of the field that the tokens carry."""

@@ -9,36 +9,48 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder
+from fields.nn.attention.pool import Pool
 from fields.nn.embeddings import Fourier
-from fields.nn.pool import Pool
-from fields.sample import Latent, Schema
 
 
 class Hyper(Decoder):
     r"""Every field is a small network of its own, with weights that are linear in the code.
 
-        f(y) = W₃(z) σ( W₂(z) σ( W₁(z) [γ(y), near(y)] + b₁(z) ) + b₂(z) ) + b₃(z),    (W, b)(z) = A z + a
+        f(y) = W₃(z) σ( W₂(z) σ( W₁(z) [γ(y), skip_features(y)] + b₁(z) ) + b₂(z) ) + b₃(z),    (W, b)(z) = A z + a
 
-    a is drawn as the weights of an ordinary network would be and A starts small: all fields start from one network.
+    a is drawn as the weights of an ordinary network would be and A starts small: all fields start
+    from one network.
 
     Reference: Ha, Dai & Le, ICLR 2017; Sitzmann et al., NeurIPS 2019.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
-        near: features of the local path per input channel, 0 without one.
-        width: of the two hidden layers of each field's network; A has about dim·width·(width + features) entries.
+        skip_features: features of the skip path per input channel, 0 without one.
+        width: of the two hidden layers of each field's network; A has about dim·width·(width +
+            features) entries.
         seeds: see `Pool`.
     """
 
-    def __init__(self, dim: int, schema: Schema, *, near: int = 0, width: int = 32, seeds: int = 4):
+    def __init__(
+        self, dim: int, schema: Schema, *, skip_features: int = 0, width: int = 32, seeds: int = 4
+    ):
         super().__init__()
         self.pool = Pool(dim, schema, seeds=seeds)
         self.fourier = Fourier(schema.periodic)
-        sizes = (self.fourier.dim + near * schema.in_channels, width, width, schema.out_channels)
+        sizes = (
+            self.fourier.dim + skip_features * schema.in_channels,
+            width,
+            width,
+            schema.out_channels,
+        )
         self.shapes = [shape for e, w in pairwise(sizes) for shape in ((e, w), (1, w))]
-        drawn = [torch.empty(e, w).uniform_(-1, 1) * (3 / e) ** 0.5 if e > 1 else torch.zeros(1, w) for e, w in self.shapes]
+        drawn = [
+            torch.empty(e, w).uniform_(-1, 1) * (3 / e) ** 0.5 if e > 1 else torch.zeros(1, w)
+            for e, w in self.shapes
+        ]
         self.norm = nn.LayerNorm(dim)
         self.weights = nn.Linear(dim, sum(d.numel() for d in drawn))
         with torch.no_grad():
@@ -50,14 +62,14 @@ class Hyper(Decoder):
         latent: Latent,
         y: Float[Tensor, "#b m d"],
         cond: Float[Tensor, "b h"] | None = None,
-        near: Float[Tensor, "b m c"] | None = None,
+        skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Field at points y."""
         flat = self.weights(self.norm(self.pool(latent, cond)))
         parts = flat.split([e * w for e, w in self.shapes], dim=-1)
         made = [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
         h = self.fourier(y).expand(len(flat), -1, -1)
-        h = h if near is None else torch.cat([h, near], dim=-1)
+        h = h if skip_features is None else torch.cat([h, skip_features], dim=-1)
         for layer, (weight, bias) in enumerate(zip(made[::2], made[1::2], strict=True)):
             h = (F.gelu(h) if layer else h) @ weight + bias
         return h

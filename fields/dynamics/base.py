@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fields.core.sample import Latent
 from fields.nn.geometry import embed
-from fields.sample import Latent
 
 
 class Context(NamedTuple):
@@ -33,7 +33,9 @@ class Context(NamedTuple):
 
     def double(self) -> Context:
         """Everything that is a number, in double precision."""
-        return Context(*(x.double() if x is not None and x.is_floating_point() else x for x in self))
+        return Context(
+            *(x.double() if x is not None and x.is_floating_point() else x for x in self)
+        )
 
     def shift(self, features: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:
         """Features with the conditioning added, so that it steers attention and energies but is no part of the state."""
@@ -47,7 +49,7 @@ def full_precision(z: Tensor) -> torch.autocast:
     return torch.autocast(device_type=z.device.type, enabled=False)
 
 
-class Law(Enum):
+class Invariant(Enum):
     """What stays true along a trajectory, step by step and not only in the limit of small steps."""
 
     NONE = "no law"
@@ -61,21 +63,25 @@ class Law(Enum):
 class VectorField(nn.Module, ABC):
     """dz/dt = f(t, z). Constructor: ``(dim, *, …)``. Each field states its law in its docstring.
 
-    The state that moves may hold more than the tokens (edge tokens, a heat variable): ``lift`` builds it, ``read`` takes
-    the tokens out again.
+    The state that moves may hold more than the tokens (edge tokens, a heat variable): ``lift``
+    builds it, ``project`` takes the tokens out again.
     """
 
-    law: ClassVar[Law] = Law.NONE
+    law: ClassVar[Invariant] = Invariant.NONE
 
     @abstractmethod
-    def forward(self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+    def forward(
+        self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
+    ) -> Float[Tensor, "b k h"]:
         """dz/dt at time t."""
 
-    def lift(self, z: Float[Tensor, "b n h"], context: Context = Context()) -> Float[Tensor, "b k s"]:
+    def lift(
+        self, z: Float[Tensor, "b n h"], context: Context = Context()
+    ) -> Float[Tensor, "b k s"]:
         """Tokens -> state."""
         return z
 
-    def read(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
+    def project(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
         """State -> tokens."""
         return state
 
@@ -89,29 +95,41 @@ class Energy(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k h"]]:
         """E(z) and ∂E/∂z in one pass, usable under ``no_grad`` and ``inference_mode``."""
 
-    def forward(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b"]:
+    def forward(
+        self, z: Float[Tensor, "b k h"], context: Context = Context()
+    ) -> Float[Tensor, "b"]:
         """E(z)."""
         return self.value_and_grad(z, context)[0]
 
-    def grad(self, z: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b k h"]:
+    def grad(
+        self, z: Float[Tensor, "b k h"], context: Context = Context()
+    ) -> Float[Tensor, "b k h"]:
         """∂E/∂z."""
         return self.value_and_grad(z, context)[1]
 
 
-class LawfulField(VectorField):
+class EnergyField(VectorField):
     """A field with an energy: it can be asked how much of it a state holds."""
 
-    learned_energy: ClassVar[bool] = True  # False where E has no weights, hence is the same for every block
+    learned_energy: ClassVar[bool] = (
+        True  # False where E has no weights, hence is the same for every block
+    )
 
     @abstractmethod
-    def energy(self, state: Float[Tensor, "b k s"], context: Context = Context()) -> Float[Tensor, "b"]:
+    def energy(
+        self, state: Float[Tensor, "b k s"], context: Context = Context()
+    ) -> Float[Tensor, "b"]:
         """E of each sample."""
 
+    def entropy(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b"] | None:
+        """S of each sample; None where the law speaks of no entropy."""
+        return None
 
-class SeparableHamiltonian(LawfulField):
+
+class SeparableHamiltonian(EnergyField):
     """E(q, p) = ½ Σ m⁻¹ p² + V(q), with q and p the two halves of the channels:   dq/dt = m⁻¹ p,   dp/dt = −∇V(q)."""
 
-    law = Law.ENERGY
+    law = Invariant.ENERGY
 
     @abstractmethod
     def potential(
@@ -127,7 +145,9 @@ class SeparableHamiltonian(LawfulField):
         """T(p) = ½ Σ m⁻¹ p²."""
         return 0.5 * (p.square().sum(-2) @ self.inverse_mass())
 
-    def energy(self, state: Float[Tensor, "b k h"], context: Context = Context()) -> Float[Tensor, "b"]:
+    def energy(
+        self, state: Float[Tensor, "b k h"], context: Context = Context()
+    ) -> Float[Tensor, "b"]:
         """E = T + V."""
         q, p = state.chunk(2, dim=-1)
         return self.kinetic(p) + self.potential(q, context)[0]

@@ -1,11 +1,9 @@
-"""Input functions become tokens."""
+"""Encoders turn an input function, given at any points, into latent tokens."""
 
-from fields.encoders.base import Encoder
-from fields.encoders.multi_input import MultiInput
-from fields.encoders.patches import Patches
-from fields.encoders.points import Points
-from fields.encoders.sensors import Sensors
-from fields.encoders.tokens import Tokens
-from fields.encoders.trigonometric import Trigonometric
-
-__all__ = ["Encoder", "MultiInput", "Patches", "Points", "Sensors", "Tokens", "Trigonometric"]
+from fields.encoders.base import Encoder as Encoder
+from fields.encoders.branch_net import BranchNet as BranchNet
+from fields.encoders.cross_attending import CrossAttentionEncoder as CrossAttentionEncoder
+from fields.encoders.fourier_sampling import FourierSampling as FourierSampling
+from fields.encoders.multi_input import MultiInput as MultiInput
+from fields.encoders.pointwise import PointwiseEncoder as PointwiseEncoder
+from fields.encoders.windowed_moments import WindowedMoments as WindowedMoments

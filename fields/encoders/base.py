@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fields.core.component import Component
+from fields.core.sample import Latent, Schema
 from fields.nn.embeddings import Position, grid_points, token_counts
-from fields.part import Part
-from fields.sample import Latent, Schema
 
 
-class Encoder(Part, ABC):
+class Encoder(Component, ABC):
     """Turns an input function into tokens. Constructor: ``(dim, schema, *, …)``."""
 
     @abstractmethod
@@ -24,7 +24,7 @@ class Encoder(Part, ABC):
         x_mask: Bool[Tensor, "#b n"],
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
-        """Values u at points x (unit coordinates, normalised values) -> tokens and their positions."""
+        """Values u at points x (unit coordinates, normalized values) -> tokens and their positions."""
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
         """Notes what ``forward`` finds out about the points by looking at their values, which ``torch.export`` cannot follow.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fields.core.sample import Latent, Schema
 from fields.encoders.base import Anchored
-from fields.encoders.points import reader
-from fields.sample import Latent, Schema
+from fields.encoders.cross_attending import reader
 
 
 class MultiInput(Anchored):
@@ -15,10 +15,11 @@ class MultiInput(Anchored):
 
         z ← P(a) + cond,    z ← z + Gather_g( z, {(xⱼ, u_g(xⱼ)) : u_g(xⱼ) is given} )   for every group g of variables
 
-    A coefficient inside, a value on the boundary, a signed distance on a coarse grid: all points stand in one list and a
-    variable is NaN where it is not given. A function given nowhere leaves the tokens as they are. Scalars are parameters of
-    the schema (``cond``); a geometry mask or a signed distance is an input variable. Gather is that of `Points`, quadrature
-    weights included. The local path of a model needs all inputs at every point: leave it away.
+    A coefficient inside, a value on the boundary, a signed distance on a coarse grid: all points
+    stand in one list and a variable is NaN where it is not given. A function given nowhere leaves
+    the tokens as they are. Scalars are parameters of the schema (``cond``); a geometry mask or a
+    signed distance is an input variable. Gather is that of `CrossAttentionEncoder`, quadrature
+    weights included. The skip path of a model needs all inputs at every point: leave it away.
 
         encoder:
           class_path: fields.encoders.MultiInput
@@ -50,7 +51,9 @@ class MultiInput(Anchored):
             raise ValueError(
                 f"`MultiInput` got groups {[list(group) for group in groups]} for the inputs {wanted}. Name each of them once."
             )
-        made = [reader(dim, schema, group, self.tokens, heads=heads, reach=reach) for group in groups]
+        made = [
+            reader(dim, schema, group, self.tokens, heads=heads, reach=reach) for group in groups
+        ]
         self.read = [read for read, _, _ in made]
         self.embed = nn.ModuleList(embed for _, embed, _ in made)
         self.gather = nn.ModuleList(block for _, _, block in made)

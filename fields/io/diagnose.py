@@ -40,14 +40,18 @@ def diagnose(path: Path) -> None:
     except PermissionError as error:
         raise DataError(f"{path} may not be read by this user. Change its permissions.") from error
     if not start:
-        raise DataError(f"{path} is empty: the download or the program that wrote it was interrupted. Get it again.")
+        raise DataError(
+            f"{path} is empty: the download or the program that wrote it was interrupted. Get it again."
+        )
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DataError(
             f"{path} is a web page, not data: the download link led to a page. Open it in a browser to see why."
         )
     if start.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path} is a git-lfs pointer, not the data itself. Run `git lfs pull` in its repository.")
+        raise DataError(
+            f"{path} is a git-lfs pointer, not the data itself. Run `git lfs pull` in its repository."
+        )
     if is_hdf5(path):
         _diagnose_hdf5(path)
 
@@ -57,7 +61,9 @@ def _diagnose_hdf5(path: Path) -> None:
         open_hdf5(path).close()
     except DataError:
         raise
-    except Exception as error:  # damaged files raise OSError, RuntimeError or KeyError, with HDF5's own words
+    except (
+        Exception
+    ) as error:  # damaged files raise OSError, RuntimeError or KeyError, with HDF5's own words
         if "truncated file" in str(error):
             raise DataError(
                 f"{path} is cut short: it has {path.stat().st_size} bytes ({error}). Get it again."

@@ -12,18 +12,29 @@ import fields.io
 
 
 class FieldsEngine(BackendEntrypoint):
-    """Any layout of :mod:`fields.io`, recognised by content."""
+    """Any layout of :mod:`fields.io`, recognized by content."""
 
     description: ClassVar[str] = "PDE data in any layout that Bracket Fields knows"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "mapping", "roles", "periodic", "resolution")
+    open_dataset_parameters = (
+        "filename_or_obj",
+        "drop_variables",
+        "mapping",
+        "roles",
+        "periodic",
+        "resolution",
+    )
     layouts: ClassVar[tuple[str, ...]] = ()
 
-    def open_dataset(self, filename_or_obj: Any, *, drop_variables: Any = None, **options: Any) -> xr.Dataset:
+    def open_dataset(
+        self, filename_or_obj: Any, *, drop_variables: Any = None, **options: Any
+    ) -> xr.Dataset:
         """Opens the file in canonical form; refuses other layouts than the engine's."""
         path = Path(filename_or_obj)
         ds = fields.io.open_dataset(path, **options)
         if self.layouts and ds.attrs["layout"] not in self.layouts:
-            raise fields.io.DataError(f"{path} has layout {ds.attrs['layout']}, not {self.layouts[0]}. Drop `engine`.")
+            raise fields.io.DataError(
+                f"{path} has layout {ds.attrs['layout']}, not {self.layouts[0]}. Drop `engine`."
+            )
         names = [drop_variables] if isinstance(drop_variables, str) else drop_variables
         return ds if not names else ds.drop_vars([name for name in names if name in ds.variables])
 

@@ -9,10 +9,16 @@ import numpy as np
 import xarray as xr
 
 from fields.io.base import SPLITS, DataError, check
-from fields.io.joined import JoinedArray
+from fields.io.concatenated import ConcatenatedArray
 from fields.io.lazy import LazyArray, lazy, stored_array
 
-FOLDERS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
+FOLDERS = {
+    "train": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
 
 
 def split_files(path: Path) -> list[tuple[Path, str]]:
@@ -21,7 +27,9 @@ def split_files(path: Path) -> list[tuple[Path, str]]:
     files = []
     for folder, split in FOLDERS.items():
         if (base / folder).is_dir():
-            names = sorted(file for file in (base / folder).iterdir() if file.suffix in (".hdf5", ".h5"))
+            names = sorted(
+                file for file in (base / folder).iterdir() if file.suffix in (".hdf5", ".h5")
+            )
             files += [(file, split) for file in names]
     return files
 
@@ -33,21 +41,30 @@ def join_samples(parts: Sequence[tuple[xr.Dataset, str]], path: Path) -> xr.Data
     for ds in datasets:
         if set(ds.data_vars) != set(longest.data_vars):
             odd = sorted(map(str, set(ds.data_vars) ^ set(longest.data_vars)))
-            raise DataError(f"{path}: the files do not hold the same variables; {', '.join(odd)} is not in all.")
+            raise DataError(
+                f"{path}: the files do not hold the same variables; {', '.join(odd)} is not in all."
+            )
         for name, index in ds.indexes.items():
             if name != "time" and not index.equals(longest.indexes[name]):
-                raise DataError(f"{path}: the files have different coordinates `{name}`. Open them one by one.")
+                raise DataError(
+                    f"{path}: the files have different coordinates `{name}`. Open them one by one."
+                )
     counts = [ds.sizes["sample"] for ds in datasets]
     variables = {}
     for name, variable in longest.data_vars.items():
         if variable.ndim > 1:
-            arrays = JoinedArray([_untouched(ds[name]) for ds in datasets])
+            arrays = ConcatenatedArray([_untouched(ds[name]) for ds in datasets])
             variables[name] = lazy(variable.dims, arrays, variable.attrs)
         else:
-            values = [np.broadcast_to(ds[name].values, (n,)) for ds, n in zip(datasets, counts, strict=True)]
+            values = [
+                np.broadcast_to(ds[name].values, (n,))
+                for ds, n in zip(datasets, counts, strict=True)
+            ]
             variables[name] = xr.Variable(("sample",), np.concatenate(values), variable.attrs)
     split = np.repeat([SPLITS.index(split) for _, split in parts], counts).astype(np.int8)
-    coords = {name: longest.variables[name] for name, _ in longest.indexes.items()} | {"split": ("sample", split)}
+    coords = {name: longest.variables[name] for name, _ in longest.indexes.items()} | {
+        "split": ("sample", split)
+    }
     coords |= _per_sample(datasets, longest, counts)
     joined = xr.Dataset(variables, coords, longest.attrs)
 
@@ -61,11 +78,15 @@ def join_samples(parts: Sequence[tuple[xr.Dataset, str]], path: Path) -> xr.Data
 
 def _untouched(variable: xr.DataArray) -> LazyArray:
     array = stored_array(variable)
-    assert array is not None, f"`{variable.name}` comes from a reader and was neither sliced nor loaded"
+    assert array is not None, (
+        f"`{variable.name}` comes from a reader and was neither sliced nor loaded"
+    )
     return array
 
 
-def _per_sample(datasets: list[xr.Dataset], longest: xr.Dataset, counts: list[int]) -> dict[str, xr.Variable]:
+def _per_sample(
+    datasets: list[xr.Dataset], longest: xr.Dataset, counts: list[int]
+) -> dict[str, xr.Variable]:
     """Times of each sample, where they differ between files or samples; NaN after the end of a trajectory."""
     if "time" not in longest.sizes:
         return {}

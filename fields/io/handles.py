@@ -1,8 +1,8 @@
 """Open files, one handle per process.
 
-A handle is opened at its first read and again in every process that the dataset reaches, by fork or by pickle: HDF5
-file objects survive neither. It stays open until the dataset is closed or forgotten, since opening a file costs as
-much as some twenty reads.
+A handle is opened at its first read and again in every process that the dataset reaches, by fork or
+by pickle: HDF5 file objects survive neither. It stays open until the dataset is closed or
+forgotten, since opening a file costs as much as some twenty reads.
 """
 
 from __future__ import annotations
@@ -21,13 +21,32 @@ import numpy as np
 
 from fields.io.base import DataError
 
-CHUNK_CACHE = 32 * 2**20  # bytes per dataset: one trajectory chunk fits, and neighbouring frames are decoded once
+CHUNK_CACHE = (
+    32 * 2**20
+)  # bytes per dataset: one trajectory chunk fits, and neighboring frames are decoded once
+
 MAX_OPEN = 16  # datasets that a process keeps open, so that their caches together stay small however many files there are
-NO_LOCKS = (errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks, read-only ones
-PLUGINS = {32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP", 32015: "Zstandard", 32026: "Blosc2"}
+
+NO_LOCKS = (
+    errno.EROFS,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # file systems without locks, read-only ones
+
+PLUGINS = {
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+}
 
 
-_opened: dict[tuple[int, int, str], weakref.ref[Handle]] = {}  # (process, handle, name), the oldest first
+_opened: dict[
+    tuple[int, int, str], weakref.ref[Handle]
+] = {}  # (process, handle, name), the oldest first
 
 
 class Handle(ABC):
@@ -106,10 +125,14 @@ class HDF5Handle(Handle):
         if name not in file or not isinstance(dataset := file[name], h5py.Dataset):
             raise DataError(f"{self.path} has no array `{name}`; it has {', '.join(sorted(file))}.")
         if dataset.shape is None or dataset.dtype.kind not in "biufc":
-            raise DataError(f"{self.path}: `{name}` holds {dataset.dtype or 'nothing'}, not numbers.")
+            raise DataError(
+                f"{self.path}: `{name}` holds {dataset.dtype or 'nothing'}, not numbers."
+            )
         _require_filters(dataset, self.path)
         stored, wanted = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
-        never_written = dataset.shape == () and stored == 0  # such as a grid mapping, whose attributes are its content
+        never_written = (
+            dataset.shape == () and stored == 0
+        )  # such as a grid mapping, whose attributes are its content
         if dataset.chunks is None and stored != wanted and not never_written:
             raise DataError(
                 f"{self.path}: `{name}` {dataset.shape} needs {wanted} bytes, {stored} are stored. Get it again."
@@ -161,7 +184,10 @@ def open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", **options)
     except BlockingIOError:
-        warnings.warn(f"{path} is open for writing in another program: what is read may be half done.", stacklevel=2)
+        warnings.warn(
+            f"{path} is open for writing in another program: what is read may be half done.",
+            stacklevel=2,
+        )
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
@@ -178,7 +204,9 @@ def subgroup(file: h5py.Group, name: str) -> h5py.Group | None:
     found = file.get(name)
     if found is None or isinstance(found, h5py.Group):
         return found
-    raise DataError(f"{file.file.filename}: `{name}` is no group. The file is of another layout or damaged.")
+    raise DataError(
+        f"{file.file.filename}: `{name}` is no group. The file is of another layout or damaged."
+    )
 
 
 def _require_filters(dataset: h5py.Dataset, path: Path) -> None:

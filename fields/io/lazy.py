@@ -23,7 +23,8 @@ class Component(NamedTuple):
     Args:
         family: equal for arrays that are components of the same stored array.
         index: which one, counted with the last of the component axes fastest.
-        whole: makes the array of all components, along new last axes; reading it costs little more than one component.
+        whole: makes the array of all components, along new last axes; reading it costs little more
+            than one component.
     """
 
     family: Hashable
@@ -51,20 +52,23 @@ class LazyArray(BackendArray):
         return None
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self.read)
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self.read
+        )
 
 
 class StoredArray(LazyArray):
     """A stored array with its axes reordered, cut or repeated, and some of them fixed at an index.
 
-    Axis i of this array is axis ``order[i]`` of the stored one, or a repetition of it where ``order[i]`` is None; the
-    remaining stored axes are at the indices ``fixed``.
+    Axis i of this array is axis ``order[i]`` of the stored one, or a repetition of it where
+    ``order[i]`` is None; the remaining stored axes are at the indices ``fixed``.
 
     Args:
         handle: the file.
         name: the stored array in it.
         order: stored axis of each axis; default: all axes that are not fixed, as stored.
-        fixed: index at which each remaining stored axis is taken (a component of a vector, an axis of length 1).
+        fixed: index at which each remaining stored axis is taken (a component of a vector, an axis
+            of length 1).
         lengths: by axis of this array: where to cut a stored axis, or how often to repeat.
         dtype: type to convert to; default: as stored.
     """
@@ -90,7 +94,9 @@ class StoredArray(LazyArray):
             )
         lengths = lengths or {}
         self.shape = tuple(
-            lengths.get(i, 1) if axis is None else min(lengths.get(i, stored.shape[axis]), stored.shape[axis])
+            lengths.get(i, 1)
+            if axis is None
+            else min(lengths.get(i, stored.shape[axis]), stored.shape[axis])
             for i, axis in enumerate(self.order)
         )
         self.dtype = np.dtype(dtype or stored.dtype)
@@ -106,19 +112,33 @@ class StoredArray(LazyArray):
         """The values at ``key``; a damaged place raises a :class:`DataError` that names it."""
         key = tuple(within(k, size) for k, size in zip(key, self.shape, strict=True))
         try:
-            values = np.asarray(self.handle.array(self.name)[key if self.as_stored else self._stored_key(key)])
+            values = np.asarray(
+                self.handle.array(self.name)[key if self.as_stored else self._stored_key(key)]
+            )
         except DataError:
             raise
-        except Exception as error:  # HDF5 does not say what it raises on damaged files: OSError, RuntimeError …
+        except (
+            Exception
+        ) as error:  # HDF5 does not say what it raises on damaged files: OSError, RuntimeError …
             raise DataError(_explain(self, key, error)) from error
-        return (values if self.as_stored else self._canonical(values, key)).astype(self.dtype, copy=False)
+        return (values if self.as_stored else self._canonical(values, key)).astype(
+            self.dtype, copy=False
+        )
 
     def component(self) -> Component | None:
         """By the fixed axes, if they are the last ones in the file and one of them is longer than 1."""
         axes, sizes = sorted(self.fixed), self.handle.array(self.name).shape
-        if not axes or axes != list(range(self.ndim_stored))[-len(axes) :] or all(sizes[axis] == 1 for axis in axes):
+        if (
+            not axes
+            or axes != list(range(self.ndim_stored))[-len(axes) :]
+            or all(sizes[axis] == 1 for axis in axes)
+        ):
             return None
-        index = int(np.ravel_multi_index([self.fixed[axis] for axis in axes], [sizes[axis] for axis in axes]))
+        index = int(
+            np.ravel_multi_index(
+                [self.fixed[axis] for axis in axes], [sizes[axis] for axis in axes]
+            )
+        )
         family = (id(self.handle), self.name, self.order, self.shape, self.dtype, len(axes))
         return Component(family, index, self._whole)
 
@@ -141,11 +161,17 @@ class StoredArray(LazyArray):
         if None not in kept:
             return values
         values = values[tuple(None if axis is None else slice(None) for axis in kept)]
-        sizes = [count(k, size) for k, size in zip(key, self.shape, strict=True) if not isinstance(k, int)]
+        sizes = [
+            count(k, size)
+            for k, size in zip(key, self.shape, strict=True)
+            if not isinstance(k, int)
+        ]
         return np.broadcast_to(values, sizes)
 
 
-def lazy(dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None) -> xr.Variable:
+def lazy(
+    dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None
+) -> xr.Variable:
     """A variable that reads ``array`` only when its values are asked for."""
     return xr.Variable(tuple(dims), indexing.LazilyIndexedArray(array), attrs)
 
@@ -153,11 +179,11 @@ def lazy(dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | 
 def stored_array(variable: xr.Variable | xr.DataArray, *, packed: bool = False) -> LazyArray | None:
     """The array behind an untouched lazy variable, for readers of many small windows; None if it was sliced or loaded.
 
-    Also None if its numbers are unpacked when xarray reads them (netCDF's ``scale_factor``), unless ``packed`` asks for
-    them as they are stored.
+    Also None if its numbers are unpacked when xarray reads them (netCDF's ``scale_factor``), unless
+    ``packed`` asks for them as they are stored.
 
-    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's bookkeeping, which for a
-    window of a few frames is several times that of reading it.
+    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's
+    bookkeeping, which for a window of a few frames is several times that of reading it.
     """
     data: Any = getattr(variable, "variable", variable)._data
     while not isinstance(data, indexing.LazilyIndexedArray):

@@ -10,8 +10,8 @@
     parameters: {nu: /nu}              # arrays (N) or single numbers; @nu is an attribute of the file
     periodic: [x]
 
-Without ``dims`` of its own a field has the common ones; without ``role`` it is a state if it has an axis ``time``,
-else an output. An axis without coordinate is at 0, 1, 2 …
+Without ``dims`` of its own a field has the common ones; without ``role`` it is a state if it has an
+axis ``time``, else an output. An axis without coordinate is at 0, 1, 2 …
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fields.io.diagnose import head, is_hdf5, is_zip
 from fields.io.grid import axis
 from fields.io.handles import Handle, HDF5Handle, MatlabHandle, NumpyHandle
 from fields.io.lazy import StoredArray, lazy
-from fields.io.neuralop_pt import torch_content
+from fields.io.readers.neuralop_pt import torch_content
 
 KEYS = ("dims", "fields", "coords", "parameters", "periodic")
 
@@ -45,12 +45,18 @@ def open_mapped(path: Path, mapping: Mapping[str, Any] | str | Path) -> xr.Datas
     for name, field in (spec.get("fields") or {}).items():
         variables[str(name)] = _field(handle, field, spec.get("dims"), str(name))
     if not variables:
-        raise DataError("The mapping names no fields. Give at least `fields: {u: /path/in/file}` and `dims`.")
+        raise DataError(
+            "The mapping names no fields. Give at least `fields: {u: /path/in/file}` and `dims`."
+        )
     ds = xr.Dataset(variables, attrs={"layout": "mapping"})
     for name, place in (spec.get("parameters") or {}).items():
         values = _values(handle, str(place)).reshape(-1)
         scalar = len(values) == 1
-        ds[name] = ((), values[0], {"role": "parameter"}) if scalar else ("sample", values, {"role": "parameter"})
+        ds[name] = (
+            ((), values[0], {"role": "parameter"})
+            if scalar
+            else ("sample", values, {"role": "parameter"})
+        )
     places = spec.get("coords") or {}
     for dim, size in ds.sizes.items():
         if dim in places:
@@ -60,9 +66,13 @@ def open_mapped(path: Path, mapping: Mapping[str, Any] | str | Path) -> xr.Datas
         else:
             values = np.arange(float(size))
         if len(values) != size:
-            raise DataError(f"{path}: coordinate `{dim}` has {len(values)} entries, the fields have {size} along it.")
+            raise DataError(
+                f"{path}: coordinate `{dim}` has {len(values)} entries, the fields have {size} along it."
+            )
         coordinate = (
-            xr.Variable(("time",), values) if dim == "time" else axis(str(dim), values, periodic=dim in periodic)
+            xr.Variable(("time",), values)
+            if dim == "time"
+            else axis(str(dim), values, periodic=dim in periodic)
         )
         ds = ds.assign_coords({dim: coordinate})
     ds.set_close(handle.close)
@@ -76,12 +86,16 @@ def _load(mapping: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
         except (OSError, UnicodeError, yaml.YAMLError) as error:
             raise DataError(f"The mapping {mapping} cannot be read: {error}.") from error
     if not isinstance(mapping, Mapping):
-        raise DataError("A mapping is a table with the keys `fields`, `dims`, `coords`; this one is none.")
+        raise DataError(
+            "A mapping is a table with the keys `fields`, `dims`, `coords`; this one is none."
+        )
     for key in mapping:
         if key not in KEYS:
             close = get_close_matches(str(key), KEYS, 1)
             hint = f" Did you mean `{close[0]}`?" if close else ""
-            raise DataError(f"The mapping has an unknown key `{key}`; known are {', '.join(KEYS)}.{hint}")
+            raise DataError(
+                f"The mapping has an unknown key `{key}`; known are {', '.join(KEYS)}.{hint}"
+            )
     return mapping
 
 
@@ -108,7 +122,9 @@ def _field(handle: Handle, field: Any, common: Any, name: str) -> xr.Variable:
             f"{handle.path}: field `{name}` at `{place}` has shape {tuple(stored.shape)}, the mapping gives it "
             f"{len(axes)} dims {axes}. Name every axis; a number fixes one."
         )
-    lead = [dim for dim in ("sample", "time") if dim in dims] + [dim for dim in dims if dim not in ("sample", "time")]
+    lead = [dim for dim in ("sample", "time") if dim in dims] + [
+        dim for dim in dims if dim not in ("sample", "time")
+    ]
     order: list[int | None] = [axes.index(dim) for dim in lead]
     if "sample" not in lead:
         lead, order = ["sample", *lead], [None, *order]

@@ -31,11 +31,19 @@ class MeanOverSamples(Metric, ABC):
 
     @abstractmethod
     def values(
-        self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
     ) -> Float[Tensor, "b ..."]:
         """One value (of ``shape``) per sample; arguments arrive in float64."""
 
-    def update(self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]) -> None:
+    def update(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> None:
         """Adds the samples of a batch."""
         values = self.values(v_hat.double(), v.double(), mask)
         if values.shape[1:] != self.total.shape:
@@ -51,7 +59,9 @@ class MeanOverSamples(Metric, ABC):
         return self.total / self.count
 
 
-def mean_over_points(values: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]) -> Float[Tensor, "b s o"]:
+def mean_over_points(
+    values: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
+) -> Float[Tensor, "b s o"]:
     """Mean over the real points."""
     real = rearrange(mask, "b m -> b 1 m 1")
     return torch.where(real, values, 0.0).sum(dim=2) / real.sum(dim=2)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from .base import MeanOverSamples, mean_over_points
+from fields.metrics.base import MeanOverSamples, mean_over_points
 
 THE_WELL_WINDOWS = ((6, 12), (13, 30))
 
@@ -16,8 +16,8 @@ THE_WELL_WINDOWS = ((6, 12), (13, 30))
 def window(values: Float[Tensor, "s *rest"], first: int, last: int) -> Float[Tensor, ""]:
     """Mean over the predicted steps first … last, one-based and inclusive: (6, 12) is the mean of seven steps.
 
-    Step 1 is the first predicted frame. (The Well's tables do not say whether "6:12" is inclusive; this is our reading,
-    the Python slice ``values[6:12]`` would be steps 7 … 12.)
+    Step 1 is the first predicted frame. (The Well's tables do not say whether "6:12" is inclusive;
+    this is our reading, the Python slice ``values[6:12]`` would be steps 7 … 12.)
     """
     if not 1 <= first <= last <= len(values):
         raise ValueError(
@@ -69,7 +69,12 @@ class BlowUps(Metric):
         self.factor = factor
         self.add_state("blown", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]) -> None:
+    def update(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> None:
         """Adds the samples of a batch."""
         real = mask[:, None, :, None]
         largest = reduce(torch.where(real, v, 0.0).abs(), "b s m o -> b 1 1 o", "max")

@@ -1,7 +1,8 @@
 """The metrics of PDEBench, evaluated exactly as its ``models/metrics.py`` defines them.
 
-e = v̂ − v at the N points of one sample, one step, one channel. All compute (s o), :class:`FourierRMSE` (3 s o).
-PDEBench itself averages batch means, which overweights a short last batch; here every sample weighs the same.
+e = v̂ − v at the N points of one sample, one step, one channel. All compute (s o),
+:class:`FourierRMSE` (3 s o). PDEBench itself averages batch means, which overweights a short last
+batch; here every sample weighs the same.
 
 Reference: Takamoto et al., PDEBench, NeurIPS 2022 Datasets and Benchmarks.
 """
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from .base import MeanOverSamples, mean_over_points, radius, to_grid
+from fields.metrics.base import MeanOverSamples, mean_over_points, radius, to_grid
 
 BANDS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
 
@@ -75,7 +76,9 @@ class BoundaryRMSE(MeanOverSamples):
         """√(mean over the faces of e²)."""
         squared = to_grid(v_hat - v, mask, self.grid) ** 2
         faces = [squared.select(axis + 2, end) for axis in range(len(self.grid)) for end in (0, -1)]
-        total = torch.stack([reduce(face, "b s ... o -> b s o", "sum") for face in faces]).sum(dim=0)
+        total = torch.stack([reduce(face, "b s ... o -> b s o", "sum") for face in faces]).sum(
+            dim=0
+        )
         points = sum(2 * prod(self.grid) // length for length in self.grid)
         if len(self.grid) == 3:
             total = reduce(total, "b s o -> b s 1", "sum").expand_as(total)
@@ -85,8 +88,8 @@ class BoundaryRMSE(MeanOverSamples):
 class FourierRMSE(MeanOverSamples):
     """fRMSE = √(mean_samples Σ_{k ∈ bin} |F(e)_k|²) · L / N, averaged over the bins [0, 4), [4, 12) and [12, …).
 
-    In 1D a bin is one mode of the real transform. In more dimensions it is a shell ⌊|k|⌋ of the *positive* quadrant
-    kᵢ < nᵢ/2, up to min(nᵢ)/2. A band that the grid does not resolve is NaN.
+    In 1D a bin is one mode of the real transform. In more dimensions it is a shell ⌊|k|⌋ of the
+    *positive* quadrant kᵢ < nᵢ/2, up to min(nᵢ)/2. A band that the grid does not resolve is NaN.
 
     Args:
         grid: points per axis, the first axis slowest.
@@ -94,7 +97,12 @@ class FourierRMSE(MeanOverSamples):
     """
 
     def __init__(
-        self, grid: tuple[int, ...], *, lengths: tuple[float, ...] | None = None, steps: int = 1, channels: int = 1
+        self,
+        grid: tuple[int, ...],
+        *,
+        lengths: tuple[float, ...] | None = None,
+        steps: int = 1,
+        channels: int = 1,
     ):
         bins = grid[0] // 2 + 1 if len(grid) == 1 else min(grid) // 2
         super().__init__((bins, steps, channels))
@@ -131,9 +139,13 @@ class MaxError(Metric):
 
     def __init__(self, *, steps: int = 1, channels: int = 1):
         super().__init__()
-        self.add_state("largest", torch.zeros(steps, channels, dtype=torch.float64), dist_reduce_fx="max")
+        self.add_state(
+            "largest", torch.zeros(steps, channels, dtype=torch.float64), dist_reduce_fx="max"
+        )
 
-    def update(self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Tensor) -> None:
+    def update(
+        self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Tensor
+    ) -> None:
         """Adds the samples of a batch."""
         error = torch.where(mask[:, None, :, None], (v_hat.double() - v.double()).abs(), 0.0)
         self.largest = torch.maximum(self.largest, reduce(error, "b s m o -> s o", "max"))

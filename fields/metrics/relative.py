@@ -10,11 +10,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from fields.losses import relative_l2
+from fields.metrics.losses import relative_l2
 
 
 class RelativeL2(Metric):
-    """(1/N) Σ_samples ‖v̂ − v‖ / ‖v‖; which norm is said by ``error``, one of :mod:`fields.losses`.
+    """(1/N) Σ_samples ‖v̂ − v‖ / ‖v‖; which norm is said by ``error``, one of :mod:`fields.metrics.losses`.
 
     One float64 per sample is kept, in the order of the updates (under DDP: ordered by process).
     """
@@ -28,7 +28,12 @@ class RelativeL2(Metric):
         self.error = error
         self.add_state("errors", [], dist_reduce_fx="cat")
 
-    def update(self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]) -> None:
+    def update(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> None:
         """Adds the samples of a batch."""
         self.errors.append(self.error(v_hat.double(), v.double(), mask))
 

@@ -11,7 +11,9 @@ from fields.nn.dropout import NeuronDropout
 class MLP(nn.Module):
     """Linear, GELU, Linear; with ``dropout`` neurons between the two fall silent in training."""
 
-    def __init__(self, dim: int, *, out: int | None = None, ratio: float = 2.0, dropout: float = 0.0):
+    def __init__(
+        self, dim: int, *, out: int | None = None, ratio: float = 2.0, dropout: float = 0.0
+    ):
         super().__init__()
         inner = int(dim * ratio)
         bend = nn.Sequential(nn.GELU(), NeuronDropout(inner, p=dropout)) if dropout else nn.GELU()
@@ -22,11 +24,12 @@ class MLP(nn.Module):
         return self.layers(z)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    ``attention`` is an `Attention` or a layer that wraps one. Without ``source`` it is self-attention, and the keys share the
-    norm of the queries; the source has a norm of its own if ``dim_source`` is given and stays as it is otherwise.
+    ``attention`` is an `Attention` or a layer that wraps one. Without ``source`` it is
+    self-attention, and the keys share the norm of the queries; the source has a norm of its own if
+    ``dim_source`` is given and stays as it is otherwise.
     """
 
     def __init__(
@@ -57,6 +60,14 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b m h"]:
         """Self-attention without ``source``, cross-attention with it."""
         query = self.norm(z)
-        keys = query if source is None else source if self.norm_source is None else self.norm_source(source)
-        z = z + self.attention(query, keys, x_q=x_q, x_k=x_q if x_k is None else x_k, periodic=periodic, mask=mask)
+        keys = (
+            query
+            if source is None
+            else source
+            if self.norm_source is None
+            else self.norm_source(source)
+        )
+        z = z + self.attention(
+            query, keys, x_q=x_q, x_k=x_q if x_k is None else x_k, periodic=periodic, mask=mask
+        )
         return z + self.mlp(self.norm_mlp(z))

@@ -15,8 +15,8 @@ class NeuronDropout(nn.Module):
 
         θ_ji = w_ji ε_i,   ε_i ~ Bernoulli(1 − p) in training;   θ_ji = (1 − p) w_ji in evaluation, the mean
 
-    Values are not rescaled in training. Masks are drawn at every call; inside `hold` they stay, so that an energy remains one
-    function along a rollout.
+    Values are not rescaled in training. Masks are drawn at every call; inside `hold` they stay, so
+    that an energy remains one function along a rollout.
 
     Args:
         dim: number of neurons.
@@ -26,7 +26,9 @@ class NeuronDropout(nn.Module):
     def __init__(self, dim: int, *, p: float):
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"NeuronDropout got p = {p}, which is no probability below 1. Give 0 ≤ p < 1.")
+            raise ValueError(
+                f"NeuronDropout got p = {p}, which is no probability below 1. Give 0 ≤ p < 1."
+            )
         self.dim, self.p = dim, p
         self.held: Tensor | None = None
         self.holding = False

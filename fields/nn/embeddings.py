@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.sample import Schema
+from fields.core.sample import Schema
 
 
 class Fourier(nn.Module):
@@ -17,8 +17,8 @@ class Fourier(nn.Module):
 
         x ↦ ( sin 2πf x_a, cos 2πf x_a )   for every axis a and band f
 
-    On a periodic axis f = 1, 2, …, bands (whole turns); on others f = 2^j/4 up to ``bands/2``, half-octaves in between, so that
-    the lowest band does not close on itself within the domain.
+    On a periodic axis f = 1, 2, …, bands (whole turns); on others f = 2^j/4 up to ``bands/2``,
+    half-octaves in between, so that the lowest band does not close on itself within the domain.
 
     Shape: x (b n d) -> (b n 2·d·bands).
     """
@@ -29,7 +29,9 @@ class Fourier(nn.Module):
         super().__init__()
         whole = torch.arange(1, bands + 1).float()
         octaves = 0.25 * torch.pow(2.0, torch.linspace(0, math.log2(2 * bands), bands))
-        self.register_buffer("f", torch.stack([whole if p else octaves for p in periodic]), persistent=False)
+        self.register_buffer(
+            "f", torch.stack([whole if p else octaves for p in periodic]), persistent=False
+        )
         self.dim = 2 * len(periodic) * bands
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
@@ -38,8 +40,10 @@ class Fourier(nn.Module):
         return rearrange(torch.stack([angle.sin(), angle.cos()]), "two b n d f -> b n (two d f)")
 
 
-def grid_points(counts: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Float[Tensor, "k d"]:
-    """Centres of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
+def grid_points(
+    counts: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "k d"]:
+    """Centers of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
     axes = [(torch.arange(n, dtype=dtype) + 0.5) / n - 0.5 for n in counts]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
 
@@ -65,7 +69,11 @@ class Position(nn.Module):
         super().__init__()
         self.axes = [a for a, same in enumerate(schema.homogeneous) if not same]
         self.constant = nn.Parameter(0.02 * torch.randn(dim))
-        self.fourier = Fourier(tuple(schema.periodic[a] for a in self.axes), bands=bands) if self.axes else None
+        self.fourier = (
+            Fourier(tuple(schema.periodic[a] for a in self.axes), bands=bands)
+            if self.axes
+            else None
+        )
         self.mix = nn.Linear(self.fourier.dim, dim) if self.fourier is not None else None
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h"]:

@@ -1,6 +1,7 @@
 """Where tokens are: distances and rotations that respect periodic axes.
 
-Unit coordinates: each axis is mapped to [−1/2, 1/2] by the domain's bounds, so a periodic axis has period 1.
+Unit coordinates: each axis is mapped to [−1/2, 1/2] by the domain's bounds, so a periodic axis has
+period 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ def embed(x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Float[Tenso
 
         periodic:  x -> (sin 2πx, cos 2πx) / 2π        else:  x -> (x, 0)
 
-    Distances between neighbours are kept to third order; on a periodic axis they are chords of a circle of length 1.
+    Distances between neighbors are kept to third order; on a periodic axis they are chords of a
+    circle of length 1.
     """
     angle = 2 * math.pi * x
     first = torch.where(periodic, angle.sin() / (2 * math.pi), x)
@@ -32,14 +34,18 @@ def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], lis
     None if the points of the batch are not one product of axes.
     """
     first = x[0]
-    moves = [int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])]  # index of the first change
+    moves = [
+        int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])
+    ]  # index of the first change
     order = sorted(range(x.shape[-1]), key=lambda a: -moves[a])
     axes, faster = [first[:1, a] for a in range(x.shape[-1])], 1
     for a in reversed(order):
         size = len(torch.unique(first[:, a]))
         axes[a] = first[: size * faster : faster, a]
         faster *= size
-    mesh = torch.stack(torch.meshgrid(*(axes[a] for a in order), indexing="ij"), dim=-1).reshape(-1, x.shape[-1])
+    mesh = torch.stack(torch.meshgrid(*(axes[a] for a in order), indexing="ij"), dim=-1).reshape(
+        -1, x.shape[-1]
+    )
     if len(x) != 1 or mesh.shape != first.shape or not torch.equal(mesh, first[:, order]):
         return None
     return axes, order
@@ -50,13 +56,15 @@ class Locality(nn.Module):
 
         s_g(x, xᵢ) = −‖x − xᵢ‖² / (2 ℓ²)
 
-    With zero content score the attention weights are normalised Gaussians: a partition of unity around the keys. The
-    term is bilinear in appended columns, q ↦ [x, 1, ‖x‖²] and k ↦ [xᵢ/ℓ², −‖xᵢ‖²/(2ℓ²), −1/(2ℓ²)]. The query's own norm
-    cancels in the softmax, but with it the scores that count are near zero, where narrow formats are finest.
+    With zero content score the attention weights are normalized Gaussians: a partition of unity
+    around the keys. The term is bilinear in appended columns, q ↦ [x, 1, ‖x‖²] and k ↦ [xᵢ/ℓ²,
+    −‖xᵢ‖²/(2ℓ²), −1/(2ℓ²)]. The query's own norm cancels in the softmax, but with it the scores
+    that count are near zero, where narrow formats are finest.
 
     Args:
         heads: number of heads.
-        lengths: ℓ of the first and the last head at start-up, in unit coordinates; others lie between, geometrically.
+        lengths: ℓ of the first and the last head at start-up, in unit coordinates; others lie
+            between, geometrically.
     """
 
     def __init__(self, *, heads: int, lengths: tuple[float, float]):
@@ -80,13 +88,17 @@ class Locality(nn.Module):
 FLOOR = -40.0  # lowest geometric score: e⁻⁴⁰ counts for nothing beside 1, and weights stay clear of subnormal numbers
 
 
-def proximity(distance2: Float[Tensor, "#b m k"], log_length: Float[Tensor, "heads"]) -> Float[Tensor, "#b heads m k"]:
+def proximity(
+    distance2: Float[Tensor, "#b m k"], log_length: Float[Tensor, "heads"]
+) -> Float[Tensor, "#b heads m k"]:
     """max(−‖x − xᵢ‖²/2ℓ², FLOOR), head by head.
 
-    Without the floor far tokens get weights below 1e-38. CPUs multiply such numbers a hundred times slower than others:
-    matrix products with them took up to thirty times as long.
+    Without the floor far tokens get weights below 1e-38. CPUs multiply such numbers a hundred times
+    slower than others: matrix products with them took up to thirty times as long.
     """
-    return torch.clamp(distance2[:, None] * (-0.5 * (-2 * log_length).exp())[:, None, None], min=FLOOR)
+    return torch.clamp(
+        distance2[:, None] * (-0.5 * (-2 * log_length).exp())[:, None, None], min=FLOOR
+    )
 
 
 class Rotary(nn.Module):
@@ -95,14 +107,16 @@ class Rotary(nn.Module):
         R(x) acts on channel pair j as the rotation by 2π f_j x_{a(j)}, and
         ⟨R(x) q, R(x') k⟩ = ⟨q, R(x' − x) k⟩
 
-    Pair j turns with axis a(j) = j mod d. On periodic axes the frequencies f_j are whole numbers, hence R is exactly periodic.
+    Pair j turns with axis a(j) = j mod d. On periodic axes the frequencies f_j are whole numbers,
+    hence R is exactly periodic.
 
     Reference: Su et al. 2021 (RoPE); Miyato et al. 2023 (GTA) for rotating values too.
 
     Args:
         width: channels per head; the last width mod 2d channels are left alone.
-        max_frequency: the largest f, in turns per domain. The width/2d frequencies of an axis run from 0 to it, denser at the
-            low end; a head of less than 4d channels has the 0 alone and is not rotated.
+        max_frequency: the largest f, in turns per domain. The width/2d frequencies of an axis run
+            from 0 to it, denser at the low end; a head of less than 4d channels has the 0 alone and
+            is not rotated.
     """
 
     def __init__(self, width: int, *, max_frequency: float):
@@ -116,7 +130,9 @@ class Rotary(nn.Module):
         d, pairs = x.shape[-1], self.width // 2
         per_axis = pairs // d
         f = torch.linspace(0, 1, per_axis, device=x.device, dtype=x.dtype)
-        f = self.max_frequency * (f + f.square()) / 2  # denser at low frequencies, from 0 to the maximum
+        f = (
+            self.max_frequency * (f + f.square()) / 2
+        )  # denser at low frequencies, from 0 to the maximum
         turns = torch.where(periodic[:, None], f.round(), f)
         angle = rearrange(2 * math.pi * x[..., None] * turns, "b n d pair -> b 1 n (pair d)")
         angle = torch.nn.functional.pad(angle, (0, pairs - d * per_axis))
@@ -133,4 +149,10 @@ def rotate(
     cos, sin = turn[0].to(values.dtype), turn[1].to(values.dtype)
     sin = -sin if back else sin
     first, second = values.chunk(2, dim=-1)
-    return torch.cat([torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(first * sin, second, cos)], dim=-1)
+    return torch.cat(
+        [
+            torch.addcmul(first * cos, second, sin, value=-1),
+            torch.addcmul(first * sin, second, cos),
+        ],
+        dim=-1,
+    )

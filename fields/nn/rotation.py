@@ -14,12 +14,14 @@ from fields.nn.blocks import MLP
 class Rotation(nn.Module):
     r"""x ← R x with R = (1 + τA/2)(1 − τA/2)⁻¹, A = W − Wᵀ: orthogonal for every W and every τ.
 
-    Mixes channels as far as a law about ½|x|² permits. R is computed once per call, from (1 + τA/2)² (1 + τ²AᵀA/4)⁻¹, whose
-    second factor is symmetric positive definite; each token's norm is then put back to rounding.
+    Mixes channels as far as a law about ½|x|² permits. R is computed once per call, from (1 +
+    τA/2)² (1 + τ²AᵀA/4)⁻¹, whose second factor is symmetric positive definite; each token's norm is
+    then put back to rounding.
 
     Args:
         dim: channels.
-        spread: standard deviation of A's entries times √dim at the start; 1 mixes all channels well.
+        spread: standard deviation of A's entries times √dim at the start; 1 mixes all channels
+            well.
 
     Shape: x (b k h) -> (b k h).
     """
@@ -36,7 +38,9 @@ class Rotation(nn.Module):
             factor = torch.linalg.cholesky_ex(one + half.mT @ half).L
             return torch.cholesky_solve((one + half) @ (one + half), factor)
 
-    def forward(self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0) -> Float[Tensor, "b k h"]:
+    def forward(
+        self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0
+    ) -> Float[Tensor, "b k h"]:
         """R x, token by token, in the precision of x whatever autocast says."""
         with torch.autocast(device_type=x.device.type, enabled=False):
             rotated = x @ self.matrix(tau).to(x.dtype).mT
@@ -48,7 +52,8 @@ class SphereMLP(nn.Module):
 
         f_t = f − x (x·f)/|x|²,   ω = |f_t|/|x|,   x ← cos(τω) x + τ sinc(τω) f_t,   f = MLP(LN x)
 
-    f_t is orthogonal to x and |τ sinc(τω) f_t| = |x| sin(τω), so |x| is exact. The output layer starts at zero: the identity.
+    f_t is orthogonal to x and |τ sinc(τω) f_t| = |x| sin(τω), so |x| is exact. The output layer
+    starts at zero: the identity.
 
     Shape: x (b k h) -> (b k h).
     """
@@ -68,14 +73,18 @@ class SphereMLP(nn.Module):
         """One step on the spheres; ``shift`` is added to the features, ``origin`` is for reactions that need it."""
         return self.along(x, self.mlp(self.norm(x) + shift).to(x.dtype), tau)
 
-    def along(self, x: Float[Tensor, "b k h"], f: Float[Tensor, "b k h"], tau: float | Tensor) -> Float[Tensor, "b k h"]:
+    def along(
+        self, x: Float[Tensor, "b k h"], f: Float[Tensor, "b k h"], tau: float | Tensor
+    ) -> Float[Tensor, "b k h"]:
         """The great circle from x in the direction of f; a token of no size stays."""
         eps = torch.finfo(x.dtype).eps
         size2 = x.square().sum(-1, keepdim=True)
         sphere = size2 > eps**4
         size2 = torch.where(sphere, size2, 1.0)
         tangent = torch.addcmul(f, x, (x * f).sum(-1, keepdim=True) / -size2)
-        angle = torch.where(sphere, tau * ((tangent.square().sum(-1, keepdim=True) + eps**2) / size2).sqrt(), 0.0)
+        angle = torch.where(
+            sphere, tau * ((tangent.square().sum(-1, keepdim=True) + eps**2) / size2).sqrt(), 0.0
+        )
         forward = torch.where(sphere, tau * torch.sinc(angle / math.pi), 0.0)
         return keep_norm(x, torch.addcmul(x * angle.cos(), tangent, forward))
 
@@ -115,7 +124,8 @@ def keep_norm(old: Float[Tensor, "b k h"], new: Float[Tensor, "b k h"]) -> Float
 
         new + c new,   c = (|old|² − |new|²) / 2|new|²
 
-    As an increment: a factor 1 + c next to one has steps of ε above it and ε/2 below it, which loses energy at every call.
+    As an increment: a factor 1 + c next to one has steps of ε above it and ε/2 below it, which
+    loses energy at every call.
     |old| and |new| agree whatever the weights are, so c is zero along every variation of them and passes no gradient.
     """
     with torch.no_grad():

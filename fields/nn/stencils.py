@@ -1,4 +1,4 @@
-"""Neighbourhoods on periodic grids."""
+"""Neighborhoods on periodic grids."""
 
 from __future__ import annotations
 
@@ -10,48 +10,52 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def around(field: Tensor, tokens: Sequence[int], reach: int) -> Tensor:
+def around(field: Tensor, tokens: Sequence[int], radius: int) -> Tensor:
     """What lies around each token of a periodic grid.
 
     Args:
         field: (b k c) values, k = ∏ ``tokens``, of any dtype.
         tokens: tokens per axis.
-        reach: neighbours seen on either side, along each axis.
+        radius: neighbors seen on either side, along each axis.
 
     Returns:
-        (b k e), e = c (2·reach + 1)ᵈ: channels first, then offsets along each axis.
+        (b k e), e = c (2·radius + 1)ᵈ: channels first, then offsets along each axis.
     """
     field = field.unflatten(1, tuple(tokens))
     for axis in range(1, len(tokens) + 1):
-        left, right = field.narrow(axis, -reach, reach), field.narrow(axis, 0, reach)
-        field = torch.cat([left, field, right], dim=axis).unfold(axis, 2 * reach + 1, 1)
+        left, right = field.narrow(axis, -radius, radius), field.narrow(axis, 0, radius)
+        field = torch.cat([left, field, right], dim=axis).unfold(axis, 2 * radius + 1, 1)
     return field.flatten(1 + len(tokens)).flatten(1, len(tokens))
 
 
-def taps(tokens: Sequence[int], reach: int) -> int:
-    """Neighbours of a token, itself included.
+def taps(tokens: Sequence[int], radius: int) -> int:
+    """Neighbors of a token, itself included.
 
     Raises:
-        ValueError: stencils that reach around the box would see a neighbour twice.
+        ValueError: stencils that radius around the box would see a neighbor twice.
     """
-    if min(tokens) <= 2 * reach:
-        raise ValueError(f"Stencils of reach {reach} need more than {2 * reach} tokens per axis, got {tuple(tokens)}. Give more.")
-    return int((2 * reach + 1) ** len(tokens))
+    if min(tokens) <= 2 * radius:
+        raise ValueError(
+            f"Stencils of radius {radius} need more than {2 * radius} tokens per axis, got {tuple(tokens)}. Give more."
+        )
+    return int((2 * radius + 1) ** len(tokens))
 
 
 class Spread(nn.Module):
-    """Σₙ Pₙᵀ W(n) Pₙ: what acts on the neighbourhood of every place n, as one matrix for vectors z.flatten(1).
+    """Σₙ Pₙᵀ W(n) Pₙ: what acts on the neighborhood of every place n, as one matrix for vectors z.flatten(1).
 
-    Pₙ reads the neighbourhood of n in the order of `around`.
+    Pₙ reads the neighborhood of n in the order of `around`.
     """
 
     pairs: Tensor
 
-    def __init__(self, tokens: Sequence[int], dim: int, reach: int):
+    def __init__(self, tokens: Sequence[int], dim: int, radius: int):
         super().__init__()
         self.size = math.prod(tokens) * dim
-        places = around(torch.arange(self.size).view(1, -1, dim), tokens, reach)[0]
-        self.register_buffer("pairs", (places[:, :, None] * self.size + places[:, None]).flatten(), persistent=False)
+        places = around(torch.arange(self.size).view(1, -1, dim), tokens, radius)[0]
+        self.register_buffer(
+            "pairs", (places[:, :, None] * self.size + places[:, None]).flatten(), persistent=False
+        )
 
     def forward(self, local: Float[Tensor, "b k ee"]) -> Float[Tensor, "b kc kc"]:
         """W, the matrix of each place row by row -> the sum."""

@@ -1,14 +1,15 @@
 """Pictures of fields, errors and trainings: the only place that imports matplotlib.
 
-Figures are made without pyplot: no window, no backend, no global state, safe in threads and in workers. Every function
-answers with a :class:`matplotlib.figure.Figure`, which notebooks show by themselves; :func:`png` turns it into bytes.
+Figures are made without pyplot: no window, no backend, no global state, safe in threads and in
+workers. Every function answers with a :class:`matplotlib.figure.Figure`, which notebooks show by
+themselves; :func:`png` turns it into bytes.
 """
 
-from .attention import attention_basis
-from .curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
-from .evolution import animate, band_figure, frames_figure, space_time_figure
-from .samples import Case, sample_figure
-from .style import STYLE, label, png, save
+from fields.plot.attention import attention_basis
+from fields.plot.curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
+from fields.plot.evolution import animate, band_figure, frames_figure, space_time_figure
+from fields.plot.samples import Case, sample_figure
+from fields.plot.style import STYLE, label, png, save_figure
 
 __all__ = [
     "STYLE",
@@ -24,7 +25,7 @@ __all__ = [
     "png",
     "resolution_figure",
     "sample_figure",
-    "save",
+    "save_figure",
     "space_time_figure",
     "time_figure",
 ]

@@ -10,15 +10,14 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fields.nn.attention import Attention
-from fields.nn.gibbs import Gibbs
-from fields.nn.observe import observe
-from fields.nn.weights import Attentive
-from fields.operator import Operator
-from fields.predict import target_points
-
-from .field import image, line
-from .style import colour_bar, legend, new_figure, styled
+from fields.inference.predict import target_points
+from fields.models.base import Operator
+from fields.nn.attention.capture import capture_attention
+from fields.nn.attention.multihead import Attention
+from fields.nn.attention.statistics import AttentionStatistics
+from fields.nn.attention.weights import Attentive
+from fields.plot.field import image, line
+from fields.plot.style import color_bar, legend, new_figure, styled
 
 WIDEST = 200  # points per axis of the pictures
 
@@ -26,16 +25,20 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Basis(NamedTuple):
+class BasisFigureData(NamedTuple):
     """One decoder layer on one sample, at the points y."""
 
     y: Float[np.ndarray, "m d"]  # physical coordinates
     nodes: Float[np.ndarray, "k d"]  # where the tokens are, in unit coordinates
     weights: Float[np.ndarray, "heads m k"]  # αᵢ(y), the learned basis functions
-    hats: Float[np.ndarray, "m k"]  # piecewise linear (multilinear) basis functions on the same nodes
+    hats: Float[
+        np.ndarray, "m k"
+    ]  # piecewise linear (multilinear) basis functions on the same nodes
     entropy: Float[np.ndarray, "heads m"]  # H of the weights at y
     tokens: Float[np.ndarray, "m"]  # exp(H), the effective number of tokens, mean over heads
-    free_energy: dict[str, float]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
+    free_energy: dict[
+        str, float
+    ]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
 
 
 def hat(
@@ -44,7 +47,9 @@ def hat(
     """Products of hat functions on a regular grid of nodes, in unit coordinates; beyond the outermost nodes they stay 1."""
     axes = [nodes[:, a].unique() for a in range(nodes.shape[1])]
     if np.prod([len(axis) for axis in axes]) != len(nodes):
-        raise ValueError(f"The {len(nodes)} tokens are on no grid, and hat functions need one. Take a model with grid tokens.")
+        raise ValueError(
+            f"The {len(nodes)} tokens are on no grid, and hat functions need one. Take a model with grid tokens."
+        )
     out = torch.ones(len(x), len(nodes), dtype=x.dtype)
     for a, axis in enumerate(axes):
         spacing = 1 / len(axis)
@@ -56,21 +61,27 @@ def hat(
 
 
 @torch.no_grad()
-def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64) -> Basis:
+def basis_of(
+    model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64
+) -> BasisFigureData:
     """The last cross-attention of the decoder, asked on a fine grid for one sample of ``ds``."""
     schema = model.schema
     points = min(points, WIDEST)
     axes = {
         name: np.linspace(low, high, points, endpoint=not closed)
-        for name, (low, high), closed in zip(schema.coords, schema.bounds, schema.periodic, strict=True)
+        for name, (low, high), closed in zip(
+            schema.coords, schema.bounds, schema.periodic, strict=True
+        )
     }
 
-    def look(layer: Attentive, *args: Tensor, **kwargs: Tensor) -> tuple[Tensor | None, Gibbs, Tensor | None, Tensor | None]:
+    def look(
+        layer: Attentive, *args: Tensor, **kwargs: Tensor
+    ) -> tuple[Tensor | None, AttentionStatistics, Tensor | None, Tensor | None]:
         weights = layer.weights(*args, **kwargs) if layer in decoder else None
         return weights, layer.stats(*args, **kwargs), kwargs.get("x_q"), kwargs.get("x_k")
 
     decoder = [m for m in model.get_submodule("decoder").modules() if isinstance(m, Attention)]
-    with observe(model, look) as seen:
+    with capture_attention(model, look) as seen:
         model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
     names = [n for n in seen if model.get_submodule(n) in decoder]
     if not names:
@@ -79,8 +90,10 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
             "Take `decoders.CrossAttention` without `nearest`."
         )
     weights, stats, x_q, x_k = seen[names[-1]][0]
-    assert weights is not None and x_q is not None and x_k is not None  # the layer is one of the decoder's
-    return Basis(
+    assert (
+        weights is not None and x_q is not None and x_k is not None
+    )  # the layer is one of the decoder's
+    return BasisFigureData(
         y=target_points(axes, schema).numpy(),
         nodes=x_k[0].numpy(),
         weights=weights[0].numpy(),
@@ -92,9 +105,12 @@ def basis_of(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 
 
 
 @styled
-def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64) -> Figure:
+def attention_basis(
+    model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64
+) -> Figure:
     """The decoder's learned basis functions beside hat functions on the same nodes, where it looks at one token and where at
-    many (entropy H, effective number of tokens exp H), and the free energy of every attention of the model.
+    many (entropy H, effective number of tokens exp H), and the free energy of every attention of
+    the model.
 
     Args:
         model: one with a cross-attention decoder in one or two dimensions.
@@ -108,14 +124,21 @@ def attention_basis(model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: 
     across = np.linspace(-0.5, 0.5, shown + 2)[1:-1, None].repeat(d, axis=1)
     across[:, 1:] = np.roll(across[:, 1:], 1, axis=0)  # inside, and on no common line
     which = np.linalg.norm(across[:, None] - basis.nodes, axis=-1).argmin(1)
-    return _lines(basis, which, model.schema.coords) if d == 1 else _images(basis, which, model.schema.coords)
+    return (
+        _lines(basis, which, model.schema.coords)
+        if d == 1
+        else _images(basis, which, model.schema.coords)
+    )
 
 
-def _lines(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+def _lines(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
     figure = new_figure(14.0, 5.2)
     (hats, first, last, mean), (entropy, count, energy, empty) = figure.subplots(2, 4)
     panels = ((hats, "hat functions", basis.hats), (first, "learned, first head", basis.weights[0]))
-    panels += ((last, "learned, last head", basis.weights[-1]), (mean, "learned, mean of heads", basis.weights.mean(0)))
+    panels += (
+        (last, "learned, last head", basis.weights[-1]),
+        (mean, "learned, mean of heads", basis.weights.mean(0)),
+    )
     for axes, title, values in panels:
         for i in which:
             line(axes, basis.y, values[:, i], label=f"token {i}")
@@ -132,26 +155,30 @@ def _lines(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
     return figure
 
 
-def _images(basis: Basis, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+def _images(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
     figure = new_figure(3.0 * (len(which) + 1), 8.0)
     grid = figure.subplots(3, len(which) + 1)
     panels = [
         (grid[row, column], f"{title}, token {i}", values[:, i])
         for row, (title, values) in enumerate(
-            (("hat", basis.hats), ("learned, first head", basis.weights[0]), ("learned, mean of heads", basis.weights.mean(0)))
+            (
+                ("hat", basis.hats),
+                ("learned, first head", basis.weights[0]),
+                ("learned, mean of heads", basis.weights.mean(0)),
+            )
         )
         for column, i in enumerate(which)
     ]
     panels.append((grid[0, -1], "entropy, mean of heads", basis.entropy.mean(0)))
     panels.append((grid[1, -1], "effective number of tokens", basis.tokens))
     for axes, title, values in panels:
-        colour_bar(axes, image(axes, basis.y, values, limits=None, colours="viridis"))
+        color_bar(axes, image(axes, basis.y, values, limits=None, colors="viridis"))
         axes.set(title=title, xlabel=coords[0], ylabel=coords[1])
     _energies(grid[2, -1], basis)
     return figure
 
 
-def _energies(axes, basis: Basis) -> None:
+def _energies(axes, basis: BasisFigureData) -> None:
     short = {".attention": "", ".softmax": "", ".partition": "", "blocks.": ""}
     names = list(basis.free_energy)
     for long, new in short.items():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from .style import new_figure, styled
+from fields.plot.style import new_figure, styled
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def curves_figure(
     for name, curve in curves.items():
         (line,) = axes.plot(curve.x, curve.y, label=name, marker=marker, markersize=4.5)
         if curve.low is not None and curve.high is not None:
-            axes.fill_between(curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
+            axes.fill_between(
+                curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0
+            )
     # A curve of zeros or of nothing but NaN has no place on a logarithmic axis and would only raise a warning.
     if log_x and _positive([curve.x for curve in curves.values()]):
         axes.set_xscale("log")
@@ -51,22 +53,32 @@ def curves_figure(
                       ha="center", fontsize=8, color="#666666")  # fmt: skip
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.margins(x=0.03)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the frame, which lines may fill; one line is named too
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1, 1)
+    )  # beside the frame, which lines may fill; one line is named too
     return figure
 
 
-def loss_figure(curves: dict[str, Curve], *, x_label: str = "epoch", y_label: str = "relative L2") -> Figure:
+def loss_figure(
+    curves: dict[str, Curve], *, x_label: str = "epoch", y_label: str = "relative L2"
+) -> Figure:
     """Training and validation losses on a logarithmic scale."""
     return curves_figure(curves, x_label=x_label, y_label=y_label, log_y=True)
 
 
 @styled
 def resolution_figure(
-    curves: dict[str, Curve], *, trained_at: float, x_label: str = "points per axis", y_label: str = "mean relative L2"
+    curves: dict[str, Curve],
+    *,
+    trained_at: float,
+    x_label: str = "points per axis",
+    y_label: str = "mean relative L2",
 ) -> Figure:
     """Error against resolution, one curve per model, with the training resolution marked."""
     marks = {"training": trained_at}
-    figure = curves_figure(curves, x_label=x_label, y_label=y_label, log_x=True, log_y=True, marker="o", marks=marks)
+    figure = curves_figure(
+        curves, x_label=x_label, y_label=y_label, log_x=True, log_y=True, marker="o", marks=marks
+    )
     axes = figure.axes[0]
     ticks = sorted({float(x) for curve in curves.values() for x in curve.x})
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -76,7 +88,12 @@ def resolution_figure(
 
 
 def time_figure(
-    curves: dict[str, Curve], *, y_label: str, x_label: str = "time", trained_to: float | None = None, log: bool = True
+    curves: dict[str, Curve],
+    *,
+    y_label: str,
+    x_label: str = "time",
+    trained_to: float | None = None,
+    log: bool = True,
 ) -> Figure:
     """A quantity in time (error, correlation, energy), one curve per model, with the training horizon marked."""
     marks = None if trained_to is None else {"training horizon": trained_to}
@@ -84,4 +101,6 @@ def time_figure(
 
 
 def _positive(arrays: list[np.ndarray]) -> bool:
-    return any(bool((np.isfinite(values) & (values > 0)).any()) for values in map(np.asarray, arrays))
+    return any(
+        bool((np.isfinite(values) & (values > 0)).any()) for values in map(np.asarray, arrays)
+    )

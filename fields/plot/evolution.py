@@ -12,9 +12,9 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from .field import image, plane, proportion, recolour, symmetric
-from .samples import Case, clock
-from .style import ERROR_MAP, FIELD_MAP, TRUTH, colour_bar, heading, new_figure, styled
+from fields.plot.field import image, plane, proportion, recolor, symmetric
+from fields.plot.samples import Case, clock
+from fields.plot.style import ERROR_MAP, FIELD_MAP, TRUTH, color_bar, heading, new_figure, styled
 
 
 @styled
@@ -29,14 +29,19 @@ def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
     figure = new_figure(9.6, 3.4)
     heading(figure, case.title)
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    for axes, (title, values, (low, high), colours) in zip(panels, _rows(case), strict=True):
+    for axes, (title, values, (low, high), colors) in zip(panels, _rows(case), strict=True):
         drawn = axes.pcolormesh(
-            case.y[order, 0], case.t, values[:, order], shading="nearest", cmap=colours, vmin=low, vmax=high,
+            case.y[order, 0], case.t, values[:, order], shading="nearest", cmap=colors, vmin=low, vmax=high,
             rasterized=True,
         )  # fmt: skip
-        colour_bar(axes, drawn)
+        color_bar(axes, drawn)
         if trained_to is not None:
-            axes.axhline(trained_to, color="white" if colours == FIELD_MAP else "#333333", linestyle=":", linewidth=1.4)
+            axes.axhline(
+                trained_to,
+                color="white" if colors == FIELD_MAP else "#333333",
+                linestyle=":",
+                linewidth=1.4,
+            )
         axes.set(title=title, xlabel=case.coords[0])
         axes.grid(False)
     panels[0].set_ylabel(case.time)
@@ -54,7 +59,15 @@ def band_figure(case: Case, step: int, width: float) -> Figure:
     figure = new_figure(6.4, 3.0)
     heading(figure, clock(case, step))
     axes = figure.subplots()
-    axes.fill_between(y[line, 0], v_hat[line] - width, v_hat[line] + width, color="C0", alpha=0.2, linewidth=0, label="band")
+    axes.fill_between(
+        y[line, 0],
+        v_hat[line] - width,
+        v_hat[line] + width,
+        color="C0",
+        alpha=0.2,
+        linewidth=0,
+        label="band",
+    )
     axes.plot(y[line, 0], v_hat[line], color="C0", linestyle="--", label="prediction")
     axes.plot(y[line, 0], v[line], color=TRUTH, label="truth")
     axes.set(xlabel=case.coords[0], ylabel=case.output)
@@ -68,12 +81,12 @@ def frames_figure(case: Case, steps: list[int]) -> Figure:
     figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * proportion(case.y))
     heading(figure, case.title)
     panels = figure.subplots(3, len(steps), sharex=True, sharey=True, squeeze=False)
-    for row, (name, values, scale, colours) in zip(panels, _rows(case), strict=True):
+    for row, (name, values, scale, colors) in zip(panels, _rows(case), strict=True):
         for axes, step in zip(row, steps, strict=True):
             points, shown_values, _ = plane(case.y, values[step])
-            drawn = image(axes, points, shown_values, limits=scale, colours=colours)
+            drawn = image(axes, points, shown_values, limits=scale, colors=colors)
         row[0].set_ylabel(f"{name}\n{case.coords[1]}")
-        colour_bar(row[-1], drawn)
+        color_bar(row[-1], drawn)
     for axes, step in zip(panels[0], steps, strict=True):
         axes.set_title(f"{case.time.split(' [')[0]} {case.t[step]:.3g}")
     for axes in panels[-1]:
@@ -124,13 +137,13 @@ def _moving_images(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
     figure = new_figure(9.0, 1.0 + 2.1 * proportion(case.y))
     title = heading(figure, clock(case, 0))
     artists, setters = [], []
-    for axes, (name, values, scale, colours) in zip(figure.subplots(1, 3), _rows(case), strict=True):
+    for axes, (name, values, scale, colors) in zip(figure.subplots(1, 3), _rows(case), strict=True):
         points, first, _ = plane(case.y, values[0])
-        drawn = image(axes, points, first, limits=scale, colours=colours)
-        colour_bar(axes, drawn)
+        drawn = image(axes, points, first, limits=scale, colors=colors)
+        color_bar(axes, drawn)
         axes.set(title=name, xlabel=case.coords[0])
         artists.append(drawn)
-        setters.append((recolour(drawn, points), values))
+        setters.append((recolor(drawn, points), values))
     figure.axes[0].set_ylabel(case.coords[1])
 
     def update(step: int) -> list[Artist]:
@@ -143,7 +156,7 @@ def _moving_images(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
 
 
 def _rows(case: Case) -> list[tuple[str, np.ndarray, tuple[float, float], str]]:
-    """What is shown, on which scale: truth and prediction share the truth's, the error is centred at zero."""
+    """What is shown, on which scale: truth and prediction share the truth's, the error is centerd at zero."""
     limits, error_limits = _limits(case)
     return [
         (f"truth {case.output}", case.v, limits, FIELD_MAP),
@@ -161,5 +174,11 @@ def _writer(suffix: str, fps: int) -> PillowWriter | FFMpegWriter:
         return PillowWriter(fps=fps)
     if suffix == ".mp4" and shutil.which("ffmpeg"):
         return FFMpegWriter(fps=fps)
-    reason = "needs the program ffmpeg, which is not on the path" if suffix == ".mp4" else "is not a film format here"
-    raise ValueError(f"Cannot write an animation to `*{suffix}`: it {reason}. Use a name that ends in .gif.")
+    reason = (
+        "needs the program ffmpeg, which is not on the path"
+        if suffix == ".mp4"
+        else "is not a film format here"
+    )
+    raise ValueError(
+        f"Cannot write an animation to `*{suffix}`: it {reason}. Use a name that ends in .gif."
+    )

@@ -11,11 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.tri import Triangulation
 
-LONG_EDGE = 3.5  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
+LONG_EDGE = (
+    3.5  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
+)
+
 SLAB = 0.1  # share of scattered 3-D points that make up the picture of a middle plane
 
 
-def line(axes: Axes, points: Float[np.ndarray, "m 1"], values: Float[np.ndarray, "m"], **look: object) -> None:
+def line(
+    axes: Axes, points: Float[np.ndarray, "m 1"], values: Float[np.ndarray, "m"], **look: object
+) -> None:
     """A field of one coordinate; few points are marked, so that nobody takes the line between them for data."""
     order = np.argsort(points[:, 0])
     axes.plot(points[order, 0], values[order], marker="." if len(order) <= 40 else "", **look)  # type: ignore[arg-type]
@@ -28,15 +33,17 @@ def image(
     values: Float[np.ndarray, "m"],
     *,
     limits: tuple[float, float] | None,
-    colours: str,
+    colors: str,
 ) -> ScalarMappable:
-    """A field of two coordinates, in colours."""
+    """A field of two coordinates, in colors."""
     low, high = limits if limits is not None else (None, None)
-    look = {"cmap": colours, "vmin": low, "vmax": high, "rasterized": True}
-    grid = axes_of(points)
+    look = {"cmap": colors, "vmin": low, "vmax": high, "rasterized": True}
+    grid = plot_axes(points)
     if grid is not None:
         (x, y), order = grid
-        drawn = axes.pcolormesh(x, y, values[order].reshape(len(x), len(y)).T, shading="nearest", **look)
+        drawn = axes.pcolormesh(
+            x, y, values[order].reshape(len(x), len(y)).T, shading="nearest", **look
+        )
     else:
         finite = np.isfinite(values)
         drawn = axes.tripcolor(triangles(points[finite]), values[finite], shading="gouraud", **look)
@@ -46,9 +53,11 @@ def image(
     return drawn
 
 
-def recolour(drawn: ScalarMappable, points: Float[np.ndarray, "m 2"]) -> Callable[[Float[np.ndarray, "m"]], None]:
+def recolor(
+    drawn: ScalarMappable, points: Float[np.ndarray, "m 2"]
+) -> Callable[[Float[np.ndarray, "m"]], None]:
     """A function that puts other values at the points of a picture made by :func:`image`."""
-    grid = axes_of(points)
+    grid = plot_axes(points)
     if grid is None:
         return drawn.set_array
     (x, y), order = grid
@@ -68,33 +77,42 @@ def _similar(points: np.ndarray) -> bool:
 
 
 def symmetric(errors: Float[np.ndarray, "..."]) -> tuple[float, float]:
-    """Limits centred at zero that hold every finite value."""
+    """Limits centerd at zero that hold every finite value."""
     largest = float(np.abs(errors[np.isfinite(errors)]).max(initial=0.0)) or 1e-12
     return -largest, largest
 
 
-def axes_of(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndarray] | None:
+def plot_axes(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndarray] | None:
     """The axes of a full grid and the order that sorts its points, the first axis slowest; None if scattered."""
     span = np.ptp(points, axis=0)
-    keys = np.round((points - points.min(axis=0)) / np.where(span > 0, span, 1) * 1e6).astype(np.int64)
+    keys = np.round((points - points.min(axis=0)) / np.where(span > 0, span, 1) * 1e6).astype(
+        np.int64
+    )
     lengths = [len(np.unique(column)) for column in keys.T]
     if prod(lengths) != len(points) or len(np.unique(keys, axis=0)) != len(points):
         return None
     order = np.lexsort(keys.T[::-1])
     grid = points[order].reshape(*lengths, points.shape[1])
-    first = [tuple(slice(None) if j == i else 0 for j in range(len(lengths))) for i in range(len(lengths))]
+    first = [
+        tuple(slice(None) if j == i else 0 for j in range(len(lengths)))
+        for i in range(len(lengths))
+    ]
     return [grid[(*where, i)] for i, where in enumerate(first)], order
 
 
 def triangles(points: Float[np.ndarray, "m 2"]) -> Triangulation:
     """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
 
-    The usual spacing at a point is the median length of its edges, so that meshes refined somewhere keep both parts,
-    and of that the median over its neighbours: the hub of a fan across a hole has mostly long edges, they have not.
+    The usual spacing at a point is the median length of its edges, so that meshes refined somewhere
+    keep both parts,
+    and of that the median over its neighbors: the hub of a fan across a hole has mostly long edges,
+    they have not.
     """
     mesh = Triangulation(points[:, 0], points[:, 1])
     start, end = np.concatenate([mesh.edges, mesh.edges[:, ::-1]]).T
-    spacing = _median_by_point(start, np.linalg.norm(points[start] - points[end], axis=-1), len(points))
+    spacing = _median_by_point(
+        start, np.linalg.norm(points[start] - points[end], axis=-1), len(points)
+    )
     spacing = _median_by_point(start, spacing[end], len(points))
     corners = points[mesh.triangles]
     longest = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1).max(axis=1)
@@ -120,14 +138,18 @@ def plane(
     if points.shape[1] == 2:
         return points, values, ""
     if points.shape[1] != 3:
-        raise ValueError(f"Cannot draw a field of {points.shape[1]} coordinates. Slice it to 1, 2 or 3 first.")
+        raise ValueError(
+            f"Cannot draw a field of {points.shape[1]} coordinates. Slice it to 1, 2 or 3 first."
+        )
     depth = points[:, 2]
-    grid = axes_of(points)
+    grid = plot_axes(points)
     if grid is not None:
         height = grid[0][2][len(grid[0][2]) // 2]
         near = np.isclose(depth, height, rtol=0, atol=1e-6 * max(np.ptp(depth), 1e-300))
     else:
-        height = np.quantile(depth, 0.5, method="lower")  # a depth that occurs: in planes of points, such as times, one of them
+        height = np.quantile(
+            depth, 0.5, method="lower"
+        )  # a depth that occurs: in planes of points, such as times, one of them
         far = np.abs(depth - height)
         count = min(max(int(SLAB * len(depth)), 3), len(depth)) - 1
         near = far <= np.partition(far, count)[count]

@@ -9,10 +9,19 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from fields.sample import Sample, Schema
-
-from .field import image, line, plane, proportion, symmetric
-from .style import ERROR_MAP, FIELD_MAP, TRUTH, colour_bar, heading, label, legend, new_figure, styled
+from fields.core.sample import Sample, Schema
+from fields.plot.field import image, line, plane, proportion, symmetric
+from fields.plot.style import (
+    ERROR_MAP,
+    FIELD_MAP,
+    TRUTH,
+    color_bar,
+    heading,
+    label,
+    legend,
+    new_figure,
+    styled,
+)
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,24 @@ class Case:
 
     @classmethod
     def from_sample(
-        cls, sample: Sample, v_hat: Float[np.ndarray, "s m o"], schema: Schema, *, title: str, channel: int = 0
+        cls,
+        sample: Sample,
+        v_hat: Float[np.ndarray, "s m o"],
+        schema: Schema,
+        *,
+        title: str,
+        channel: int = 0,
     ) -> Case:
         """Picks an output channel, and the input of its name (its latest frame), or what else begins with it, or the first one."""
         wanted = schema.outputs[channel]
         kin = [name for name in schema.inputs if name == wanted or name.startswith(f"{wanted}_")]
-        index = schema.inputs.index(wanted if wanted in kin else kin[0] if kin else schema.inputs[0])
+        index = schema.inputs.index(
+            wanted if wanted in kin else kin[0] if kin else schema.inputs[0]
+        )
         u, asked = _array(sample.u)[:, index - len(schema.inputs)], _array(sample.y_mask)
-        given = _array(sample.x_mask) & np.isfinite(u)  # one of several input functions is NaN where others live
+        given = _array(sample.x_mask) & np.isfinite(
+            u
+        )  # one of several input functions is NaN where others live
         return cls(
             title=title,
             x=_array(sample.x)[given],
@@ -63,7 +82,9 @@ class Case:
 @styled
 def sample_figure(cases: list[Case]) -> Figure:
     """A row per case (say the median and the worst sample); of an evolution the last frame is shown."""
-    width, height = (9.0, 2.6) if cases[0].y.shape[1] == 1 else (11.0, 0.85 + 1.9 * proportion(cases[0].y))
+    width, height = (
+        (9.0, 2.6) if cases[0].y.shape[1] == 1 else (11.0, 0.85 + 1.9 * proportion(cases[0].y))
+    )
     figure = new_figure(width, height * len(cases))
     rows = figure.subfigures(len(cases), 1, squeeze=False)[:, 0]
     for row, case in zip(rows, cases, strict=True):
@@ -113,10 +134,10 @@ def _panel(
     case: Case,
     title: str,
     limits: tuple[float, float] | None = None,
-    colours: str = FIELD_MAP,
+    colors: str = FIELD_MAP,
 ) -> None:
-    drawn = image(axes, points, values, limits=limits, colours=colours)
-    colour_bar(axes, drawn)
+    drawn = image(axes, points, values, limits=limits, colors=colors)
+    color_bar(axes, drawn)
     axes.set(title=title, xlabel=case.coords[0], ylabel=case.coords[1])
 
 

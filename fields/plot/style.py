@@ -18,12 +18,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
 P = ParamSpec("P")
+
 R = TypeVar("R")
 
-# Okabe & Ito's colours: told apart with any kind of colour vision, and in print. Black is kept for the truth.
+# Okabe & Ito's colors: told apart with any kind of color vision, and in print. Black is kept for the truth.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+
 TRUTH = "#1a1a1a"
+
 FIELD_MAP = "viridis"  # perceptually uniform
+
 ERROR_MAP = "RdBu_r"  # diverging, white at zero
 
 STYLE: dict[Any, Any] = {
@@ -39,7 +43,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(linestyle=("-", "--")) * cycler(color=COLOURS),  # an eighth line is dashed
+    "axes.prop_cycle": cycler(linestyle=("-", "--"))
+    * cycler(color=COLOURS),  # an eighth line is dashed
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.use_mathtext": True,
     "grid.color": "#e4e4e4",
@@ -89,8 +94,8 @@ def label(name: str, units: dict[str, str]) -> str:
     return f"{name} [{unit}]" if unit not in ("", "1") else name
 
 
-def colour_bar(axes: Axes, drawn: ScalarMappable) -> None:
-    """A colour bar exactly as high as the picture it belongs to, whatever the picture's proportions."""
+def color_bar(axes: Axes, drawn: ScalarMappable) -> None:
+    """A color bar exactly as high as the picture it belongs to, whatever the picture's proportions."""
     bar = axes.figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.045, 1)))
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.grid(False)
@@ -117,7 +122,7 @@ def png(figure: Figure) -> bytes:
 
 
 @styled
-def save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes the figure in the format of the suffix; the file appears only once complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

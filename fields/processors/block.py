@@ -17,13 +17,14 @@ from fields.nn.rotation import Reaction, Rotation, SphereMLP
 WAVE_H_MAX = 4.0  # largest step that graph waves may learn; the Cayley transform is exact for any
 
 
-class Block(nn.Module):
+class FlowBlock(nn.Module):
     r"""Rotate the channels, flow for some steps, then let each token move on its own.
 
         x ← R x;   x ← integrator(field, h)ˢᵗᵉᵖˢ x;   x ← react(x)
 
     Args:
-        field, integrator: what moves the state and how; refused if the method cannot keep the field's law.
+        field, integrator: what moves the state and how; refused if the method cannot keep the
+            field's law.
         steps: steps of the flow.
         h: their size at the start; learned between 0 and ``h_max``.
         rotate: a :class:`Rotation` of the channels.
@@ -43,7 +44,9 @@ class Block(nn.Module):
     ):
         super().__init__()
         if not 0 < h < h_max:
-            raise ValueError(f"A step of {h} is outside (0, {h_max}), where steps are learned. Give 0 < h < h_max.")
+            raise ValueError(
+                f"A step of {h} is outside (0, {h_max}), where steps are learned. Give 0 < h < h_max."
+            )
         self.law = integrator.law(field)
         self.field, self.integrator, self.steps, self.h_max = field, integrator, steps, h_max
         self.rotate, self.react = rotate, react
@@ -53,7 +56,9 @@ class Block(nn.Module):
         """Step size: learned, times the fraction τ ≤ 1 of a full pass."""
         return tau * self.h_max * self.step_logit.sigmoid()
 
-    def prepare(self, state: Float[Tensor, "b k s"], tau: float | Tensor = 1.0) -> Float[Tensor, "b k s"]:
+    def prepare(
+        self, state: Float[Tensor, "b k s"], tau: float | Tensor = 1.0
+    ) -> Float[Tensor, "b k s"]:
         """The rotation; a heat channel beside the tokens' own is left alone."""
         if self.rotate is None:
             return state
@@ -64,23 +69,29 @@ class Block(nn.Module):
         """What the integrator carries, at the start of its steps."""
         return self.integrator.init(self.field, state, context)
 
-    def advance(self, state: Tensor, carry: Any, context: Context, tau: float | Tensor = 1.0) -> tuple[Tensor, Any]:
+    def advance(
+        self, state: Tensor, carry: Any, context: Context, tau: float | Tensor = 1.0
+    ) -> tuple[Tensor, Any]:
         """One step of the flow."""
         h = self.h(tau).to(state.dtype)
         return self.integrator.step(self.field, 0.0, h, state, context, carry)
 
-    def finish(self, state: Tensor, context: Context, tau: float | Tensor = 1.0) -> Float[Tensor, "b k s"]:
+    def finish(
+        self, state: Tensor, context: Context, tau: float | Tensor = 1.0
+    ) -> Float[Tensor, "b k s"]:
         """The part of each token alone; edges and heat stay."""
         if self.react is None:
             return state
-        q = self.field.read(state)
+        q = self.field.project(state)
         n, dim = q.shape[1:]
         shift = 0.0 if context.cond is None else context.cond[:, None].to(q.dtype)
         moved = self.react(q, context.origin, tau, shift)
         moved = torch.cat([moved, state[:, :n, dim:]], dim=-1)
         return torch.cat([moved, state[:, n:]], dim=1)
 
-    def forward(self, state: Tensor, context: Context, tau: float | Tensor = 1.0) -> Float[Tensor, "b k s"]:
+    def forward(
+        self, state: Tensor, context: Context, tau: float | Tensor = 1.0
+    ) -> Float[Tensor, "b k s"]:
         """Rotation, flow and reaction."""
         state = self.prepare(state, tau)
         carry = self.begin(state, context)
@@ -97,10 +108,10 @@ def wave_blocks(
     depth: int,
     h: float,
     ratio: float,
-) -> list[Block]:
+) -> list[FlowBlock]:
     """Blocks of a flow on a graph between the two channel mixings that keep ½|x|²: a rotation before, spheres after."""
     return [
-        Block(
+        FlowBlock(
             field=field(),
             integrator=integrator(),
             h=h,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fields.dynamics import CanonicalHamiltonian, VectorField
-from fields.integrators import Integrator, KineticProjection
+from fields.dynamics.base import VectorField
+from fields.flows.hamiltonian import HamiltonianField
+from fields.integrators.base import Integrator
+from fields.integrators.verlet import EnergyProjectedVerlet
 from fields.nn.rotation import Rotation
-from fields.processors.block import Block
+from fields.processors.block import FlowBlock
 from fields.processors.stack import Stack
 
 
@@ -25,19 +27,20 @@ class Flow(Stack):
         dt, recompute: as in :class:`fields.processors.stack.Stack`.
 
     Example:
-        >>> from fields.dynamics import CanonicalHamiltonian
+        >>> from fields.dynamics import HamiltonianField
         >>> from fields.integrators import RK4
-        >>> Flow(16, field=CanonicalHamiltonian, integrator=RK4)
+        >>> Flow(16, field=HamiltonianField, integrator=RK4)
         Traceback (most recent call last):
-        ValueError: `RK4` cannot step `CanonicalHamiltonian` and keep its law (the energy is constant). Use …
+        ValueError: `RK4` cannot step `HamiltonianField` and keep its law (the energy is constant).
+            Use …
     """
 
     def __init__(
         self,
         dim: int,
         *,
-        field: Callable[[int], VectorField] = CanonicalHamiltonian,
-        integrator: Callable[[], Integrator] = KineticProjection,
+        field: Callable[[int], VectorField] = HamiltonianField,
+        integrator: Callable[[], Integrator] = EnergyProjectedVerlet,
         depth: int = 1,
         steps: int = 4,
         h: float = 0.25,
@@ -47,7 +50,7 @@ class Flow(Stack):
         recompute: bool = False,
     ):
         blocks = [
-            Block(
+            FlowBlock(
                 field=field(dim),
                 integrator=integrator(),
                 steps=steps,

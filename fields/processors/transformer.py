@@ -5,16 +5,17 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.nn.attention import Attention
-from fields.nn.blocks import Block
+from fields.core.sample import Latent
+from fields.nn.attention.multihead import Attention
+from fields.nn.blocks import TransformerBlock
 from fields.processors.base import Processor
-from fields.sample import Latent
 
 
 class Transformer(Processor):
     r"""Pre-norm transformer.   z ← z + Attn(LN z);   z ← z + MLP(LN z),   ``depth`` times
 
-    Attention has the geometric term and rotations by position, hence depends on relative positions only. No law is kept.
+    Attention has the geometric term and rotations by position, hence depends on relative positions
+    only. No law is kept.
 
     Reference: Vaswani et al. 2017; Xiong et al. 2020 for the place of the norms.
 
@@ -25,7 +26,8 @@ class Transformer(Processor):
         ratio: inner width of the MLP over h.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
-        dropout: share of the MLPs' inner neurons that fall silent in training; what `predict(samples=…)` draws from.
+        dropout: share of the MLPs' inner neurons that fall silent in training; what
+            `predict(samples=…)` draws from.
     """
 
     def __init__(
@@ -41,9 +43,15 @@ class Transformer(Processor):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(
+            TransformerBlock(
                 dim,
-                Attention(dim, heads=heads, lengths=lengths, max_frequency=max_frequency, rotate_values=True),
+                Attention(
+                    dim,
+                    heads=heads,
+                    lengths=lengths,
+                    max_frequency=max_frequency,
+                    rotate_values=True,
+                ),
                 ratio=ratio,
                 dropout=dropout,
             )
@@ -51,10 +59,15 @@ class Transformer(Processor):
         )
 
     def forward(
-        self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, t: Float[Tensor, "s"] | None = None
+        self,
+        latent: Latent,
+        cond: Float[Tensor, "b h"] | None = None,
+        t: Float[Tensor, "s"] | None = None,
     ) -> Latent:
         """One pass through all blocks; ``t`` is layer depth here and not used."""
         z = latent.z
         for block in self.blocks:
-            z = block(z if cond is None else z + cond[:, None], x_q=latent.pos, periodic=latent.periodic)
+            z = block(
+                z if cond is None else z + cond[:, None], x_q=latent.pos, periodic=latent.periodic
+            )
         return latent._replace(z=z)

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.conformal import conformal_quantile, coverage, sup_scores
-from fields.operator import Operator
-from fields.ranks import joined
-from fields.sample import Sample
+from fields.core.distributed import all_gather
+from fields.core.sample import Sample
+from fields.inference.conformal import conformal_quantile, coverage, sup_scores
+from fields.models.base import Operator
 
 ALPHA = 0.1
 
@@ -35,13 +35,19 @@ class Bands:
 
 @torch.no_grad()
 def calibrate(
-    model: Operator, validation: Iterable[Sample], test: Iterable[Sample], *, alpha: float = ALPHA, memory: float = 1e9
+    model: Operator,
+    validation: Iterable[Sample],
+    test: Iterable[Sample],
+    *,
+    alpha: float = ALPHA,
+    memory: float = 1e9,
 ) -> Bands | None:
     """Split-conformal bands of a model in time; None where the validation trajectories are too few for any band.
 
     Args:
         model: which.
-        validation, test: batches of trajectories from their first frames, as many steps as they have.
+        validation, test: batches of trajectories from their first frames, as many steps as they
+            have.
         alpha: share of the new trajectories that may leave the band at a step.
         memory: bytes that one pass may take.
     """
@@ -55,10 +61,12 @@ def calibrate(
     return Bands(width[:steps], coverage(tested, width[:steps]), len(scores), len(tested))
 
 
-def _scores(model: Operator, batches: Iterable[Sample], steps: int | None, memory: float) -> Float[Tensor, "n s o"] | None:
+def _scores(
+    model: Operator, batches: Iterable[Sample], steps: int | None, memory: float
+) -> Float[Tensor, "n s o"] | None:
     """Largest error of every field, of the first steps alone."""
     found = []
     for batch in batches:
         part = batch._replace(t=batch.t[:, :steps], v=batch.v[:, :steps])
         found.append(sup_scores(model.evaluate(part, memory), part.v, part.y_mask))
-    return joined(torch.cat(found)) if found else None
+    return all_gather(torch.cat(found)) if found else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from fields.datamodule import FieldDataModule
-from fields.sample import Schema
-from fields.scaling import Statistics
+from fields.core.sample import Schema
+from fields.data.datamodule import FieldDataModule
+from fields.data.scaling import Statistics
 
 
 def limits(data: FieldDataModule) -> str:
@@ -14,12 +14,18 @@ def limits(data: FieldDataModule) -> str:
     s = data.schema
     assert s is not None, "set up before"
     given = ", ".join(f"{name} {_spread(data.statistics[name])}" for name in (*s.inputs, *s.params))
-    box = " × ".join(f"{c} in [{low:g}, {high:g}]" for c, (low, high) in zip(s.coords, s.bounds, strict=True))
+    box = " × ".join(
+        f"{c} in [{low:g}, {high:g}]" for c, (low, high) in zip(s.coords, s.bounds, strict=True)
+    )
     sentences = [f"Trained on {given}; {box}{_points(s)}.", f"Tested at {', '.join(data.tests)}."]
     if s.dt is not None:
         longest = max(rows.horizon for rows in data.tests.values())
-        sentences.append(f"Windows of {data.train.horizon} steps of {s.dt:g} in training, rollouts of {longest} in the test.")
-    sentences.append("Inputs of another distribution, other coefficients, boundary values and domains were not tested.")
+        sentences.append(
+            f"Windows of {data.train.horizon} steps of {s.dt:g} in training, rollouts of {longest} in the test."
+        )
+    sentences.append(
+        "Inputs of another distribution, other coefficients, boundary values and domains were not tested."
+    )
     return " ".join(sentences)
 
 

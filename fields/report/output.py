@@ -13,13 +13,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .page import page
-from .results import COLUMNS, Results, cells
+from fields.report.page import render_html
+from fields.report.results import COLUMNS, Results, cells
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
     """Prints the table, our own rows in bold."""
-    caption = f"{results.error_name}; test split" + (f"\n{results.summary}" if results.summary else "")
+    caption = f"{results.error_name}; test split" + (
+        f"\n{results.summary}" if results.summary else ""
+    )
     table = Table(
         title=results.title,
         box=box.SIMPLE_HEAD,
@@ -29,18 +31,20 @@ def print_table(results: Results, console: Console | None = None) -> None:
         pad_edge=False,
     )
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name != "model")
+        table.add_column(
+            name, justify="left" if name == "model" else "right", no_wrap=name != "model"
+        )
     for row in results.rows:
         table.add_row(*cells(row), style="bold" if row.ours else None)
     (console or Console()).print(table)
 
 
-def write(results: Results, folder: str | Path) -> tuple[Path, Path]:
+def write_report(results: Results, folder: str | Path) -> tuple[Path, Path]:
     """Writes ``report.json`` and ``report.html`` into the folder; each appears only once complete."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "report.json", folder / "report.html"
-    for path, text in zip(written, (to_json(results), page(results)), strict=True):
+    for path, text in zip(written, (to_json(results), render_html(results)), strict=True):
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
@@ -50,8 +54,13 @@ def write(results: Results, folder: str | Path) -> tuple[Path, Path]:
 def to_json(results: Results) -> str:
     """Strict JSON: pictures by name and caption only, numbers that are not finite as null."""
     values = asdict(results)
-    values["pictures"] = [{"name": picture.name, "caption": picture.caption} for picture in results.pictures]
-    return json.dumps(_plain({"format": 1, **values}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    values["pictures"] = [
+        {"name": picture.name, "caption": picture.caption} for picture in results.pictures
+    ]
+    return (
+        json.dumps(_plain({"format": 1, **values}), indent=2, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:

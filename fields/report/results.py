@@ -40,10 +40,12 @@ class Results:
         problem: one or two sentences: the equation, what is given, what is predicted.
         summary: the one sentence to remember.
         error_name: which error the table shows, e.g. "relative L2, per step, channels jointly".
-        protocol: data recipe, split, seeds, budget, hardware, versions: what is needed to judge the numbers.
+        protocol: data recipe, split, seeds, budget, hardware, versions: what is needed to judge the
+            numbers.
         rows: the table.
         metrics: other scores, by name.
-        histories: curves of the training by name, each with the lists "x" and "y", and others of the same length.
+        histories: curves of the training by name, each with the lists "x" and "y", and others of
+            the same length.
         pictures: in the order of appearance.
         command: reproduces the run.
         next_command: what to try next.
@@ -69,7 +71,13 @@ def cells(row: Row) -> tuple[str, ...]:
     """A row as text, in the order of ``COLUMNS``."""
     size = "–" if row.parameters is None else f"{row.parameters:,}".replace(",", "\u202f")
     errors = (number(row.mean), number(row.median), number(row.worst))
-    return (row.model, size, row.resolution, *errors, "–" if row.seconds is None else duration(row.seconds))
+    return (
+        row.model,
+        size,
+        row.resolution,
+        *errors,
+        "–" if row.seconds is None else duration(row.seconds),
+    )
 
 
 def number(value: float) -> str:

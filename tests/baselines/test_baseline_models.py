@@ -15,10 +15,11 @@ from fields.baselines.pca_net import PCANet
 from fields.baselines.transolver import Transolver
 from fields.baselines.trivial import MeanField, MeanValue, Persistence
 from fields.baselines.unet import UNet
-from fields.data import FieldDataset, statistics
-from fields.nn.multilinear import multilinear
-from fields.normalizer import Normalizer
-from fields.sample import collate
+from fields.core.sample import collate
+from fields.data import FieldDataset
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.nn.interpolation.multilinear import multilinear
 
 CIRCLE, PLANE = (True,), (False, False)
 
@@ -26,7 +27,11 @@ CIRCLE, PLANE = (True,), (False, False)
 def problem(periodic, sizes, samples=20):
     s = schema(periodic)
     data = FieldDataset(waves(samples, sizes, periodic), s)
-    return data, {"schema": s, "normalizer": Normalizer(s, statistics(data))}, collate([data[i] for i in range(len(data))])
+    return (
+        data,
+        {"schema": s, "normalizer": Normalizer(s, dataset_statistics(data))},
+        collate([data[i] for i in range(len(data))]),
+    )
 
 
 def test_multilinear_is_scipys_and_closes_periodic_axes():
@@ -38,8 +43,12 @@ def test_multilinear_is_scipys_and_closes_periodic_axes():
     lines = [torch.tensor(a) for a in axes]
     out = multilinear(torch.tensor(values)[None], lines, torch.tensor(y), (False, False))[0]
     np.testing.assert_allclose(out, expected, atol=1e-12)
-    line = multilinear(torch.tensor(values[:, 0])[None], lines[:1], torch.tensor(y[:, :1]), (True,))[0]
-    np.testing.assert_allclose(line[:, 0], np.interp(y[:, 0], axes[0], values[:, 0, 0], period=1.0), atol=1e-12)
+    line = multilinear(
+        torch.tensor(values[:, 0])[None], lines[:1], torch.tensor(y[:, :1]), (True,)
+    )[0]
+    np.testing.assert_allclose(
+        line[:, 0], np.interp(y[:, 0], axes[0], values[:, 0, 0], period=1.0), atol=1e-12
+    )
 
 
 def test_values_are_carried_between_clouds_exactly_for_planes():
@@ -80,7 +89,9 @@ def test_pca_bases_are_orthonormal_and_hold_smooth_data():
     model = PCANet.fit(data, **given, components=15)
     gram = model.given.directions @ model.given.directions.mT
     rank = int(gram.diagonal().round().sum())
-    torch.testing.assert_close(gram, torch.diag((torch.arange(15) < rank).float()), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        gram, torch.diag((torch.arange(15) < rank).float()), atol=1e-4, rtol=0
+    )
     assert 2 <= rank <= 5  # three waves of one or two turns
     rows = model.read(batch) - model.given.mean
     kept = rows @ model.given.directions.mT @ model.given.directions
@@ -116,7 +127,9 @@ def test_pca_net_is_linear_in_both_ends(monkeypatch):
     assert affine_ends(model, batch)[0] > 0.01
     monkeypatch.undo()
     answer = PCANet.answer  # neither does a bent output
-    monkeypatch.setattr(PCANet, "answer", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch))
+    monkeypatch.setattr(
+        PCANet, "answer", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch)
+    )
     assert affine_ends(model, batch)[1] > 1e-3
 
 
@@ -129,10 +142,16 @@ def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
     errors = {cls: float((out - fresh.v).norm() / fresh.v.norm()) for cls, out in answers.items()}
     assert errors[KernelRidge] < 0.5 * errors[MeanField]
     points = torch.randn(9, 3).double()
-    kernel, values = matern(torch.cdist(points, points)) + 0.1 * torch.eye(9), torch.randn(9, 1).double()
+    kernel, values = (
+        matern(torch.cdist(points, points)) + 0.1 * torch.eye(9),
+        torch.randn(9, 1).double(),
+    )
     shortcut = (torch.linalg.solve(kernel, values)[:, 0] / torch.linalg.inv(kernel).diagonal())[4]
     rest = [i for i in range(9) if i != 4]
-    direct = values[4, 0] - kernel[4, rest] @ torch.linalg.solve(kernel[rest][:, rest], values[rest])[:, 0]
+    direct = (
+        values[4, 0]
+        - kernel[4, rest] @ torch.linalg.solve(kernel[rest][:, rest], values[rest])[:, 0]
+    )
     torch.testing.assert_close(shortcut, direct)
 
 
@@ -155,14 +174,18 @@ def test_transolver_does_not_see_padding_or_order():
 def test_trivial_predictors():
     data, given, batch = problem(PLANE, (6, 5))
     out = MeanField.fit(data, **given)(batch)
-    torch.testing.assert_close(out, batch.v.mean(0, keepdim=True).expand_as(batch.v), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        out, batch.v.mean(0, keepdim=True).expand_as(batch.v), atol=1e-5, rtol=0
+    )
     value = MeanValue(**given)(batch._replace(y=torch.rand(1, 7, 2), t=torch.zeros(20, 3)))
     assert value.shape == (20, 3, 7, batch.v.shape[-1])
     torch.testing.assert_close(value, batch.v.mean((0, 1, 2)).expand_as(value), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="Use `MeanField`"):
         Persistence(**given)
     s = schema(PLANE)
-    state = type(s)(**{**s.to_dict(), "inputs": ("a", "u"), "outputs": ("u",), "dt": 0.1, "history": 2})
+    state = type(s)(
+        **{**s.to_dict(), "inputs": ("a", "u"), "outputs": ("u",), "dt": 0.1, "history": 2}
+    )
     frames = torch.randn(20, 30, 4)
     model = Persistence(schema=state, normalizer=Normalizer(state, {"a": (1, 2), "u": (3, 4)}))
     torch.testing.assert_close(model(batch._replace(u=frames))[:, 0, :, 0], frames[..., 3])

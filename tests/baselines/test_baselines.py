@@ -18,18 +18,27 @@ from fields.baselines.deeponet import DeepONet
 from fields.baselines.grid import GridOperator, Spectral
 from fields.baselines.stepwise import Stepwise
 from fields.baselines.trivial import MeanValue, Persistence
-from fields.data import FieldDataset, statistics
-from fields.normalizer import Normalizer
-from fields.operator import Operator
-from fields.part import build
-from fields.sample import collate
+from fields.core.component import build
+from fields.core.sample import collate
+from fields.data import FieldDataset
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.models.base import Operator
 
 SMALL = {"width": 8, "modes": 4, "components": 6, "slices": 5}
 
 
 def all_baselines() -> list[type[Operator]]:
-    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(fields.baselines.__path__, "fields.baselines.")]
-    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, Operator)}
+    modules = [
+        importlib.import_module(m.name)
+        for m in pkgutil.iter_modules(fields.baselines.__path__, "fields.baselines.")
+    ]
+    found = {
+        c
+        for m in modules
+        for c in vars(m).values()
+        if inspect.isclass(c) and issubclass(c, Operator)
+    }
     found -= {MeanValue}  # the same everywhere: it reads no points and interpolates nothing
     return sorted((c for c in found if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
@@ -41,15 +50,19 @@ def dataset(periodic: tuple[bool, ...], size: int = 8, samples: int = 6) -> Fiel
 def make(cls, periodic) -> Operator:
     torch.manual_seed(0)
     data, s = dataset(periodic), schema(periodic)
-    given = {"schema": s, "normalizer": Normalizer(s, statistics(data))}
+    given = {"schema": s, "normalizer": Normalizer(s, dataset_statistics(data))}
     names = inspect.signature(cls.__init__).parameters
     options = {name: value for name, value in SMALL.items() if name in names}
     return cls.fit(data, **given, **options) if hasattr(cls, "fit") else cls(**given, **options)
 
 
 IN_TIME = (Persistence, Stepwise)  # tests/evolution has those
-BASELINES = pytest.mark.parametrize("cls", [c for c in all_baselines() if c not in IN_TIME], ids=lambda c: c.__name__)
-GRIDS = pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, GridOperator)], ids=lambda c: c.__name__)
+BASELINES = pytest.mark.parametrize(
+    "cls", [c for c in all_baselines() if c not in IN_TIME], ids=lambda c: c.__name__
+)
+GRIDS = pytest.mark.parametrize(
+    "cls", [c for c in all_baselines() if issubclass(c, GridOperator)], ids=lambda c: c.__name__
+)
 PERIODIC = (False, True)
 
 
@@ -65,7 +78,9 @@ def test_answers_on_its_grid_sample_by_sample(cls, periodic):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
         whole = model(given)
-        alone = model(given._replace(u=given.u[1:2], v=given.v[1:2], params=given.params[1:2], t=given.t[1:2]))
+        alone = model(
+            given._replace(u=given.u[1:2], v=given.v[1:2], params=given.params[1:2], t=given.t[1:2])
+        )
     assert whole.shape == given.v.shape and whole.std() > 1e-4
     torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=0)
 
@@ -73,7 +88,9 @@ def test_answers_on_its_grid_sample_by_sample(cls, periodic):
 @BASELINES
 def test_order_of_the_grids_points_does_not_matter(cls):
     model, given = make(cls, PERIODIC).eval(), batch()
-    order = torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)  # first axis backwards, second axis slowest
+    order = (
+        torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)
+    )  # first axis backwards, second axis slowest
     moved = given._replace(x=given.x[:, order], u=given.u[:, order], y=given.y[:, order])
     with torch.no_grad():
         torch.testing.assert_close(model(moved), model(given)[:, :, order], atol=1e-5, rtol=0)
@@ -106,7 +123,9 @@ def test_other_resolutions_are_answered(cls):
 @GRIDS
 def test_scattered_points_are_refused_in_one_sentence(cls):
     model, given = make(cls, PERIODIC), batch()
-    with pytest.raises(ValueError, match=f"{cls.__name__} needs one regular grid for all samples, got 64 points"):
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__} needs one regular grid for all samples, got 64 points"
+    ):
         model(given._replace(x=given.x + 0.1 * torch.rand_like(given.x)))
 
 
@@ -114,11 +133,15 @@ def test_scattered_points_are_refused_in_one_sentence(cls):
 def test_uneven_axes_are_refused_in_one_sentence(cls):
     """On a line any points are the product of their axis."""
     model, given = make(cls, PERIODIC), batch()
-    with pytest.raises(ValueError, match=f"{cls.__name__} needs evenly spaced points along `x`, got gaps from"):
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__} needs evenly spaced points along `x`, got gaps from"
+    ):
         model(given._replace(x=given.x.square()))
 
 
-@pytest.mark.parametrize("cls", [c for c in all_baselines() if issubclass(c, Spectral)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "cls", [c for c in all_baselines() if issubclass(c, Spectral)], ids=lambda c: c.__name__
+)
 def test_odd_grids_are_refused_where_neuraloperator_is_wrong(cls):
     with pytest.raises(ValueError, match=r"wrong on .* got \(9, 9\). Use multiples of"):
         make(cls, PERIODIC)(batch(size=9))
@@ -131,7 +154,11 @@ def test_a_checkpoint_holds_all_of_it(cls):
         expected = model(given)
         state = model.state_dict()
         assert save({name: value.contiguous() for name, value in state.items()})
-        again = build(model.describe(), schema=model.schema, normalizer=Normalizer(model.schema, {"a": (0, 1), "u": (0, 1)}))
+        again = build(
+            model.describe(),
+            schema=model.schema,
+            normalizer=Normalizer(model.schema, {"a": (0, 1), "u": (0, 1)}),
+        )
         again.load_state_dict(state)
         torch.testing.assert_close(again.eval()(given), expected, atol=1e-6, rtol=0)
 

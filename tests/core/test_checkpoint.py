@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import fields
-from fields.checkpoint import KEY
+from fields.checkpoints.checkpoint import KEY
 
 
 def test_round_trip_is_bit_for_bit(tmp_path):
@@ -30,18 +30,21 @@ def test_round_trip_is_bit_for_bit(tmp_path):
 
 def test_format_one_stays_readable(tmp_path):
     """The header of format 1, written out by hand: names and nesting are a promise to files that exist."""
-    model = operator((True,), local=False)
-    part = {"class_path": "fields.processors.transformer.Transformer", "init_args": {"dim": 32, "depth": 2}}
+    model = operator((True,), skip=False)
+    part = {
+        "class_path": "fields.processors.transformer.Transformer",
+        "init_args": {"dim": 32, "depth": 2},
+    }
     header = {
         "format": 1,
         "model": {
-            "class_path": "fields.model.FieldOperator",
+            "class_path": "fields.models.static.FieldOperator",
             "init_args": {
                 "dim": 32,
-                "encoder": {"class_path": "fields.encoders.points.Points", "init_args": {"dim": 32, "tokens": [4]}},
+                "encoder": {"class_path": "fields.encoders.cross_attending.CrossAttentionEncoder", "init_args": {"dim": 32, "tokens": [4]}},
                 "processor": part,
                 "decoder": {"class_path": "fields.decoders.cross_attention.CrossAttention", "init_args": {"dim": 32}},
-                "local": None,
+                "skip": None,
             },
         },
         "schema": {
@@ -50,15 +53,23 @@ def test_format_one_stays_readable(tmp_path):
         },
         "card": {},
     }  # fmt: skip
-    save_file(dict(model.state_dict()), tmp_path / "one.safetensors", metadata={KEY: json.dumps(header)})
+    save_file(
+        dict(model.state_dict()), tmp_path / "one.safetensors", metadata={KEY: json.dumps(header)}
+    )
     ds = waves(2, (8,), (True,))
-    np.testing.assert_array_equal(fields.load(tmp_path / "one.safetensors").predict(ds).u, model.predict(ds).u)
+    np.testing.assert_array_equal(
+        fields.load(tmp_path / "one.safetensors").predict(ds).u, model.predict(ds).u
+    )
 
 
-@pytest.mark.parametrize("path", sorted((Path(fields.__file__).parent / "pretrained").glob("*.safetensors")), ids=lambda p: p.stem)
-def test_shipped_files_of_format_one_open(path):
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(fields.__file__).parent / "pretrained").glob("*.safetensors")),
+    ids=lambda p: p.stem,
+)
+def test_shipped_files_open(path):
     with safe_open(path, "pt") as file:
-        assert json.loads(file.metadata()[KEY])["format"] == 1
+        assert json.loads(file.metadata()[KEY])["format"] == 2
     model = fields.load(path.stem)
     assert model.card["scores"] and not model.training
 
@@ -71,7 +82,10 @@ def test_the_shipped_burgers_model_still_solves_burgers():
     k = 2 * np.pi * np.arange(n // 2 + 1)
     phi = np.fft.rfft(np.exp(-np.sin(2 * np.pi * x) / (2 * np.pi) / (2 * nu))) * np.exp(-nu * k**2)
     u = -2 * nu * np.fft.irfft(1j * k * phi, n=n) / np.fft.irfft(phi, n=n)
-    ds = xr.Dataset({"a": (("sample", "x"), a[None])}, coords={"x": ("x", x, {"periodic": 1, "bounds": (0.0, 1.0)})})
+    ds = xr.Dataset(
+        {"a": (("sample", "x"), a[None])},
+        coords={"x": ("x", x, {"periodic": 1, "bounds": (0.0, 1.0)})},
+    )
     out = fields.load("burgers").predict(ds).u.values[0]
     assert np.linalg.norm(out - u) < 0.05 * np.linalg.norm(u)
 
@@ -81,9 +95,16 @@ def test_foreign_classes_are_not_made(tmp_path):
     fields.save(model, tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         header = json.loads(file.metadata()[KEY])
-    for path, said in (("os.system", "runs no foreign code"), ("fields.part.import_module", "no part of a model")):
+    for path, said in (
+        ("os.system", "runs no foreign code"),
+        ("fields.core.component.import_module", "no part of a model"),
+    ):
         header["model"]["init_args"]["processor"]["class_path"] = path
-        save_file(dict(model.state_dict()), tmp_path / "bad.safetensors", metadata={KEY: json.dumps(header)})
+        save_file(
+            dict(model.state_dict()),
+            tmp_path / "bad.safetensors",
+            metadata={KEY: json.dumps(header)},
+        )
         with pytest.raises(ValueError, match=said):
             fields.load(tmp_path / "bad.safetensors")
 
@@ -108,7 +129,11 @@ def test_predict_answers_where_it_is_asked():
     grid = model.predict(ds, at={"x": ds.x.values[::2], "y": ds.y.values[1::3]})
     np.testing.assert_allclose(grid.u, own.u[:, ::2, 1::3], atol=1e-5)
     points = model.predict(
-        ds, at={"x": xr.DataArray(ds.x.values[[1, 4]], dims="p"), "y": xr.DataArray(ds.y.values[[2, 7]], dims="p")}
+        ds,
+        at={
+            "x": xr.DataArray(ds.x.values[[1, 4]], dims="p"),
+            "y": xr.DataArray(ds.y.values[[2, 7]], dims="p"),
+        },
     )
     assert points.u.dims == ("sample", "point")
     np.testing.assert_allclose(points.u, own.u.values[:, [1, 4], [2, 7]], atol=1e-5)

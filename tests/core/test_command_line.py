@@ -10,7 +10,7 @@ import pytest
 from problems import operator, waves
 
 import fields
-from fields import cli
+from fields.cli import main as cli
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -22,7 +22,9 @@ def test_help_says_what_everything_is(name, capsys):
     summary = (cli.COMMANDS[name].__doc__ or "").split("\n")[0].rstrip(".")
     assert summary in said
     for key, parameter in signature(cli.COMMANDS[name]).parameters.items():
-        assert (f"--{key} " if parameter.kind is parameter.KEYWORD_ONLY else f" {key.upper()} ") in f"{said} "
+        assert (
+            f"--{key} " if parameter.kind is parameter.KEYWORD_ONLY else f" {key.upper()} "
+        ) in f"{said} "
 
 
 def test_without_a_command_there_is_help(capsys):
@@ -32,34 +34,48 @@ def test_without_a_command_there_is_help(capsys):
     assert not end.value.code and all(f"    {name} " in said for name in cli.COMMANDS)
 
 
-def test_a_misspelt_option_is_recognised(capsys):
+def test_a_misspelt_option_is_recognized(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["predict", "burgers", "a.h5", "--out", "b.nc", "--symetrise"])
-    assert end.value.code == 2 and "Did you mean --symmetrise?" in capsys.readouterr().err
+    assert end.value.code == 2 and "Did you mean --symmetrize?" in capsys.readouterr().err
 
 
 def test_predictions_in_pieces_are_those_of_the_model(tmp_path, capsys):
     model, ds = operator((True,)), waves(2 * cli.TOGETHER + 3, (8,), (True,))
     fields.save(model, tmp_path / "m.safetensors")
     fields.write_dataset(ds, tmp_path / "in.h5")
-    words = ["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "in.h5"), "--at", "20", "--out", str(tmp_path / "out.nc")]
+    words = [
+        "predict",
+        str(tmp_path / "m.safetensors"),
+        str(tmp_path / "in.h5"),
+        "--at",
+        "20",
+        "--out",
+        str(tmp_path / "out.nc"),
+    ]
     assert cli.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"wrote {tmp_path / 'out.nc'}: u over")
-    assert lines[1] == f"next: python -m fields inspect {tmp_path / 'out.nc'} --picture {tmp_path / 'out.png'}"
+    assert (
+        lines[1]
+        == f"next: python -m fields inspect {tmp_path / 'out.nc'} --picture {tmp_path / 'out.png'}"
+    )
     assert cli.main(lines[1].split()[4:]) == 0 and (tmp_path / "out.png").stat().st_size > 1000
     wanted = model.predict(ds, at={"x": np.arange(20) / 20})
     np.testing.assert_allclose(fields.open_dataset(tmp_path / "out.nc").u, wanted.u, atol=1e-5)
     capsys.readouterr()
     assert cli.main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"out": str(tmp_path / "out.nc"), "sizes": dict(wanted.sizes)}
+    assert json.loads(capsys.readouterr().out) == {
+        "out": str(tmp_path / "out.nc"),
+        "sizes": dict(wanted.sizes),
+    }
 
 
 def test_an_interruption_says_what_is_left(monkeypatch, capsys):
     def stopped() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fields.cards.list_pretrained", stopped)
+    monkeypatch.setattr("fields.checkpoints.model_cards.list_pretrained", stopped)
     assert cli.main(["list"]) == 130
     assert "Run the same command again" in capsys.readouterr().err
 

@@ -11,10 +11,11 @@ import torch
 import xarray as xr
 from problems import schema, waves
 
-from fields.data import FieldDataset, schema_of, split_indices, statistics
+from fields.core.sample import Sample, Schema, collate
+from fields.data import FieldDataset, schema_of, split_indices
+from fields.data.splits import dataset_statistics
+from fields.data.symmetry import Symmetry
 from fields.io import DataError, open_dataset, write_dataset
-from fields.sample import Sample, Schema, collate
-from fields.symmetry import Symmetry
 
 
 def trajectories(samples=3, frames=7, n=4) -> xr.Dataset:
@@ -24,7 +25,10 @@ def trajectories(samples=3, frames=7, n=4) -> xr.Dataset:
             "u": (("sample", "time", "x"), values, {"role": "state"}),
             "nu": ("sample", np.arange(samples) + 0.5, {"role": "parameter"}),
         },
-        coords={"time": 0.1 * np.arange(frames), "x": ("x", np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)})},
+        coords={
+            "time": 0.1 * np.arange(frames),
+            "x": ("x", np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)}),
+        },
     )
 
 
@@ -48,7 +52,9 @@ def test_windows_stride_in_time_and_from_one_to_the_next(tmp_path):
     for source, limit in ((ds, 1e9), (open_dataset(tmp_path / "a.nc"), 0)):
         s = schema_of(source, history=2, time_stride=2)
         assert s.dt == pytest.approx(0.2)
-        data = FieldDataset(source, s, horizon=1, time_stride=2, window_stride=3, memory_limit=limit)
+        data = FieldDataset(
+            source, s, horizon=1, time_stride=2, window_stride=3, memory_limit=limit
+        )
         assert len(data) == 3 * 2  # frames 0, 2, 4 and 3, 5, 7
         sample = data[1]
         np.testing.assert_array_equal(sample.u, ds.u[0, [3, 5]].T)
@@ -56,7 +62,9 @@ def test_windows_stride_in_time_and_from_one_to_the_next(tmp_path):
         np.testing.assert_allclose(sample.t, [0.2], atol=1e-6)
     with pytest.raises(DataError, match="2 frames apart"):
         FieldDataset(ds, s, horizon=4, time_stride=2)
-    assert len(FieldDataset(ds, s, horizon=None, time_stride=2)) == 3  # everything that follows: frames 0, 2, …, 8
+    assert (
+        len(FieldDataset(ds, s, horizon=None, time_stride=2)) == 3
+    )  # everything that follows: frames 0, 2, …, 8
 
 
 def test_windows_end_where_a_trajectory_ends():
@@ -66,7 +74,12 @@ def test_windows_end_where_a_trajectory_ends():
     ds["u"][1, 4:] = np.nan
     ds = ds.assign_coords(sample_time=(("sample", "time"), times))
     data = FieldDataset(ds, schema_of(ds), horizon=2)
-    assert len(data) == 4 + 2 + 4 and [data.place(i) for i in (3, 4, 5, 6)] == [(0, 3), (1, 0), (1, 1), (2, 0)]
+    assert len(data) == 4 + 2 + 4 and [data.place(i) for i in (3, 4, 5, 6)] == [
+        (0, 3),
+        (1, 0),
+        (1, 1),
+        (2, 0),
+    ]
     assert all(torch.isfinite(part).all() for i in range(len(data)) for part in data[i])
     np.testing.assert_allclose(data[4].t, [0.1, 0.2], atol=1e-6)
     assert FieldDataset(ds, schema_of(ds), horizon=None).horizon == 3
@@ -108,7 +121,10 @@ def test_sensors_are_random_points_that_depend_on_seed_epoch_and_item_alone():
 
 def test_reading_lazily_gives_the_same_samples():
     for ds in (trajectories(), waves(4, (5, 6), (False, True))):
-        held, lazy = FieldDataset(ds, schema_of(ds)), FieldDataset(ds, schema_of(ds), memory_limit=0)
+        held, lazy = (
+            FieldDataset(ds, schema_of(ds)),
+            FieldDataset(ds, schema_of(ds), memory_limit=0),
+        )
         assert held.in_memory and not lazy.in_memory
         for i in range(len(held)):
             for a, b in zip(held[i], lazy[i], strict=True):
@@ -119,7 +135,10 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path
     for number, ds in enumerate((trajectories(), waves(4, (5, 6), (False, True)))):
         write_dataset(ds, tmp_path / f"{number}.nc")
         opened = open_dataset(tmp_path / f"{number}.nc")
-        held, lazy = FieldDataset(ds, schema_of(ds)), FieldDataset(opened, schema_of(opened), memory_limit=0)
+        held, lazy = (
+            FieldDataset(ds, schema_of(ds)),
+            FieldDataset(opened, schema_of(opened), memory_limit=0),
+        )
         assert len(lazy) == len(held) > 0 and not lazy.in_memory
         with monkeypatch.context() as patch:
             patch.setattr(xr.Variable, "isel", None)
@@ -134,7 +153,10 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path
 
 def the_well(path, trajectories=2):
     """A scalar, a constant height, a vector and a tensor, both stored with their components last."""
-    rng, flags = np.random.default_rng(0), {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]}
+    rng, flags = (
+        np.random.default_rng(0),
+        {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]},
+    )
     arrays = {"t0_fields/rho": (), "t1_fields/velocity": (2,), "t2_fields/D": (2, 2)}
     with h5py.File(path, "w") as file:
         file.attrs["n_trajectories"] = trajectories
@@ -158,16 +180,24 @@ def test_components_of_one_stored_array_are_read_at_once(tmp_path, monkeypatch, 
     read, count = h5py.Dataset.__getitem__, []
     streamed[0]  # opens the file
     with monkeypatch.context() as patch:
-        patch.setattr(h5py.Dataset, "__getitem__", lambda self, key, **kw: count.append(self.name) or read(self, key, **kw))
+        patch.setattr(
+            h5py.Dataset,
+            "__getitem__",
+            lambda self, key, **kw: count.append(self.name) or read(self, key, **kw),
+        )
         streamed[4]
     assert sorted(count) == ["/t0_fields/rho", "/t1_fields/velocity", "/t2_fields/D"]
     assert s.inputs == ("rho", "velocity_x", "velocity_y", "D_xx", "D_xy", "D_yx", "D_yy")
     for i in range(len(held)):
         for a, b in zip(held[i], streamed[i], strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-    wanted = np.stack([ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1)  # (s n c) of the second trajectory
+    wanted = np.stack(
+        [ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1
+    )  # (s n c) of the second trajectory
     np.testing.assert_array_equal(held[4].u, np.moveaxis(wanted, 0, 1).reshape(20, -1))
-    few = Schema(**{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")})  # neither all nor in order
+    few = Schema(
+        **{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")}
+    )  # neither all nor in order
     u = FieldDataset(ds, few, memory_limit=0)[4].u
     np.testing.assert_array_equal(u, held[4].u[:, [6, 0, 3, 13, 7, 10, 20, 14, 17]])
 
@@ -183,7 +213,7 @@ def test_statistics_are_of_the_training_split_in_float64():
     ds = waves(6, (8,), (True,))
     ds["a"] = ds.a + 1e4
     data = FieldDataset(ds, schema_of(ds), indices=[0, 2, 5])
-    mean, std = statistics(data)["a"][:2]
+    mean, std = dataset_statistics(data)["a"][:2]
     truth = ds.a.values[[0, 2, 5]].astype(float)
     assert abs(mean - truth.mean()) < 1e-9 * 1e4
     assert abs(std / truth.std() - 1) < 1e-9
@@ -202,7 +232,9 @@ def test_collate_shares_equal_points_and_pads_unequal_ones():
     def sample(n):
         x = torch.rand(n, 2, generator=torch.Generator().manual_seed(n))
         mask = torch.ones(n, dtype=torch.bool)
-        return Sample(x, torch.ones(n, 1), mask, x, torch.ones(1, n, 1), mask, torch.zeros(1), torch.zeros(0))
+        return Sample(
+            x, torch.ones(n, 1), mask, x, torch.ones(1, n, 1), mask, torch.zeros(1), torch.zeros(0)
+        )
 
     shared, ragged = collate([sample(5), sample(5)]), collate([sample(5), sample(3)])
     assert shared.x.shape == (1, 5, 2)

@@ -12,13 +12,14 @@ from problems import operator, travelling, waves
 
 import fields
 from fields.data import schema_of
-from fields.decoders import CrossAttention
-from fields.encoders import Patches, Points
-from fields.evolution.model import EvolutionOperator
-from fields.evolution.propagators import FlowInTime, Step
-from fields.normalizer import Normalizer
-from fields.processors.graph_hamiltonian import GraphHamiltonian
-from fields.processors.hamiltonian import Hamiltonian
+from fields.data.normalizer import Normalizer
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.windowed_moments import WindowedMoments
+from fields.flows.graph_hamiltonian import GraphHamiltonian
+from fields.flows.hamiltonian import Hamiltonian
+from fields.models.evolution import EvolutionOperator
+from fields.models.propagators import Autoregressive, LatentFlow
 from fields.processors.transformer import Transformer
 
 
@@ -35,18 +36,18 @@ def moving(processor: type, propagator: type) -> tuple[EvolutionOperator, object
     statistics = dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params), (0.1, 1.3))
     torch.manual_seed(1)
     model = EvolutionOperator(
-        schema=schema, normalizer=Normalizer(schema, statistics), dim=dim, encoder=Patches(dim, schema, tokens=(4,)),
+        schema=schema, normalizer=Normalizer(schema, statistics), dim=dim, encoder=WindowedMoments(dim, schema, tokens=(4,)),
         propagator=propagator(dim, processor(dim)), decoder=CrossAttention(dim, schema),
     )  # fmt: skip
     return model.eval(), ds
 
 
 CASES = {
-    "transformer": lambda: still(Transformer, Points),
-    "hamiltonian": lambda: still(Hamiltonian, Patches),
-    "graph": lambda: still(GraphHamiltonian, Points),
-    "in time": lambda: moving(Transformer, Step),
-    "graph in time": lambda: moving(GraphHamiltonian, FlowInTime),
+    "transformer": lambda: still(Transformer, CrossAttentionEncoder),
+    "hamiltonian": lambda: still(Hamiltonian, WindowedMoments),
+    "graph": lambda: still(GraphHamiltonian, CrossAttentionEncoder),
+    "in time": lambda: moving(Transformer, Autoregressive),
+    "graph in time": lambda: moving(GraphHamiltonian, LatentFlow),
 }
 
 
@@ -60,12 +61,19 @@ def test_the_program_says_what_the_model_says(case, tmp_path):
     fields.export(model, tmp_path / "model.pt2", ds, times=times)
     program = torch.export.load(tmp_path / "model.pt2").module()
     for samples, queries in ((1, 26), (5, 700), (2, 41)):
-        part, at = ds.isel(sample=slice(0, samples)), np.sort(np.random.default_rng(queries).uniform(0, 0.99, queries))
+        part, at = (
+            ds.isel(sample=slice(0, samples)),
+            np.sort(np.random.default_rng(queries).uniform(0, 0.99, queries)),
+        )
         wanted = model.predict(part, at={"x": at}, times=times)
         first = part.isel(time=0) if evolves else part
         u = np.stack([first[name].values for name in model.schema.inputs], -1)
-        params = np.stack([np.zeros(samples), *(part[name].values for name in model.schema.params)], -1)[:, 1:]
-        got = program(*(torch.tensor(np.asarray(a), dtype=torch.float32) for a in (u, at[:, None], params)))
+        params = np.stack(
+            [np.zeros(samples), *(part[name].values for name in model.schema.params)], -1
+        )[:, 1:]
+        got = program(
+            *(torch.tensor(np.asarray(a), dtype=torch.float32) for a in (u, at[:, None], params))
+        )
         assert got.shape == (samples, len(times or [0]), queries, len(model.schema.outputs))
         for o, name in enumerate(model.schema.outputs):
             truth = wanted[name].values.reshape(samples, -1, queries)
@@ -73,8 +81,10 @@ def test_the_program_says_what_the_model_says(case, tmp_path):
 
 
 def test_points_that_belong_to_a_sample_are_refused(tmp_path):
-    model, ds = still(Transformer, Points)
-    moving_points = ds.rename(x="point").assign_coords(x=(("sample", "point"), np.tile(ds.x.values, (5, 1))))
+    model, ds = still(Transformer, CrossAttentionEncoder)
+    moving_points = ds.rename(x="point").assign_coords(
+        x=(("sample", "point"), np.tile(ds.x.values, (5, 1)))
+    )
     with pytest.raises(fields.DataError, match="points of its own"):
         fields.export(model, tmp_path / "model.pt2", moving_points)
 
@@ -87,5 +97,7 @@ def test_the_file_needs_no_fields(tmp_path):
         "import sys, torch; p = torch.export.load('model.pt2').module();"
         "print(p(torch.ones(3, 32, 1), torch.rand(30, 1), torch.ones(3, 0)).shape, 'fields' in sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert out.stdout.split() == ["torch.Size([3,", "1,", "30,", "1])", "False"]

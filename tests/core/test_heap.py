@@ -9,13 +9,13 @@ import sys
 import pytest
 import torch
 
-from fields.heap import joined
+from fields.core.allocator import concatenate_into
 
 STEPS = """
 import resource, torch
 from fields.baselines.trivial import MeanField
-from fields.normalizer import Normalizer
-from fields.sample import Schema
+from fields.data.normalizer import Normalizer
+from fields.core.sample import Schema
 schema = Schema(coords=("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
 MeanField(schema=schema, normalizer=Normalizer(schema, {"a": (0.0, 1.0), "u": (0.0, 1.0)}), count=4)
 def step():
@@ -38,11 +38,13 @@ def faults() -> float:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the thresholds are glibc's")
 def test_a_process_with_a_model_keeps_what_is_freed() -> None:
-    assert faults() < 0.1 * 12_000, "of 12 000 pages; without the model 3 000 to 12 000, by what importing left behind"
+    assert faults() < 0.1 * 12_000, (
+        "of 12 000 pages; without the model 3 000 to 12 000, by what importing left behind"
+    )
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2])
 def test_pieces_joined_are_the_pieces_concatenated(dim: int) -> None:
     whole = torch.randn(5, 7, 6)
     pieces = whole.split(2, dim=dim)
-    assert torch.equal(joined(iter(pieces), whole.shape[dim], dim=dim), whole)
+    assert torch.equal(concatenate_into(iter(pieces), whole.shape[dim], dim=dim), whole)

@@ -15,7 +15,17 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_20_gigabytes_train_with_2():
     pytest.importorskip("resource")
-    command = [sys.executable, "-m", "benchmarks.large", "--gigabytes", "20", "--limit", "2", "--steps", "20"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.large",
+        "--gigabytes",
+        "20",
+        "--limit",
+        "2",
+        "--steps",
+        "20",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     peak = re.search(r"peak memory ([\d.]+) GB of 2 GB", done.stdout)

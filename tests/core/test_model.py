@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from problems import Patches, operator, waves
+from problems import operator, waves
 
+from fields.core.sample import Sample, collate
 from fields.data import FieldDataset, points_of, schema_of
-from fields.encoders import Points
-from fields.sample import Sample, collate
+from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.windowed_moments import WindowedMoments
 
 CASES = [((True,), (24,)), ((False, True), (7, 8)), ((False, False, True), (4, 5, 6))]
 
@@ -21,7 +22,7 @@ def batch_of(model, sizes, periodic, samples=3):
 
 
 @pytest.mark.parametrize(("periodic", "sizes"), CASES)
-@pytest.mark.parametrize("encoder", [Points, Patches])
+@pytest.mark.parametrize("encoder", [CrossAttentionEncoder, WindowedMoments])
 def test_decoding_in_chunks_is_decoding_at_once(periodic, sizes, encoder):
     model = operator(periodic, encoder=encoder)
     batch = batch_of(model, sizes, periodic)
@@ -53,36 +54,47 @@ def test_order_of_tokens_does_not_matter(periodic, sizes):
     model = operator(periodic).double()
     batch = to_double(batch_of(model, sizes, periodic))
     with torch.no_grad():
-        latent = model.encoder(model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask)
+        latent = model.encoder(
+            model.normalizer.points(batch.x), model.normalizer.inputs(batch.u), batch.x_mask
+        )
         order = torch.randperm(latent.z.shape[1])
         moved = latent._replace(z=latent.z[:, order], pos=latent.pos[:, order])
         rest = (batch.x, batch.u, batch.x_mask, batch.y)
-        straight, shuffled = (model.decode(model.processor(code), *rest) for code in (latent, moved))
+        straight, shuffled = (
+            model.decode(model.processor(code), *rest) for code in (latent, moved)
+        )
     torch.testing.assert_close(shuffled, straight, atol=1e-11, rtol=0)
 
 
-@pytest.mark.parametrize("encoder", [Points, Patches])
+@pytest.mark.parametrize("encoder", [CrossAttentionEncoder, WindowedMoments])
 def test_shifts_by_token_spacings_commute_on_periodic_axes(encoder):
     model = operator((True,), encoder=encoder).double()
     batch = to_double(batch_of(model, (24,), (True,)))
-    quarter = batch._replace(x=(batch.x + 0.25) % 1, y=(batch.y + 0.25) % 1)  # one of four anchors further
+    quarter = batch._replace(
+        x=(batch.x + 0.25) % 1, y=(batch.y + 0.25) % 1
+    )  # one of four anchors further
     odd = batch._replace(x=(batch.x + 0.1) % 1, y=(batch.y + 0.1) % 1)
     with torch.no_grad():
         torch.testing.assert_close(model(quarter), model(batch), atol=1e-10, rtol=0)
-        assert not torch.allclose(model(odd), model(batch), atol=1e-6)  # between anchors only training makes it so
+        assert not torch.allclose(
+            model(odd), model(batch), atol=1e-6
+        )  # between anchors only training makes it so
 
 
 def test_points_see_a_function_not_its_sampling():
     """Half the points of a smooth function: the tokens move by the quadrature error of Gaussian means, here below 1 %."""
     model = operator((True,)).double()
     fine, coarse = (to_double(batch_of(model, (n,), (True,))) for n in (128, 64))
-    code = [model.encoder(model.normalizer.points(b.x), model.normalizer.inputs(b.u), b.x_mask).z for b in (fine, coarse)]
+    code = [
+        model.encoder(model.normalizer.points(b.x), model.normalizer.inputs(b.u), b.x_mask).z
+        for b in (fine, coarse)
+    ]
     assert (code[0] - code[1]).norm() / code[0].norm() < 0.01
     assert (code[0][0] - code[0][1]).norm() / code[0].norm() > 0.05  # other functions, other tokens
 
 
 @pytest.mark.parametrize("sizes", [(8, 8), (9, 7), (15, 16), (33, 5)])
-@pytest.mark.parametrize("encoder", [Points, Patches])
+@pytest.mark.parametrize("encoder", [CrossAttentionEncoder, WindowedMoments])
 def test_odd_and_even_grids(sizes, encoder):
     model = operator((False, True), encoder=encoder)
     out = model(batch_of(model, sizes, (False, True)))
@@ -91,13 +103,13 @@ def test_odd_and_even_grids(sizes, encoder):
 
 
 def test_patches_read_axes_in_any_order_and_refuse_scattered_points():
-    model = operator((False, False), encoder=Patches).double()
+    model = operator((False, False), encoder=WindowedMoments).double()
     batch = to_double(batch_of(model, (6, 5), (False, False)))
     swap = torch.arange(30).reshape(6, 5).T.reshape(-1)
     with torch.no_grad():
         swapped = model(batch._replace(x=batch.x[:, swap], u=batch.u[:, swap]))
         torch.testing.assert_close(swapped, model(batch), atol=1e-11, rtol=0)
-    with pytest.raises(ValueError, match="Use the `Points` encoder"):
+    with pytest.raises(ValueError, match="Use the `CrossAttentionEncoder` encoder"):
         model(batch._replace(x=batch.x + 0.1 * torch.rand_like(batch.x)))
 
 
@@ -114,11 +126,13 @@ def test_masked_points_do_not_count():
 
 
 def test_every_parameter_gets_a_gradient():
-    for encoder in (Points, Patches):
+    for encoder in (CrossAttentionEncoder, WindowedMoments):
         model = operator((False, True), encoder=encoder)
         model(batch_of(model, (8, 8), (False, True))).square().sum().backward()
         # a bias on keys shifts all scores of a query alike: its gradient is zero by construction
-        dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+        dead = [
+            n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+        ]
         assert dead == []
 
 

@@ -1,4 +1,4 @@
-"""Maps to normalised values and back: each kind does what it says, is stored with the model, and refuses what it cannot do."""
+"""Maps to normalized values and back: each kind does what it says, is stored with the model, and refuses what it cannot do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from problems import operator, waves
 from safetensors import safe_open
 
 import fields
-from fields.data import FieldDataset, schema_of, statistics
+from fields.core.sample import collate
+from fields.data import FieldDataset, schema_of
+from fields.data.normalizer import Normalizer
+from fields.data.scaling import Log, MinMax, PerParameter, Standard
+from fields.data.splits import dataset_statistics
 from fields.io import DataError
-from fields.normalizer import Normalizer
-from fields.sample import collate
-from fields.scaling import Log, MinMax, PerParameter, Standard
 
 FOUR = {"a": MinMax(), "u": PerParameter("beta"), "beta": Log()}
 
@@ -33,44 +34,67 @@ def forced(samples: int = 12) -> xr.Dataset:
 
 def normalizer(ds: xr.Dataset, scalings) -> tuple[Normalizer, fields.Sample]:
     data = FieldDataset(ds, schema_of(ds))
-    return Normalizer(data.schema, statistics(data, scalings)), collate([data[i] for i in range(len(data))])
+    return Normalizer(data.schema, dataset_statistics(data, scalings)), collate(
+        [data[i] for i in range(len(data))]
+    )
 
 
 def test_standard_is_the_default_and_has_mean_0_and_variance_1():
     maps, batch = normalizer(forced(), None)
-    for values in (maps.inputs(batch.u), maps.normalised(batch.v[:, 0]), maps.params(batch.params)):
+    for values in (maps.inputs(batch.u), maps.normalized(batch.v[:, 0]), maps.params(batch.params)):
         assert abs(float(values.mean())) < 1e-5 and abs(float(values.std(correction=0)) - 1) < 1e-5
-    names = {"inputs_mean", "inputs_std", "outputs_mean", "outputs_std", "params_mean", "params_std", "centre", "extent"}
+    names = {
+        "inputs_mean",
+        "inputs_std",
+        "outputs_mean",
+        "outputs_std",
+        "params_mean",
+        "params_std",
+        "center",
+        "extent",
+    }
     assert set(maps.state_dict()) == names  # nothing that files of format 1 do not have
 
 
 def test_each_scaling_brings_its_variable_to_order_one():
     maps, batch = normalizer(forced(), FOUR)
     u = maps.inputs(batch.u, batch.params)
-    assert float(u.min()) == pytest.approx(-1, abs=1e-6) and float(u.max()) == pytest.approx(1, abs=1e-6)
+    assert float(u.min()) == pytest.approx(-1, abs=1e-6) and float(u.max()) == pytest.approx(
+        1, abs=1e-6
+    )
     p = maps.params(batch.params)[:, 0]
-    assert sorted({round(float(x), 4) for x in p}) == pytest.approx([-1.2247, 0, 1.2247], abs=1e-3)  # evenly spaced decades
-    v = maps.normalised(batch.v[:, 0], batch.params)
+    assert sorted({round(float(x), 4) for x in p}) == pytest.approx(
+        [-1.2247, 0, 1.2247], abs=1e-3
+    )  # evenly spaced decades
+    v = maps.normalized(batch.v[:, 0], batch.params)
     for value in (0.01, 1.0, 100.0):
         part = v[batch.params[:, 0] == np.float32(value)]
         assert abs(float(part.mean())) < 1e-4 and abs(float(part.std(correction=0)) - 1) < 1e-4
     between = maps.physical(torch.zeros(1, 2, 1), torch.tensor([[50.5]]))
-    ends = [float(maps.physical(torch.zeros(1, 1, 1), torch.tensor([[value]]))) for value in (1.0, 100.0)]
+    ends = [
+        float(maps.physical(torch.zeros(1, 1, 1), torch.tensor([[value]])))
+        for value in (1.0, 100.0)
+    ]
     assert float(between[0, 0, 0]) == pytest.approx(sum(ends) / 2, rel=1e-5)
     beyond = maps.physical(torch.zeros(1, 1, 1), torch.tensor([[1e4]]))
     assert float(beyond) == pytest.approx(ends[1])  # no extrapolation
 
 
-@pytest.mark.parametrize("scaling", [Standard(), MinMax(), Log(), PerParameter("beta")], ids=lambda s: type(s).__name__)
-def test_physical_undoes_normalised(scaling):
+@pytest.mark.parametrize(
+    "scaling", [Standard(), MinMax(), Log(), PerParameter("beta")], ids=lambda s: type(s).__name__
+)
+def test_physical_undoes_normalized(scaling):
     maps, batch = normalizer(forced(), {"u": scaling})
-    back = maps.physical(maps.normalised(batch.v, batch.params), batch.params)
+    back = maps.physical(maps.normalized(batch.v, batch.params), batch.params)
     torch.testing.assert_close(back, batch.v, rtol=1e-4, atol=1e-5 * float(batch.v.std()))
 
 
 def test_log_stays_finite_below_what_was_seen_and_in_padding():
     maps, batch = normalizer(forced(), {"u": Log(), "beta": Log()})
-    assert torch.isfinite(maps.params(torch.zeros(2, 1))).all() and torch.isfinite(maps.normalised(-batch.v)).all()
+    assert (
+        torch.isfinite(maps.params(torch.zeros(2, 1))).all()
+        and torch.isfinite(maps.normalized(-batch.v)).all()
+    )
     with pytest.raises(ValueError, match=r"'a' has the value -.*no logarithm"):
         normalizer(forced(), {"a": Log()})
 
@@ -86,11 +110,11 @@ def test_a_parameter_that_decides_must_exist_and_be_given():
 def test_every_kind_travels_in_the_checkpoint(tmp_path):
     ds = forced()
     data = FieldDataset(ds, schema_of(ds))
-    model = operator((True,), local=True)
+    model = operator((True,), skip=True)
     again = fields.FieldOperator(
         schema=data.schema,
-        normalizer=Normalizer(data.schema, statistics(data, FOUR)),
-        dim=32, encoder=model.encoder, processor=model.processor, decoder=model.decoder, local=model.local,
+        normalizer=Normalizer(data.schema, dataset_statistics(data, FOUR)),
+        dim=32, encoder=model.encoder, processor=model.processor, decoder=model.decoder, skip=model.skip,
     ).eval()  # fmt: skip
     fields.save(again, tmp_path / "m.safetensors")
     loaded = fields.load(tmp_path / "m.safetensors")
@@ -103,17 +127,19 @@ def test_every_kind_travels_in_the_checkpoint(tmp_path):
 def test_scalings_are_settings(tmp_path):
     from jsonargparse import ArgumentParser
 
-    from fields.datamodule import FieldDataModule
+    from fields.data.datamodule import FieldDataModule
 
     fields.write_dataset(forced(), tmp_path / "a.nc")
     parser = ArgumentParser()
     parser.add_class_arguments(FieldDataModule, "data")
-    chosen = {"beta": {"class_path": "fields.scaling.Log"}}
-    chosen |= {"u": {"class_path": "fields.scaling.PerParameter", "init_args": {"by": "beta"}}}
+    chosen = {"beta": {"class_path": "fields.data.scaling.Log"}}
+    chosen |= {"u": {"class_path": "fields.data.scaling.PerParameter", "init_args": {"by": "beta"}}}
     options = parser.parse_object({"data": {"path": str(tmp_path / "a.nc"), "scalings": chosen}})
     data = parser.instantiate(options).data
     data.setup()
-    assert isinstance(data.statistics["beta"].scaling, Log) and len(data.statistics["u"].groups) == 3
+    assert (
+        isinstance(data.statistics["beta"].scaling, Log) and len(data.statistics["u"].groups) == 3
+    )
     assert "outputs_knots" in Normalizer(data.schema, data.statistics).state_dict()
 
 
@@ -125,4 +151,6 @@ def test_shipped_models_load():
         with safe_open(path, "pt") as file:
             for key in file.keys():  # noqa: SIM118
                 if key.startswith("normalizer."):
-                    torch.testing.assert_close(model.state_dict()[key], file.get_tensor(key), rtol=0, atol=0)
+                    torch.testing.assert_close(
+                        model.state_dict()[key], file.get_tensor(key), rtol=0, atol=0
+                    )

@@ -9,9 +9,9 @@ import torch
 from problems import waves
 from torch.utils.data import DataLoader
 
+from fields.core.sample import Sample, collate
 from fields.data import FieldDataset, schema_of
-from fields.data.parcel import Parcel, parcelled
-from fields.sample import Sample, collate
+from fields.data.transfer import SharedMemoryBatch, collate_to_shared_memory
 
 
 def sent(batch: Sample) -> Sample:
@@ -28,24 +28,30 @@ def test_a_parcel_arrives_as_the_same_sample_in_one_piece():
     for sensors in (None, 7):  # masks, empty parameters, points that are shared or not
         data = FieldDataset(ds, schema_of(ds), sensors=sensors)
         batch = collate([data[i] for i in range(3)])
-        found = sent(Parcel(*batch))
+        found = sent(SharedMemoryBatch(*batch))
         assert type(found) is Sample and storages(found) == 1 < storages(batch)
         for a, b in zip(found, batch, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
             assert a.dtype == b.dtype and a.storage_offset() * a.element_size() % 64 == 0
-        assert (found.x.data_ptr() == found.y.data_ptr()) == (sensors is None)  # the same points are sent once
+        assert (found.x.data_ptr() == found.y.data_ptr()) == (
+            sensors is None
+        )  # the same points are sent once
 
 
 def test_one_storage_per_batch_comes_out_of_a_loader():
     ds = waves(4, (6, 5), (False, True))
     data = FieldDataset(ds, schema_of(ds))
-    for batch, first in zip(DataLoader(data, 2, num_workers=1, collate_fn=parcelled), (0, 2), strict=True):
+    for batch, first in zip(
+        DataLoader(data, 2, num_workers=1, collate_fn=collate_to_shared_memory), (0, 2), strict=True
+    ):
         assert storages(batch) == 1
-        torch.testing.assert_close(batch.u, collate([data[first], data[first + 1]]).u, rtol=0, atol=0)
+        torch.testing.assert_close(
+            batch.u, collate([data[first], data[first + 1]]).u, rtol=0, atol=0
+        )
 
 
 def test_a_plain_pickle_does_as_well():
     ds = waves(2, (6,), (True,))
     batch = collate([FieldDataset(ds, schema_of(ds))[i] for i in range(2)])
-    found = pickle.loads(pickle.dumps(Parcel(*batch)))
+    found = pickle.loads(pickle.dumps(SharedMemoryBatch(*batch)))
     torch.testing.assert_close(found.v, batch.v, rtol=0, atol=0)

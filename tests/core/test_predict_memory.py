@@ -31,7 +31,12 @@ for memory in (1e7, 1e10):  # peaks only grow: the small one first
 
 
 def test_predict_stays_within_its_memory():
-    run = subprocess.run([sys.executable, "-c", PROGRAM.format(root=ROOT)], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(root=ROOT)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     bounded, free = map(float, run.stdout.split())
     assert bounded < 4e7
     assert free > 8e7  # the bound is what keeps it small

@@ -13,12 +13,19 @@ import torch.multiprocessing as processes
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from fields.core.sample import collate
 from fields.data import FieldDataset, schema_of
-from fields.datamodule import FieldDataModule
+from fields.data.datamodule import FieldDataModule
+from fields.data.samplers import (
+    EvalSampler,
+    EvenBatchSampler,
+    TrainSampler,
+    cache_blocks,
+    interleave,
+    split_among_ranks,
+)
 from fields.io import DataError, open_dataset
 from fields.metrics import RelativeL2
-from fields.sample import collate
-from fields.sampling import EvenBatches, TestOrder, TrainingOrder, blocks, interleaved, shares
 
 COUNTER = Path("/proc/self/io")
 
@@ -28,7 +35,10 @@ def trajectories(path: Path, *, samples=12, frames=8, n=16, chunks=(1, 8, 16)) -
     values = 1000.0 * np.arange(samples)[:, None, None] + np.arange(frames)[:, None] + np.zeros(n)
     with h5py.File(path, "w") as file:
         file.create_dataset("tensor", data=values.astype("f4"), chunks=chunks)
-        file["x-coordinate"], file["t-coordinate"] = (np.arange(n) + 0.5) / n, np.arange(frames + 1.0)
+        file["x-coordinate"], file["t-coordinate"] = (
+            (np.arange(n) + 0.5) / n,
+            np.arange(frames + 1.0),
+        )
     return path
 
 
@@ -38,7 +48,7 @@ def dataset(path: Path, **options) -> FieldDataset:
 
 
 def order(data: FieldDataset, *, epoch=0, seed=0, **options) -> list[int]:
-    sampler = TrainingOrder(data, seed=seed, **{"batch_size": 4, **options})
+    sampler = TrainSampler(data, seed=seed, **{"batch_size": 4, **options})
     sampler.set_epoch(epoch)
     return list(sampler)
 
@@ -46,8 +56,10 @@ def order(data: FieldDataset, *, epoch=0, seed=0, **options) -> list[int]:
 @pytest.mark.parametrize("chunks", [(1, 8, 16), (1, 1, 16), (3, 2, 16), (5, 8, 4), None])
 @pytest.mark.parametrize("block", [16 * 4 * 3, 10_000])  # three frames; everything
 @pytest.mark.parametrize("workers", [0, 3])
-def test_an_epoch_has_every_window_once_in_another_order_each_time(tmp_path, monkeypatch, chunks, block, workers):
-    monkeypatch.setattr("fields.sampling.BLOCK", block)
+def test_an_epoch_has_every_window_once_in_another_order_each_time(
+    tmp_path, monkeypatch, chunks, block, workers
+):
+    monkeypatch.setattr("fields.data.samplers.BLOCK", block)
     path = trajectories(tmp_path / "a.h5", chunks=chunks)
     for limit in (0, 1e9):
         data = dataset(path, horizon=2, memory_limit=limit, indices=[0, 2, 3, 5, 8, 11])
@@ -66,16 +78,18 @@ def test_blocks_are_whole_trajectories_or_runs_of_frames(tmp_path, monkeypatch):
     data = dataset(trajectories(tmp_path / "a.h5", chunks=(2, 2, 16)), memory_limit=0)
     frame = 16 * 4
     for block, trajectories_, frames in ((4 * 8 * frame, 4, 8), (2 * 4 * frame, 2, 4)):
-        monkeypatch.setattr("fields.sampling.BLOCK", block)
-        for items in blocks(data, np.arange(12)):
+        monkeypatch.setattr("fields.data.samplers.BLOCK", block)
+        for items in cache_blocks(data, np.arange(12)):
             where = np.array([data.place(int(item)) for item in items])
             assert len(np.unique(where[:, 0])) == trajectories_ and np.ptp(where[:, 1]) < frames
-            assert len(np.unique(where[:, 0] // 2)) == trajectories_ // 2  # samples that share a chunk stay together
+            assert (
+                len(np.unique(where[:, 0] // 2)) == trajectories_ // 2
+            )  # samples that share a chunk stay together
 
 
 def test_batches_of_a_worker_come_from_its_own_blocks():
     streams = [np.arange(0, 10), np.arange(100, 108), np.arange(200, 209)]
-    mixed = interleaved(streams, 4)
+    mixed = interleave(streams, 4)
     assert sorted(mixed) == sorted(np.concatenate(streams))
     assert [int(batch[0]) // 100 for batch in mixed[:24].reshape(6, 4)] == [0, 1, 2, 0, 1, 2]
     assert {int(item) for item in mixed[24:]} == {8, 9, 208}
@@ -87,7 +101,7 @@ def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
     """Bytes that the kernel handed to this process in an epoch of overlapping windows, against the size of the file."""
     path = trajectories(tmp_path / "a.h5", samples=16, frames=40, n=1024, chunks=chunks)  # 2.6 MB
     monkeypatch.setattr("fields.io.handles.CHUNK_CACHE", 2**20)
-    monkeypatch.setattr("fields.sampling.BLOCK", 2**19)
+    monkeypatch.setattr("fields.data.samplers.BLOCK", 2**19)
 
     def read_by(items) -> float:
         data = dataset(path, memory_limit=0, horizon=4)
@@ -95,7 +109,9 @@ def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
         before = int(COUNTER.read_text().split("rchar:")[1].split()[0])
         for item in items(data):
             data[item]
-        return (int(COUNTER.read_text().split("rchar:")[1].split()[0]) - before) / path.stat().st_size
+        return (
+            int(COUNTER.read_text().split("rchar:")[1].split()[0]) - before
+        ) / path.stat().st_size
 
     scattered = read_by(lambda data: np.random.default_rng(0).permutation(len(data)).tolist())
     assert read_by(order) < 1.3 < 4 < scattered
@@ -111,12 +127,16 @@ def test_workers_read_what_one_process_reads(tmp_path, method):
     path = trajectories(tmp_path / "a.h5")
     epochs = {}
     for workers in (0, 2):
-        data = FieldDataModule(str(path), workers=workers, start_method=method, memory=0, batch_size=5)
+        data = FieldDataModule(
+            str(path), workers=workers, start_method=method, memory=0, batch_size=5
+        )
         data.setup()
         data.train[0]  # the file is open here before the workers start
         loader = data.train_dataloader()
         epochs[workers] = [numbers(loader), numbers(loader)]
-    wanted = sorted(1000 * data.train.indices[s] + t for s in range(len(data.train.indices)) for t in range(7))
+    wanted = sorted(
+        1000 * data.train.indices[s] + t for s in range(len(data.train.indices)) for t in range(7)
+    )
     for epoch in (*epochs[0], *epochs[2]):
         assert sorted(epoch) == wanted
 
@@ -124,10 +144,14 @@ def test_workers_read_what_one_process_reads(tmp_path, method):
 def one_of_two(rank: int, folder: str, port: int) -> None:
     """What each of two processes sees; written to a file of its own."""
     torch.set_num_threads(1)  # threads do not survive a fork
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
     result: dict[str, object] = {}
     for memory in (0.0, 1e9):
-        data = FieldDataModule(f"{folder}/a.h5", memory=memory, batch_size=4, validation=0.2, test=0.2)
+        data = FieldDataModule(
+            f"{folder}/a.h5", memory=memory, batch_size=4, validation=0.2, test=0.2
+        )
         data.setup()
         result[f"statistics {memory}"] = {name: s[:4] for name, s in data.statistics.items()}
         loader = data.train_dataloader()
@@ -135,7 +159,11 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
         [test] = data.test_dataloader()
         metric = RelativeL2()
         for batch in test:
-            metric.update(batch.v + batch.v.mean(dim=(1, 2, 3), keepdim=True) * torch.rand(1), batch.v, batch.y_mask)
+            metric.update(
+                batch.v + batch.v.mean(dim=(1, 2, 3), keepdim=True) * torch.rand(1),
+                batch.v,
+                batch.y_mask,
+            )
         with metric.sync_context():
             result[f"errors {memory}"] = metric.per_sample()
         result[f"own {memory}"] = sum(len(batch) for batch in test.batch_sampler)
@@ -148,34 +176,54 @@ def test_two_processes_share_the_work(tmp_path):
     """Trajectories apart and as many batches in training, every test sample once, and statistics computed once for both."""
     trajectories(tmp_path / "a.h5", samples=11)  # 7 to train, 2 to validate, 2 to test
     port = 29_000 + hash(str(tmp_path)) % 2000
-    processes.start_processes(one_of_two, (str(tmp_path), port), nprocs=2, start_method="fork")  # spawned ones import torch anew
+    processes.start_processes(
+        one_of_two, (str(tmp_path), port), nprocs=2, start_method="fork"
+    )  # spawned ones import torch anew
     a, b = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
     for memory in (0.0, 1e9):
-        assert a[f"batches {memory}"] == b[f"batches {memory}"] and len(a[f"train {memory}"]) == len(b[f"train {memory}"]) == 25
-        mine, yours = ({int(n) // (1000 if memory == 0 else 1) for n in part[f"train {memory}"]} for part in (a, b))
-        assert (mine.isdisjoint(yours) and len(mine | yours) == 7) if memory == 0 else len(mine | yours) == 49
-        assert a[f"own {memory}"] + b[f"own {memory}"] == a[f"tests {memory}"] == len(a[f"errors {memory}"])
+        assert (
+            a[f"batches {memory}"] == b[f"batches {memory}"]
+            and len(a[f"train {memory}"]) == len(b[f"train {memory}"]) == 25
+        )
+        mine, yours = (
+            {int(n) // (1000 if memory == 0 else 1) for n in part[f"train {memory}"]}
+            for part in (a, b)
+        )
+        assert (
+            (mine.isdisjoint(yours) and len(mine | yours) == 7)
+            if memory == 0
+            else len(mine | yours) == 49
+        )
+        assert (
+            a[f"own {memory}"] + b[f"own {memory}"]
+            == a[f"tests {memory}"]
+            == len(a[f"errors {memory}"])
+        )
         assert a[f"own {memory}"] > 0 and torch.equal(a[f"errors {memory}"], b[f"errors {memory}"])
         assert a[f"statistics {memory}"] == b[f"statistics {memory}"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 7])
-def test_tests_count_every_sample_once_in_order_for_any_number_of_processes(tmp_path, monkeypatch, ranks):
+def test_tests_count_every_sample_once_in_order_for_any_number_of_processes(
+    tmp_path, monkeypatch, ranks
+):
     data = dataset(trajectories(tmp_path / "a.h5", samples=1))
     seen = []
     for rank in range(ranks):
-        monkeypatch.setattr("fields.sampling.place", lambda rank=rank: (rank, ranks))
-        seen += list(TestOrder(data))
+        monkeypatch.setattr("fields.data.samplers.rank_and_size", lambda rank=rank: (rank, ranks))
+        seen += list(EvalSampler(data))
     assert seen == list(range(7))
-    monkeypatch.setattr("fields.sampling.place", lambda: (0, 8))
+    monkeypatch.setattr("fields.data.samplers.rank_and_size", lambda: (0, 8))
     with pytest.raises(DataError, match="at most 7"):
-        TestOrder(data)
+        EvalSampler(data)
 
 
-@pytest.mark.parametrize(("samples", "batch_size", "ranks"), [(24, 4, 2), (23, 4, 2), (7, 2, 3), (5, 1, 4), (1, 3, 2)])
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "ranks"), [(24, 4, 2), (23, 4, 2), (7, 2, 3), (5, 1, 4), (1, 3, 2)]
+)
 def test_processes_share_the_batches_of_one(samples, batch_size, ranks):
     """k-th batches of all, joined, are the k-th batch of one process with as many times the size."""
-    parts = shares(list(range(samples)), batch_size, ranks)
+    parts = split_among_ranks(list(range(samples)), batch_size, ranks)
     assert {len(part) for part in parts} == {-(-samples // ranks)}
     for start in range(0, samples, batch_size * ranks):
         here = start // ranks
@@ -184,15 +232,22 @@ def test_processes_share_the_batches_of_one(samples, batch_size, ranks):
         assert joined[: len(wanted)] == wanted and len(joined) < len(wanted) + ranks
 
 
-@pytest.mark.parametrize(("samples", "batch_size", "ranks"), [(7, 3, 2), (5, 1, 2), (3, 1, 2), (2, 4, 2), (9, 2, 4), (8, 32, 1)])
-def test_tests_have_as_many_batches_in_every_process(tmp_path, monkeypatch, samples, batch_size, ranks):
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "ranks"),
+    [(7, 3, 2), (5, 1, 2), (3, 1, 2), (2, 4, 2), (9, 2, 4), (8, 32, 1)],
+)
+def test_tests_have_as_many_batches_in_every_process(
+    tmp_path, monkeypatch, samples, batch_size, ranks
+):
     data = dataset(trajectories(tmp_path / "a.h5", samples=1, frames=samples + 1, chunks=None))
     seen = []
     for rank in range(ranks):
-        monkeypatch.setattr("fields.sampling.place", lambda rank=rank: (rank, ranks))
-        batches = EvenBatches(TestOrder(data), samples=len(data), batch_size=batch_size)
+        monkeypatch.setattr("fields.data.samplers.rank_and_size", lambda rank=rank: (rank, ranks))
+        batches = EvenBatchSampler(EvalSampler(data), samples=len(data), batch_size=batch_size)
         seen.append(list(batches))
-        assert len(seen[-1]) == len(batches) and all(0 < len(batch) <= max(batch_size, 2) for batch in seen[-1])
+        assert len(seen[-1]) == len(batches) and all(
+            0 < len(batch) <= max(batch_size, 2) for batch in seen[-1]
+        )
     assert len({len(batches) for batches in seen}) == 1
     assert [item for batches in seen for batch in batches for item in batch] == list(range(samples))
 
@@ -202,9 +257,9 @@ def test_training_shares_of_a_file_are_equal_and_apart(tmp_path, monkeypatch, ra
     data = dataset(trajectories(tmp_path / "a.h5", samples=12), memory_limit=0)
     shares = []
     for rank in range(ranks):
-        monkeypatch.setattr("fields.sampling.place", lambda rank=rank: (rank, ranks))
+        monkeypatch.setattr("fields.data.samplers.rank_and_size", lambda rank=rank: (rank, ranks))
         shares.append(order(data))
-        assert len(TrainingOrder(data, seed=0, batch_size=4)) == len(shares[-1])
+        assert len(TrainSampler(data, seed=0, batch_size=4)) == len(shares[-1])
     assert sorted(itertools.chain(*shares)) == list(range(len(data)))
     assert collate([data[i] for i in shares[0][:3]]).u.shape == (3, 16, 1)
     assert all(len({data.place(i)[0] for i in share}) == 12 // ranks for share in shares)

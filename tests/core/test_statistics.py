@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from problems import waves
 
-from fields.data import FieldDataset, schema_of, statistics
-from fields.datamodule import FieldDataModule
+from fields.core.memory_limits import available
+from fields.data import FieldDataset, schema_of
+from fields.data.datamodule import FieldDataModule
+from fields.data.scaling import MinMax, PerParameter
+from fields.data.splits import dataset_statistics
+from fields.data.statistics import RunningStatistics, iter_chunks, not_finite
 from fields.io import open_dataset, write_dataset
-from fields.memory import available
-from fields.moments import Moments, not_finite, pieces
-from fields.scaling import MinMax, PerParameter
 
 
 @given(
@@ -32,9 +33,9 @@ from fields.scaling import MinMax, PerParameter
 def test_moments_of_parts_are_those_of_the_whole(values, cuts, offset):
     values = values + offset
     parts = np.split(values, sorted(min(c, len(values)) for c in cuts))
-    merged = Moments()
+    merged = RunningStatistics()
     for part in parts:
-        merged |= Moments.of(np.concatenate([part, [np.nan]]))  # land does not count
+        merged |= RunningStatistics.of(np.concatenate([part, [np.nan]]))  # land does not count
     assert merged.count == len(values)
     if len(values):
         assert merged.mean == pytest.approx(values.mean(), rel=1e-14, abs=1e-10)
@@ -50,7 +51,9 @@ def test_a_small_variance_on_a_large_mean_survives_float32(tmp_path):
     write_dataset(ds, tmp_path / "a.nc")
     opened = open_dataset(tmp_path / "a.nc")
     for limit in (0, 1e9):
-        found = statistics(FieldDataset(opened, schema_of(opened), indices=[1, 2, 5, 7], memory_limit=limit))["a"]
+        found = dataset_statistics(
+            FieldDataset(opened, schema_of(opened), indices=[1, 2, 5, 7], memory_limit=limit)
+        )["a"]
         assert found.mean == pytest.approx(values[[1, 2, 5, 7]].mean(), rel=1e-14)
         assert found.std == pytest.approx(values[[1, 2, 5, 7]].std(), rel=1e-9)
 
@@ -61,28 +64,36 @@ def test_pieces_hold_every_wanted_value_once_and_ask_for_each_chunk_once(tmp_pat
         file.create_dataset("tensor", data=values, chunks=(3, 2, 4), compression="gzip")
         file["x-coordinate"], file["t-coordinate"] = np.arange(4) + 0.5, np.arange(10.0)
     variable = open_dataset(tmp_path / "a.h5").variables["u"]
-    monkeypatch.setattr("fields.moments.PIECE", 3 * 4 * 4 * 4)  # four frames of three samples
+    monkeypatch.setattr(
+        "fields.data.statistics.PIECE", 3 * 4 * 4 * 4
+    )  # four frames of three samples
     indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
-    for numbers, _, part in pieces(variable, indices):
+    for numbers, _, part in iter_chunks(variable, indices):
         assert part.shape[0] == len(numbers) and part.nbytes <= 3 * 4 * 4 * 4
         seen.append(part.ravel())
         asked += [(int(n) // 3, len(seen)) for n in numbers]
     assert np.array_equal(np.sort(np.concatenate(seen)), np.sort(values[indices].ravel()))
-    assert len({group for group, _ in asked}) == 4 and len(seen) == 4 * 3  # chunk rows 0–3, in three runs of frames
+    assert (
+        len({group for group, _ in asked}) == 4 and len(seen) == 4 * 3
+    )  # chunk rows 0–3, in three runs of frames
 
 
 def test_only_the_training_split_counts(tmp_path):
-    ds = waves(12, (8,), (True,)).assign_coords(split=("sample", np.array([0] * 6 + [1] * 3 + [2] * 3, "i1")))
+    ds = waves(12, (8,), (True,)).assign_coords(
+        split=("sample", np.array([0] * 6 + [1] * 3 + [2] * 3, "i1"))
+    )
     ds["a"][6:] = 1e6
     write_dataset(ds, tmp_path / "a.nc")
     data = FieldDataModule(str(tmp_path / "a.nc"))
     data.setup()
-    assert data.statistics["a"].high < 10 and data.statistics["a"].mean == pytest.approx(float(ds.a[:6].astype(float).mean()))
+    assert data.statistics["a"].high < 10 and data.statistics["a"].mean == pytest.approx(
+        float(ds.a[:6].astype(float).mean())
+    )
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 1, 16), (3, 4, 16)])
 def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatch, chunks):
-    monkeypatch.setattr("fields.moments.PIECE", 16 * 8 * 3)  # three frames
+    monkeypatch.setattr("fields.data.statistics.PIECE", 16 * 8 * 3)  # three frames
     held = []
     values = np.random.default_rng(0).normal(size=(7, 9, 16))
     for place in (None, (0, 0, 0), (6, 8, 15), (4, 5, 3)):
@@ -92,16 +103,27 @@ def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatc
             if place is not None:
                 file["tensor"][place] = np.inf
             file["x-coordinate"], file["t-coordinate"] = np.arange(16.0), np.arange(10.0)
-        for variable in (open_dataset(path)["u"].variable, open_dataset(path)["u"].isel(time=slice(None)).variable):
-            assert not_finite(variable) == (place and dict(zip(("sample", "time", "x"), place, strict=True)))
-            held += [part.nbytes for _, _, part in pieces(variable, np.arange(7))]
+        for variable in (
+            open_dataset(path)["u"].variable,
+            open_dataset(path)["u"].isel(time=slice(None)).variable,
+        ):
+            assert not_finite(variable) == (
+                place and dict(zip(("sample", "time", "x"), place, strict=True))
+            )
+            held += [part.nbytes for _, _, part in iter_chunks(variable, np.arange(7))]
     assert max(held) <= 16 * 8 * (12 if chunks == (3, 4, 16) else 3)
-    assert not_finite(xr.Variable("x", [1.0, np.nan])) == {"x": 1} and not_finite(xr.Variable((), 3)) is None
+    assert (
+        not_finite(xr.Variable("x", [1.0, np.nan])) == {"x": 1}
+        and not_finite(xr.Variable((), 3)) is None
+    )
 
 
 def counted(monkeypatch) -> list[int]:
     calls: list[int] = []
-    monkeypatch.setattr("fields.datamodule.statistics", lambda *given: calls.append(1) or statistics(*given))
+    monkeypatch.setattr(
+        "fields.data.datamodule.dataset_statistics",
+        lambda *given: calls.append(1) or dataset_statistics(*given),
+    )
     return calls
 
 
@@ -119,8 +141,13 @@ def test_statistics_are_kept_beside_the_file_until_it_changes(tmp_path, monkeypa
 
     first, kept = fresh(scalings=kinds), path.with_name("a.nc.statistics.json")
     again = fresh(scalings=kinds)
-    assert len(calls) == 1 and repr({n: s[:7] for n, s in again.items()}) == repr({n: s[:7] for n, s in first.items()})
-    assert again["a"].scaling is kinds["a"] and json.loads(kept.read_text())["file"]["size"] == path.stat().st_size
+    assert len(calls) == 1 and repr({n: s[:7] for n, s in again.items()}) == repr(
+        {n: s[:7] for n, s in first.items()}
+    )
+    assert (
+        again["a"].scaling is kinds["a"]
+        and json.loads(kept.read_text())["file"]["size"] == path.stat().st_size
+    )
     fresh(scalings=kinds, seed=1)  # another split
     fresh()  # other scalings
     assert len(calls) == 3
@@ -143,7 +170,7 @@ def test_a_folder_that_may_not_be_written_is_said_once_and_does_no_harm(tmp_path
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fields.remember.os.replace", refuse)
+    monkeypatch.setattr("fields.data.statistics_cache.os.replace", refuse)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
         for _ in range(2):
@@ -157,8 +184,13 @@ def test_what_is_held_and_what_is_streamed_is_said_with_sizes(tmp_path, caplog):
     write_dataset(waves(20, (8,), (True,)), tmp_path / "a.nc")
     with caplog.at_level("INFO", logger="fields"):
         FieldDataModule(str(tmp_path / "a.nc"), memory=200).setup()
-    [line] = [record.getMessage() for record in caplog.records if record.name == "fields.datamodule"]
-    assert "free: training 1.09 kB streamed from the file; validation 64 B held in memory; test 8 128 B held in memory." in line
+    [line] = [
+        record.getMessage() for record in caplog.records if record.name == "fields.data.datamodule"
+    ]
+    assert (
+        "free: training 1.09 kB streamed from the file; validation 64 B held in memory; test 8 128 B held in memory."
+        in line
+    )
 
 
 def test_available_memory_knows_the_limits_of_the_process():
@@ -176,7 +208,9 @@ def test_available_memory_knows_the_limits_of_the_process():
 
 def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
     ds = waves(6, (8,), (True,))
-    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)  # half of it is a byte too little
+    monkeypatch.setattr(
+        "fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0
+    )  # half of it is a byte too little
     assert not FieldDataset(ds, schema_of(ds)).in_memory
     monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
     assert FieldDataset(ds, schema_of(ds)).in_memory

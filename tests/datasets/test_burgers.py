@@ -52,14 +52,18 @@ def test_twice_the_internal_points_change_nothing(viscosity, tolerance):
     problem = Burgers(viscosity=viscosity)
     a, n = problem.initial(range(1), seed=0), problem.points
     u, fine = (problem.evolve(resample(a, 2 * MODES, p), points=p) for p in (n, 2 * n))
-    error = (sample_at(u, n, 256) - sample_at(fine, 2 * n, 256)).norm(dim=1) / sample_at(fine, 2 * n, 256).norm(dim=1)
+    error = (sample_at(u, n, 256) - sample_at(fine, 2 * n, 256)).norm(dim=1) / sample_at(
+        fine, 2 * n, 256
+    ).norm(dim=1)
     assert error.max() <= tolerance
 
 
 def test_initial_states_have_the_stated_covariance():
     a = Burgers().initial(range(400), seed=0).numpy() / (2 * MODES)
     j = np.arange(1, 4)
-    variance = 625 / ((2 * np.pi * j) ** 2 + 25) ** 2  # of the coefficient of √2 cos(2πjx), and of √2 sin(2πjx)
+    variance = (
+        625 / ((2 * np.pi * j) ** 2 + 25) ** 2
+    )  # of the coefficient of √2 cos(2πjx), and of √2 sin(2πjx)
     np.testing.assert_allclose((np.abs(a[:, 1:4]) ** 2).mean(0), variance, rtol=0.2)
     assert not a[:, 0].any()
 
@@ -68,8 +72,15 @@ def test_initial_states_have_the_stated_covariance():
 def test_declared_symmetries_hold(symmetry):
     problem = Burgers()
     a = problem.initial(range(2), seed=0)
-    moved = -a.conj() if "flip" in symmetry else a * torch.exp(-2j * torch.pi * 0.25 * torch.arange(MODES + 1).double())
-    u, v = (sample_at(problem.evolve(resample(w, 2 * MODES, 256), points=256), 256, 64) for w in (a, moved))
+    moved = (
+        -a.conj()
+        if "flip" in symmetry
+        else a * torch.exp(-2j * torch.pi * 0.25 * torch.arange(MODES + 1).double())
+    )
+    u, v = (
+        sample_at(problem.evolve(resample(w, 2 * MODES, 256), points=256), 256, 64)
+        for w in (a, moved)
+    )
     expected = -u.flip(1).roll(1, 1) if "flip" in symmetry else u.roll(16, 1)
     assert (v - expected).abs().max() < 1e-10
 

@@ -27,7 +27,11 @@ def test_file_opens_in_canonical_form(cls: type[Problem], tmp_path):
     axes = [a for a in "xy" if a in ds.coords]
     for symmetry in json.loads(ds.attrs["symmetries"]):
         assert set(symmetry) <= {"shift", "flip", "permute", "negate"}
-        named = [*symmetry.get("shift", []), *symmetry.get("flip", []), *symmetry.get("permute", [])]
+        named = [
+            *symmetry.get("shift", []),
+            *symmetry.get("flip", []),
+            *symmetry.get("permute", []),
+        ]
         assert set(named) <= set(axes) and set(symmetry.get("negate", [])) <= set(ds.data_vars)
         assert all(ds[a].attrs["periodic"] for a in symmetry.get("shift", []))
     for a in axes:
@@ -39,7 +43,11 @@ def test_file_opens_in_canonical_form(cls: type[Problem], tmp_path):
 @every
 def test_command_offers_the_constants_of_the_problem(cls):
     args = parser().parse_args([cls.name, "--samples", "3"])
-    assert args.problem == cls.name and args[cls.name].samples == 3 and args[cls.name].resolution == cls.resolution
+    assert (
+        args.problem == cls.name
+        and args[cls.name].samples == 3
+        and args[cls.name].resolution == cls.resolution
+    )
     if issubclass(cls, Evolution):
         args = parser().parse_args([cls.name, "--part", "test", "--frames", "7"])
         assert (args[cls.name].part, args[cls.name].frames) == ("test", 7)

@@ -85,7 +85,9 @@ def test_coefficient_has_the_published_covariance():
     phi = np.cos(np.pi * np.outer([0.5, 0.75], k)) * np.where(k > 0, np.sqrt(2), 1)
     c = np.einsum("ik,jk,kl,l,l->ij", phi, phi, variance, phi[0], phi[0])  # g at (½, ½) and (¾, ½)
     rho = c[0, 1] / np.sqrt(c[0, 0] * c[1, 1])
-    assert (a[:, 4, 4] == a[:, 6, 4]).mean() == pytest.approx(0.5 + np.arcsin(rho) / np.pi, abs=0.08)
+    assert (a[:, 4, 4] == a[:, 6, 4]).mean() == pytest.approx(
+        0.5 + np.arcsin(rho) / np.pi, abs=0.08
+    )
 
 
 @pytest.mark.parametrize("move", [np.flipud, np.fliplr, np.transpose])

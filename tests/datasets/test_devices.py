@@ -38,7 +38,9 @@ def test_trajectories_are_made_on_the_device(problem):
     after = problem.stepper(points, statics, device="meta")(state)
     assert after.shape == state.shape and state.is_meta and after.is_meta
     laws = {**problem.conserved(), **problem.dissipated()}
-    assert all(law(after, *(statics[name] for name in problem.statics)).is_meta for law in laws.values())
+    assert all(
+        law(after, *(statics[name] for name in problem.statics)).is_meta for law in laws.values()
+    )
 
 
 def test_burgers_is_solved_on_the_device():

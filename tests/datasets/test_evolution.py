@@ -41,7 +41,9 @@ def test_laws_hold_along_the_flow(problem):
         assert (values - values[0]).abs().max() <= 2e-6 * scale, name
     for name, quantity in problem.dissipated().items():
         values = quantity(z, *medium)
-        assert (values.diff(dim=0) <= 1e-12 * values[0]).all() and (values[-1] < values[0]).all(), name
+        assert (values.diff(dim=0) <= 1e-12 * values[0]).all() and (values[-1] < values[0]).all(), (
+            name
+        )
 
 
 @every
@@ -54,7 +56,9 @@ def test_half_the_time_step_changes_nothing_that_is_stored(problem):
 @every
 def test_files_for_training_and_test(problem):
     cls = type(problem)
-    assert problem.frames == cls.default_frames[0] and cls.default_frames[1] >= 10 * 10  # windows are at most 10 frames
+    assert (
+        problem.frames == cls.default_frames[0] and cls.default_frames[1] >= 10 * 10
+    )  # windows are at most 10 frames
     train = cls(frames=2).solve(range(1), resolution=problem.resolution, seed=0)
     for name in problem.states:
         assert train[name].dims[:2] == ("sample", "time") and train[name].attrs["role"] == "state"
@@ -86,19 +90,27 @@ def test_shifts_commute_with_the_flow(problem):
 def test_chaos_starts_from_one_grid_whatever_is_stored(monkeypatch):
     monkeypatch.setattr(ks, "BURN_IN", 3)
     problem = ks.KuramotoSivashinsky(frames=2)
-    coarse, fine = (problem.solve(range(2), resolution=n, seed=0)["u"].values[:, 0] for n in (32, 96))
+    coarse, fine = (
+        problem.solve(range(2), resolution=n, seed=0)["u"].values[:, 0] for n in (32, 96)
+    )
     np.testing.assert_allclose(coarse, fine[:, ::3], atol=1e-12)
     before = problem.initial(problem.random(0, 0), (32,))["u"]
     assert np.abs(coarse[0] - before).max() > 0.1
 
 
 def test_random_fields_are_the_same_on_every_grid():
-    fields = [random_field(np.random.default_rng(0), (n, n), modes=3, deviation=lambda j: 1 / j) for n in (8, 24)]
+    fields = [
+        random_field(np.random.default_rng(0), (n, n), modes=3, deviation=lambda j: 1 / j)
+        for n in (8, 24)
+    ]
     np.testing.assert_allclose(fields[0], fields[1][::3, ::3], atol=1e-13)
 
 
 def test_random_fields_have_the_stated_variance():
-    draws = [random_field(np.random.default_rng(i), (9,), modes=3, deviation=lambda j: 1 / j) for i in range(2000)]
+    draws = [
+        random_field(np.random.default_rng(i), (9,), modes=3, deviation=lambda j: 1 / j)
+        for i in range(2000)
+    ]
     assert np.var(draws) == pytest.approx(2 * (1 + 1 / 4 + 1 / 9), rel=0.06)
 
 

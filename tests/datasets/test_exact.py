@@ -35,7 +35,9 @@ def test_heat_modes_decay():
     x = 2 * torch.pi * grid(32)
     u = torch.cos(3 * x)[:, None] * torch.sin(2 * x)
     decay = math.exp(-0.02 * 4 * math.pi**2 * 13 * 10 * 0.05)
-    torch.testing.assert_close(advance(Heat(dim=2, diffusivity=0.02), states(u), 10)[0], decay * u, rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        advance(Heat(dim=2, diffusivity=0.02), states(u), 10)[0], decay * u, rtol=0, atol=1e-13
+    )
 
 
 def test_wave_of_constant_speed_travels():
@@ -66,7 +68,9 @@ def test_moving_soliton_of_schroedinger():
     def soliton(t):
         x = grid(256, 16.0) - 8 - speed * t
         phase = speed * (x + speed * t) + (9 - speed**2) / 2 * t
-        return torch.stack([3 / torch.cosh(3 * x) * torch.cos(phase), 3 / torch.cosh(3 * x) * torch.sin(phase)])
+        return torch.stack(
+            [3 / torch.cosh(3 * x) * torch.cos(phase), 3 / torch.cosh(3 * x) * torch.sin(phase)]
+        )
 
     assert (advance(Schroedinger(), soliton(0)[None], 10) - soliton(1.0)).abs().max() < 1e-5
 
@@ -75,7 +79,9 @@ def test_small_waves_grow_at_the_linear_rate():
     k = 2 * math.pi / 22 * 2
     u = 1e-9 * torch.cos(k * grid(64, 22.0))
     grown = math.exp(10 * (k**2 - k**4)) * u
-    torch.testing.assert_close(advance(KuramotoSivashinsky(), states(u), 10)[0], grown, rtol=1e-6, atol=1e-15)
+    torch.testing.assert_close(
+        advance(KuramotoSivashinsky(), states(u), 10)[0], grown, rtol=1e-6, atol=1e-15
+    )
 
 
 def test_burgers_in_time_equals_cole_hopf():
@@ -93,7 +99,9 @@ def test_front_of_allen_and_cahn_stands():
     problem, x = AllenCahn(), grid(128)
     scale = math.sqrt(2) * problem.width
     u = torch.tanh((x - 0.25) / scale) - torch.tanh((x - 0.75) / scale) - 1
-    assert (advance(problem, states(u), 2)[0] - u).abs().max() < 3e-4  # the tails of two fronts overlap by e^(−√2/2ε)
+    assert (
+        advance(problem, states(u), 2)[0] - u
+    ).abs().max() < 3e-4  # the tails of two fronts overlap by e^(−√2/2ε)
 
 
 def test_uniform_phase_of_allen_and_cahn():
@@ -105,13 +113,18 @@ def test_uniform_phase_of_allen_and_cahn():
 def test_gray_scott_feeds_a_uniform_state():
     """b = 0: a' = f (1 − a). A uniform mixture follows the two rate equations."""
     feed, kill = (torch.full((2,), value, dtype=torch.float64) for value in (0.03, 0.06))
-    z = torch.tensor([[0.4, 0.0], [0.4, 0.3]], dtype=torch.float64)[..., None, None].expand(2, 2, 4, 4)
+    z = torch.tensor([[0.4, 0.0], [0.4, 0.3]], dtype=torch.float64)[..., None, None].expand(
+        2, 2, 4, 4
+    )
     z = GrayScott().stepper((4, 4), {"feed": feed, "kill": kill})(z)[..., 0, 0]
     a, b = 0.4, 0.3
     for _ in range(2000):  # midpoint rule with a step of 5e-3
         a_mid = a + 2.5e-3 * (0.03 * (1 - a) - a * b**2)
         b_mid = b + 2.5e-3 * (a * b**2 - 0.09 * b)
-        a, b = a + 5e-3 * (0.03 * (1 - a_mid) - a_mid * b_mid**2), b + 5e-3 * (a_mid * b_mid**2 - 0.09 * b_mid)
+        a, b = (
+            a + 5e-3 * (0.03 * (1 - a_mid) - a_mid * b_mid**2),
+            b + 5e-3 * (a_mid * b_mid**2 - 0.09 * b_mid),
+        )
     assert abs(z[0, 0] - (1 - 0.6 * math.exp(-0.3))) < 1e-12 and z[0, 1] == 0
     assert abs(z[1, 0] - a) < 1e-6 and abs(z[1, 1] - b) < 1e-6
 
@@ -142,4 +155,6 @@ def test_small_gravity_waves_travel():
         c = small * torch.cos(phase - omega * t)
         return torch.stack([1 + c, c / math.sqrt(2), c / math.sqrt(2)])
 
-    assert (advance(problem, wave(0)[None], 10) - wave(10 * problem.interval)).abs().max() < 1e-5 * small
+    assert (
+        advance(problem, wave(0)[None], 10) - wave(10 * problem.interval)
+    ).abs().max() < 1e-5 * small

@@ -15,20 +15,29 @@ from datasets.solvers.fem import plate, poisson, shoelace, triangulate
 def disc(spacing):
     t = np.linspace(0, 2 * np.pi, round(2 * np.pi / spacing) + 1)[:-1]
     edge = np.stack([np.cos(t), np.sin(t)], axis=1)
-    return triangulate([edge], lambda p: np.hypot(*p.T) < 1, spacing=spacing, random=np.random.default_rng(0))
+    return triangulate(
+        [edge], lambda p: np.hypot(*p.T) < 1, spacing=spacing, random=np.random.default_rng(0)
+    )
 
 
 def square(spacing):
     t = np.arange(0, 1, spacing)
-    corners = [np.stack(s, axis=1) for s in ((t, 0 * t), (1 + 0 * t, t), (1 - t, 1 + 0 * t), (0 * t, 1 - t))]
+    corners = [
+        np.stack(s, axis=1)
+        for s in ((t, 0 * t), (1 + 0 * t, t), (1 - t, 1 + 0 * t), (0 * t, 1 - t))
+    ]
     inside = lambda p: np.abs(p - 0.5).max(1) < 0.5  # noqa: E731
-    return triangulate([np.concatenate(corners)], inside, spacing=spacing, random=np.random.default_rng(0))
+    return triangulate(
+        [np.concatenate(corners)], inside, spacing=spacing, random=np.random.default_rng(0)
+    )
 
 
 def test_potential_in_a_disc_converges_with_order_two():
     """−Δu = 4 has u = 1 − r²; the polygon in place of the circle costs order 2."""
     meshes = [disc(s) for s in (0.2, 0.1)]
-    errors = [np.abs(poisson(m, lambda x, y: 4 + 0 * x) - (1 - (m.p**2).sum(0))).max() for m in meshes]
+    errors = [
+        np.abs(poisson(m, lambda x, y: 4 + 0 * x) - (1 - (m.p**2).sum(0))).max() for m in meshes
+    ]
     assert errors[1] < 2e-3 and 1.6 < math.log2(errors[0] / errors[1]) < 2.6
 
 
@@ -48,7 +57,10 @@ def test_small_void_concentrates_stress_threefold():
     """Kirsch: at the sides of a small round hole under tension σ_yy = 3 times the traction."""
     t = -np.linspace(0, 2 * np.pi, 49)[:-1]
     s = np.linspace(-1, 1, 33)[:-1]
-    corners = [np.stack(p, axis=1) for p in ((s, s * 0 - 1), (s * 0 + 1, s), (-s, s * 0 + 1), (s * 0 - 1, -s))]
+    corners = [
+        np.stack(p, axis=1)
+        for p in ((s, s * 0 - 1), (s * 0 + 1, s), (-s, s * 0 + 1), (s * 0 - 1, -s))
+    ]
     rings = [r * np.stack([np.cos(t), np.sin(t)], axis=1) for r in (0.1, 0.115, 0.135, 0.16, 0.19)]
     inside = lambda p: (np.abs(p).max(1) < 1) & (np.hypot(*p.T) > 0.0995)  # noqa: E731
     from scipy.spatial import Delaunay
@@ -86,7 +98,9 @@ def test_potential_vanishes_on_the_boundary_only():
 def test_stress_balances_the_traction_through_the_ligament():
     ds = Plate().solve(range(2), resolution=34, seed=0)
     assert 1.0 < float(ds["stress"].max()) < 40
-    assert (ds["v"].where(ds["y"] > 0.99).mean("point") > 1).all()  # softer than the plate without a void
+    assert (
+        ds["v"].where(ds["y"] > 0.99).mean("point") > 1
+    ).all()  # softer than the plate without a void
 
 
 def test_area_of_a_polygon():

@@ -26,7 +26,9 @@ def test_same_samples_in_other_batches_and_in_longer_sets():
     whole, single = Burgers(), Burgers()
     single.batch = 1
     for name in ("a", "u"):
-        np.testing.assert_allclose(made(single)[name], made(whole, samples=4)[name][:3], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(
+            made(single)[name], made(whole, samples=4)[name][:3], rtol=0, atol=1e-13
+        )
 
 
 def test_other_resolutions_are_the_same_functions_on_a_stride():
@@ -46,13 +48,27 @@ def run(*args):
 
 def test_command_writes_a_file_that_describes_itself(tmp_path):
     out = tmp_path / "new" / "b.h5"
-    run("burgers", "--samples", 12, "--resolution", 32, "--seed", 7, "--out", out, "--viscosity", 0.2)
+    run(
+        "burgers",
+        "--samples",
+        12,
+        "--resolution",
+        32,
+        "--seed",
+        7,
+        "--out",
+        out,
+        "--viscosity",
+        0.2,
+    )
     with xr.open_dataset(out, engine="h5netcdf") as ds:
         assert dict(ds.sizes) == {"sample": 12, "x": 32}
         assert ds["split"].dtype == np.int8 and np.bincount(ds["split"]).tolist() == [10, 1, 1]
         assert ds["x"].attrs["periodic"] == 1 and ds["x"].attrs["bounds"].tolist() == [0, 1]
         assert (ds["a"].attrs["role"], ds["u"].attrs["role"]) == ("input", "output")
-        np.testing.assert_allclose(ds["u"][:3], made(Burgers(viscosity=0.2))["u"], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            ds["u"][:3], made(Burgers(viscosity=0.2))["u"], rtol=1e-6, atol=1e-9
+        )
         protocol = json.loads(ds.attrs["protocol"])
         assert protocol["constants"] == {"viscosity": 0.2}
         assert protocol["run"] == {"samples": 12, "resolution": 32, "seed": 7}

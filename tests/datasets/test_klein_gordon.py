@@ -45,7 +45,9 @@ def test_energy_stays_over_the_test_horizon():
 def test_time_runs_backwards():
     problem, z = wave()
     mirror = torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(1, 2, 1)
-    torch.testing.assert_close(advance(problem, mirror * advance(problem, z, 20), 20) * mirror, z, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        advance(problem, mirror * advance(problem, z, 20), 20) * mirror, z, rtol=0, atol=1e-9
+    )
 
 
 def test_linear_waves_travel_at_speed_one_in_two_dimensions():

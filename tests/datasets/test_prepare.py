@@ -32,7 +32,9 @@ def prepared(shared, tmp_path_factory):
 
     def make(name: str) -> Path:
         if not (folder / f"{name}.h5").exists():
-            prepare.main([name, "--source", str(shared / FILES[name]), "--out", str(folder / f"{name}.h5")])
+            prepare.main(
+                [name, "--source", str(shared / FILES[name]), "--out", str(folder / f"{name}.h5")]
+            )
         return folder / f"{name}.h5"
 
     return make
@@ -51,13 +53,17 @@ def test_the_symmetries_of_the_square_hold_in_the_data(prepared):
     """Mirrored coefficients have mirrored solutions, to the error of the scheme they were made with."""
     ds = fields.open_dataset(prepared("diffusion_perlin")).isel(sample=slice(0, 3))
     k, u = np.log(ds.k.values), ds.u.values
-    assert [sorted(g) for g in json.loads(ds.attrs["symmetries"])] == [["flip"], ["flip"], ["permute"]]
-    centre = np.s_[:, 1:-1, 1:-1]
+    assert [sorted(g) for g in json.loads(ds.attrs["symmetries"])] == [
+        ["flip"],
+        ["flip"],
+        ["permute"],
+    ]
+    center = np.s_[:, 1:-1, 1:-1]
     h = 1 / (k.shape[1] - 1)
 
     def residual(k: np.ndarray, u: np.ndarray) -> float:
         gx, gy = (np.gradient(np.exp(k) * np.gradient(u, h, axis=a), h, axis=a) for a in (1, 2))
-        return float(np.abs(gx + gy + 10)[centre].mean())
+        return float(np.abs(gx + gy + 10)[center].mean())
 
     here = residual(k, u)
     assert abs(residual(k.swapaxes(1, 2), u.swapaxes(1, 2)) / here - 1) < 1e-5
@@ -78,13 +84,18 @@ def test_their_configurations_train(name, prepared, tmp_path):
     train.main(words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     errors = {row["model"]: row["mean"] for row in report["rows"]}
-    assert min(error for model, error in errors.items() if model.startswith("field")) < 1.2 and "mean field" in errors
+    assert (
+        min(error for model, error in errors.items() if model.startswith("field")) < 1.2
+        and "mean field" in errors
+    )
 
 
 def pairs(sample, wanted: bool) -> set[tuple[float, float, float]]:
     """Places and times of what is asked for, or of what is given."""
     there = np.isfinite((sample.u if wanted else sample.u_seen).values)
-    return set(zip(*(np.round(sample[a].values[there].astype(float), 4) for a in "xyt"), strict=True))
+    return set(
+        zip(*(np.round(sample[a].values[there].astype(float), 4) for a in "xyt"), strict=True)
+    )
 
 
 def test_what_the_wake_asks_for_was_never_given(prepared):
@@ -93,14 +104,28 @@ def test_what_the_wake_asks_for_was_never_given(prepared):
     trained, tested = (ds.isel(sample=np.flatnonzero(ds.split == code)) for code in (0, 2))
     windows = [trained.isel(sample=i) for i in (0, 89)]
     places = {p[:2] for w in windows for p in pairs(w, True) | pairs(w, False)}
-    assert len(places) == 0.9 * 0.3 * 5000 and {p[2] for w in windows for p in pairs(w, True)} == {0, 0.4, 0.8, 1.2, 1.6, 2.0}
+    assert len(places) == 0.9 * 0.3 * 5000 and {p[2] for w in windows for p in pairs(w, True)} == {
+        0,
+        0.4,
+        0.8,
+        1.2,
+        1.6,
+        2.0,
+    }
     assert not pairs(windows[0], True) & pairs(windows[0], False)
-    for window in (*windows, ds.isel(sample=int(np.flatnonzero(ds.split == 1)[3]))):  # of one frame inside nothing is given
+    for window in (
+        *windows,
+        ds.isel(sample=int(np.flatnonzero(ds.split == 1)[3])),
+    ):  # of one frame inside nothing is given
         times = {p[2] for p in pairs(window, False)}
         assert len(times) == 5 and {0, 2.0} <= times
     for i in (0, 20, tested.sizes["sample"] - 1):
         given, wanted = (pairs(tested.isel(sample=i), asked) for asked in (False, True))
-        assert len({p[:2] for p in given}) == 1500 and len({p[:2] for p in wanted}) == 5000 and not given & wanted
+        assert (
+            len({p[:2] for p in given}) == 1500
+            and len({p[:2] for p in wanted}) == 5000
+            and not given & wanted
+        )
         assert all(p[:2] not in places for p in wanted if round(p[2] / 0.2) % 2 == 0)
     validation = ds.isel(sample=int(np.flatnonzero(ds.split == 1)[0]))
     assert not {p[:2] for p in pairs(validation, True)} & places
@@ -114,6 +139,8 @@ def test_climatology_never_holds_the_month_it_predicts(prepared):
     error, size = (sum(np.square(f(n)).sum((1, 2)) for n in "uv") for f in (
         lambda n: (tested[f"{n}_season"] - tested[n]).values, lambda n: tested[n].values))  # fmt: skip
     assert trivial["climatology"] == f"rel. L2 {np.sqrt(error / size).mean():.4f}"
-    others = [i for i in range(0, 71) if i % 12 == 4 and i != 16]  # months of the same name in the other five years
+    others = [
+        i for i in range(0, 71) if i % 12 == 4 and i != 16
+    ]  # months of the same name in the other five years
     np.testing.assert_allclose(ds.u_season[16], ds.u.values[others].mean(0), atol=1e-5)
     np.testing.assert_array_equal(ds.u_now[17], ds.u[16])

@@ -13,9 +13,15 @@ def test_etdrk4_has_order_four():
     rate = torch.tensor([-40.0, -1.0, 0.0, 0.5], dtype=torch.float64)
 
     def error(steps):
-        v = ETDRK4(rate, lambda v: -(v**3), dt=1 / steps).run(torch.ones(4, dtype=torch.float64), steps=steps)
+        v = ETDRK4(rate, lambda v: -(v**3), dt=1 / steps).run(
+            torch.ones(4, dtype=torch.float64), steps=steps
+        )
         growth = torch.exp(2 * rate)
-        exact = torch.where(rate == 0, 1 / math.sqrt(3), (growth / (1 + (1 - growth) / (-rate + (rate == 0)))).sqrt())
+        exact = torch.where(
+            rate == 0,
+            1 / math.sqrt(3),
+            (growth / (1 + (1 - growth) / (-rate + (rate == 0)))).sqrt(),
+        )
         return (v - exact).abs()[1:].max()
 
     assert 3.8 < math.log2(error(16) / error(32)) < 4.3
@@ -29,7 +35,9 @@ def test_etdrk4_is_exact_for_linear_problems():
 
 def test_etdrk4_says_when_it_blows_up():
     with pytest.raises(FloatingPointError, match="smaller steps"):
-        ETDRK4(torch.zeros(1, dtype=torch.float64), lambda v: v**3, dt=1.0).run(torch.full((1,), 9.0).double(), steps=9)
+        ETDRK4(torch.zeros(1, dtype=torch.float64), lambda v: v**3, dt=1.0).run(
+            torch.full((1,), 9.0).double(), steps=9
+        )
 
 
 @pytest.mark.parametrize("points", [24, 25])
@@ -49,7 +57,9 @@ def test_sampling_is_evaluation_at_the_stated_points():
     v[5] = 32
     for points in (7, 16, 64, 100):
         x = torch.arange(points).double() / points
-        torch.testing.assert_close(sample_at(v, 64, points), torch.cos(2 * torch.pi * 5 * x), rtol=0, atol=1e-13)
+        torch.testing.assert_close(
+            sample_at(v, 64, points), torch.cos(2 * torch.pi * 5 * x), rtol=0, atol=1e-13
+        )
 
 
 def test_wavenumbers_differentiate():
@@ -57,4 +67,6 @@ def test_wavenumbers_differentiate():
     x = 3 * torch.arange(32).double() / 32
     u = torch.exp(torch.sin(2 * torch.pi * x / 3))
     slope = torch.fft.irfft(1j * k * torch.fft.rfft(u), n=32)
-    torch.testing.assert_close(slope, u * torch.cos(2 * torch.pi * x / 3) * 2 * torch.pi / 3, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        slope, u * torch.cos(2 * torch.pi * x / 3) * 2 * torch.pi / 3, rtol=0, atol=1e-9
+    )

@@ -8,14 +8,15 @@ import test_decoders as conformance
 import torch
 
 import fields.decoders.cpwl as cpwl
-from fields.decoders import CrossAttention, DeepONet
-from fields.nn.attention import Attention
+from fields.decoders.branch_trunk import BranchTrunk
+from fields.decoders.cross_attention import CrossAttention
+from fields.nn.attention.multihead import Attention
 
 PLANE = (False, True)
 
 
 def gaussian_hats(y, nodes, periodic):
-    """A partition of unity that is not piecewise linear: normalised Gaussians over all nodes."""
+    """A partition of unity that is not piecewise linear: normalized Gaussians over all nodes."""
     weight = (-(y[:, None] - nodes).square().sum(-1) / (2 * 0.1**2)).softmax(-1)
     return torch.arange(len(nodes)).expand(len(y), -1), weight
 
@@ -25,7 +26,10 @@ def test_hats_that_are_gaussians_do_not_pass(monkeypatch):
     for d in (1, 2):
         with pytest.raises(AssertionError):
             properties.test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(d)
-    for broken in (properties.test_cpwl_is_numpys_interp_on_a_line, properties.test_cpwl_equals_finite_element_interpolation):
+    for broken in (
+        properties.test_cpwl_is_numpys_interp_on_a_line,
+        properties.test_cpwl_equals_finite_element_interpolation,
+    ):
         with pytest.raises(AssertionError):
             broken()
 
@@ -41,15 +45,19 @@ def test_hats_that_do_not_sum_to_one_do_not_pass(monkeypatch):
 
 @pytest.mark.parametrize("change", [lambda out: out + 0.01, lambda out: out + 0.01 * out.square()])
 def test_a_deeponet_with_a_bias_or_a_nonlinear_end_does_not_pass(change, monkeypatch):
-    whole = DeepONet.forward
-    monkeypatch.setattr(DeepONet, "forward", lambda self, *given: change(whole(self, *given)))
+    whole = BranchTrunk.forward
+    monkeypatch.setattr(BranchTrunk, "forward", lambda self, *given: change(whole(self, *given)))
     with pytest.raises(AssertionError):
         properties.test_deeponet_is_bilinear()
 
 
 def test_queries_that_see_each_other_do_not_pass(monkeypatch):
     whole = CrossAttention.forward
-    monkeypatch.setattr(CrossAttention, "forward", lambda *given: whole(*given) + 0.01 * whole(*given).mean(1, keepdim=True))
+    monkeypatch.setattr(
+        CrossAttention,
+        "forward",
+        lambda *given: whole(*given) + 0.01 * whole(*given).mean(1, keepdim=True),
+    )
     with pytest.raises(AssertionError):
         conformance.test_decoding_in_chunks_is_decoding_at_once(CrossAttention, PLANE)
 

@@ -13,12 +13,14 @@ from problems import schema
 from scipy.spatial import Delaunay
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fields.decoders import CPWL, CrossAttention, DeepONet
-from fields.decoders.cpwl import interpolate
-from fields.nn.attention import Attention, attend
-from fields.nn.mesh import hats
-from fields.nn.nearest import NearestAttention, neighbours
-from fields.sample import Latent
+from fields.core.sample import Latent
+from fields.decoders.branch_trunk import BranchTrunk
+from fields.decoders.cpwl import CPWL, interpolate
+from fields.decoders.cross_attention import CrossAttention
+from fields.nn.attention.kernels import attention_kernel
+from fields.nn.attention.multihead import Attention
+from fields.nn.attention.nearest import NearestAttention, nearest_neighbors
+from fields.nn.interpolation.mesh import hats
 
 LINE, PLANE, SPACE = ((False,) * d for d in (1, 2, 3))
 
@@ -96,8 +98,12 @@ def test_cpwl_is_attention_with_the_score_log_phi():
     index, weight = hats(y, nodes, torch.tensor(PLANE))
     phi = torch.zeros(100, 30).double().scatter_add(1, index, weight)
     empty = torch.zeros(2, 1, 100, 4).double(), torch.zeros(2, 1, 30, 4).double()
-    by_attention = attend(*empty, decoder.value(z)[:, None], bias=phi.log()[None, None])[:, 0]
-    torch.testing.assert_close(decoder(latent_at(nodes, z, PLANE), y[None]), by_attention, atol=1e-12, rtol=0)
+    by_attention = attention_kernel(*empty, decoder.value(z)[:, None], bias=phi.log()[None, None])[
+        :, 0
+    ]
+    torch.testing.assert_close(
+        decoder(latent_at(nodes, z, PLANE), y[None]), by_attention, atol=1e-12, rtol=0
+    )
 
 
 def test_hats_have_the_gradients_of_finite_elements():
@@ -117,15 +123,21 @@ def test_too_few_nodes_say_so():
 
 def test_deeponet_is_bilinear():
     torch.manual_seed(0)
-    decoder = DeepONet(16, schema(PLANE), near=2).double()
-    nodes, y, near = cloud(2, 12), cloud(2, 30, seed=1)[None], torch.randn(2, 30, 2).double()
+    decoder = BranchTrunk(16, schema(PLANE), skip_features=2).double()
+    nodes, y, skip_features = (
+        cloud(2, 12),
+        cloud(2, 30, seed=1)[None],
+        torch.randn(2, 30, 2).double(),
+    )
     latent = latent_at(nodes, torch.randn(2, 12, 16).double(), PLANE)
-    branch, trunk = decoder.branch(latent), decoder.trunk(y, near)
+    branch, trunk = decoder.branch(latent), decoder.trunk(y, skip_features)
     product = einsum(branch, trunk, "b o r, b m r -> b m o") / 4
-    torch.testing.assert_close(decoder(latent, y, None, near), product, atol=1e-14, rtol=0)
+    torch.testing.assert_close(decoder(latent, y, None, skip_features), product, atol=1e-14, rtol=0)
     decoder.branch = lambda *_: 3 * branch + 1  # other coefficients, the same basis: linear in them
-    moved = decoder(latent, y, None, near)
-    torch.testing.assert_close(moved, 3 * product + trunk.sum(-1, keepdim=True) / 4, atol=1e-12, rtol=0)
+    moved = decoder(latent, y, None, skip_features)
+    torch.testing.assert_close(
+        moved, 3 * product + trunk.sum(-1, keepdim=True) / 4, atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("nearest", [None, 9])
@@ -146,7 +158,10 @@ def test_the_size_of_the_tokens_reaches_the_field(nearest):
     torch.manual_seed(0)
     block = CrossAttention(16, schema(PLANE), nearest=nearest).double().blocks[0]
     attention = getattr(block.attention, "attention", block.attention)
-    torch.nn.init.zeros_(attention.query.weight), torch.nn.init.zeros_(attention.query.bias)  # scores of position alone
+    (
+        torch.nn.init.zeros_(attention.query.weight),
+        torch.nn.init.zeros_(attention.query.bias),
+    )  # scores of position alone
     for linear in (attention.key_value, attention.out):
         torch.nn.init.zeros_(linear.bias)
     nodes, y = cloud(2, 20), cloud(2, 30, seed=1)
@@ -159,9 +174,9 @@ def test_the_size_of_the_tokens_reaches_the_field(nearest):
     assert seen[0].abs().max() > 1e-2
 
 
-def test_neighbours_are_the_nearest_round_periodic_axes():
+def test_neighbors_are_the_nearest_round_periodic_axes():
     nodes, y = cloud(2, 50), cloud(2, 30, seed=1)
-    index, _, window = neighbours(y[None], nodes[None], torch.tensor((True, False)), 7)
+    index, _, window = nearest_neighbors(y[None], nodes[None], torch.tensor((True, False)), 7)
     gap = y[:, None] - nodes
     gap[..., 0] -= gap[..., 0].round()
     gap[..., 0] = torch.sin(torch.pi * gap[..., 0]) / torch.pi  # chords
@@ -172,12 +187,21 @@ def test_neighbours_are_the_nearest_round_periodic_axes():
 
 def test_attention_to_the_nearest_is_attention_where_all_are_near():
     torch.manual_seed(0)
-    attention = Attention(16, heads=2, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
-    nodes, y, q, z = cloud(2, 20)[None], cloud(2, 30, seed=1)[None], torch.randn(2, 30, 16), torch.randn(2, 20, 16)
+    attention = Attention(
+        16, heads=2, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True
+    ).double()
+    nodes, y, q, z = (
+        cloud(2, 20)[None],
+        cloud(2, 30, seed=1)[None],
+        torch.randn(2, 30, 16),
+        torch.randn(2, 20, 16),
+    )
     given = (q.double(), z.double())
     where = {"x_q": y, "x_k": nodes, "periodic": torch.tensor((True, False))}
     whole = attention(*given, **where)
-    torch.testing.assert_close(NearestAttention(attention, nearest=20)(*given, **where), whole, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        NearestAttention(attention, nearest=20)(*given, **where), whole, atol=1e-12, rtol=0
+    )
     assert (NearestAttention(attention, nearest=5)(*given, **where) - whole).abs().max() > 1e-3
 
 
@@ -187,7 +211,10 @@ def test_attention_to_the_nearest_does_not_see_the_others():
     all_of_them.load_state_dict(few.state_dict())
     nodes, z, y = cloud(2, 20), torch.randn(1, 20, 16).double(), cloud(2, 1, seed=1)[None]
     z.requires_grad_()
-    slopes = [torch.autograd.grad(d(latent_at(nodes, z, PLANE), y).sum(), z)[0] for d in (few, all_of_them)]
+    slopes = [
+        torch.autograd.grad(d(latent_at(nodes, z, PLANE), y).sum(), z)[0]
+        for d in (few, all_of_them)
+    ]
     seen = [int((slope.abs().sum(-1) > 0).sum()) for slope in slopes]
     assert seen == [5, 20]
 
@@ -217,22 +244,26 @@ def test_memory_of_attention_to_the_nearest_does_not_grow_with_the_tokens(learns
             decoder(latent, y)
         largest[k] = seen.bytes
     s, heads = 4, 4
-    assert largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)  # copies of keys, indices of values
+    assert (
+        largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)
+    )  # copies of keys, indices of values
 
 
 @pytest.mark.parametrize("periodic", [(True,), (False, True), (False, False), (False, True, False)])
-@pytest.mark.parametrize("near", [0, 3])
+@pytest.mark.parametrize("skip_features", [0, 3])
 @pytest.mark.parametrize("nearest", [None, 5])
-def test_what_is_folded_says_the_same(periodic, near, nearest):
+def test_what_is_folded_says_the_same(periodic, skip_features, nearest):
     """Without gradients the query's way is shorter; the numbers are those of the modules, hooks or none."""
     torch.manual_seed(0)
     d = len(periodic)
-    decoder = CrossAttention(32, schema(periodic), near=near, nearest=nearest, heads=2).double()
+    decoder = CrossAttention(
+        32, schema(periodic), skip_features=skip_features, nearest=nearest, heads=2
+    ).double()
     with torch.no_grad():
         for p in decoder.parameters():
             p.add_(0.1 * torch.randn_like(p))
     latent = latent_at(cloud(d, 20), torch.randn(3, 20, 32).double(), periodic)
-    u = torch.randn(3, 50, near).double() if near else None
+    u = torch.randn(3, 50, skip_features).double() if skip_features else None
     for y in (cloud(d, 50, seed=1)[None], torch.stack([cloud(d, 50, seed=s) for s in range(3)])):
         expected = decoder(latent, y, None, u).detach()
         assert expected.std() > 0.05

@@ -10,7 +10,7 @@ import torch
 from problems import schema
 from test_decoders import points, tokens
 
-from fields.decoders import PCA
+from fields.decoders.pca import PCA
 
 PERIODIC, GRID = (False, True), (6, 8)
 
@@ -31,10 +31,13 @@ def outputs(y: torch.Tensor, samples: int = 20) -> torch.Tensor:
     return torch.einsum("b o r, r n -> b n o", shares, patterns) + 1 + y[:, :1]
 
 
-def fitted(order: torch.Tensor | None = None, components: int = 10, near: int = 0) -> PCA:
+def fitted(order: torch.Tensor | None = None, components: int = 10, skip_features: int = 0) -> PCA:
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PERIODIC), grid=GRID, outputs=("u", "w"))
-    decoder, y = PCA(16, s, components=components, near=near).double(), grid(order)
+    decoder, y = (
+        PCA(16, s, components=components, skip_features=skip_features).double(),
+        grid(order),
+    )
     decoder.fit(y[None], outputs(y))
     return decoder
 
@@ -50,12 +53,16 @@ def span_error(decoder: PCA, v: torch.Tensor, y: torch.Tensor) -> float:
 def test_the_basis_holds_the_data_whatever_the_order_of_the_points():
     order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
     decoder, shuffled, y = fitted(), fitted(order), grid()
-    assert int((decoder.basis.directions.norm(dim=1) > 0.5).sum()) == 6  # three patterns, each in either variable
+    assert (
+        int((decoder.basis.directions.norm(dim=1) > 0.5).sum()) == 6
+    )  # three patterns, each in either variable
     fresh = outputs(y, 50)[20:]
     assert span_error(decoder, fresh, y) < 1e-9
     assert span_error(decoder, fresh + (7 * y[:, 1:]).cos(), y) > 0.1
     coefficients = decoder.basis.coefficients(outputs(y).flatten(1))
-    torch.testing.assert_close(coefficients[:, :6].square().mean(0), torch.ones(6).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        coefficients[:, :6].square().mean(0), torch.ones(6).double(), atol=1e-9, rtol=0
+    )
     for axis, other in zip(decoder.axes, shuffled.axes, strict=True):
         torch.testing.assert_close(axis, other, atol=0, rtol=0)
     asked = points(PERIODIC)
@@ -73,7 +80,9 @@ def test_answers_are_the_mean_and_a_combination_of_the_basis_at_any_point():
     torch.testing.assert_close(decoder(latent, y) - mean, 3 * (out - mean), atol=1e-12, rtol=0)
     decoder.coefficients = lambda *_: 0 * c
     nodes = grid()
-    torch.testing.assert_close(decoder(latent, nodes[None])[1], outputs(nodes).mean(0), atol=1e-12, rtol=0)  # itself at the nodes
+    torch.testing.assert_close(
+        decoder(latent, nodes[None])[1], outputs(nodes).mean(0), atol=1e-12, rtol=0
+    )  # itself at the nodes
 
 
 def test_a_bent_end_does_not_pass(monkeypatch):
@@ -86,7 +95,9 @@ def test_a_bent_end_does_not_pass(monkeypatch):
 def test_the_basis_is_kept_and_not_trained():
     decoder = fitted()
     assert not any("basis" in name for name, _ in decoder.named_parameters())
-    again = PCA(16, dataclasses.replace(schema(PERIODIC), grid=GRID, outputs=("u", "w")), components=10).double()
+    again = PCA(
+        16, dataclasses.replace(schema(PERIODIC), grid=GRID, outputs=("u", "w")), components=10
+    ).double()
     again.load_state_dict(decoder.state_dict())
     latent, y = tokens(PERIODIC), points(PERIODIC)
     torch.testing.assert_close(again(latent, y), decoder(latent, y), atol=0, rtol=0)
@@ -98,7 +109,10 @@ def test_what_has_no_common_nodes_is_refused():
         PCA(16, dataclasses.replace(s, grid=None))
     decoder = PCA(16, dataclasses.replace(s, grid=GRID))
     y = grid().float()
-    with pytest.raises(ValueError, match=r"one grid of 6 x 8 nodes that all samples share, got 2 set\(s\) of 48 points"):
+    with pytest.raises(
+        ValueError,
+        match=r"one grid of 6 x 8 nodes that all samples share, got 2 set\(s\) of 48 points",
+    ):
         decoder.fit(torch.stack([y, y + 0.1]), torch.randn(2, 48, 1))
     with pytest.raises(ValueError, match=r"got 1 set\(s\) of 40 points"):
         decoder.fit(y[None, :40], torch.randn(2, 40, 1))

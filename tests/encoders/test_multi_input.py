@@ -12,14 +12,17 @@ import xarray as xr
 from problems import schema
 
 import fields
-from fields.data import FieldDataset, schema_of, statistics
-from fields.decoders import CrossAttention
-from fields.encoders import MultiInput, Points
-from fields.model import FieldOperator
-from fields.nn.local import LocalMoments
-from fields.normalizer import Normalizer
-from fields.processors import Transformer
-from fields.sample import collate
+from fields.core.component import build
+from fields.core.sample import collate
+from fields.data import FieldDataset, schema_of
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.multi_input import MultiInput
+from fields.models.static import FieldOperator
+from fields.nn.skip import SkipMoments
+from fields.processors.transformer import Transformer
 
 PLANE = (False, False)
 
@@ -30,20 +33,24 @@ def smooth(x: torch.Tensor) -> torch.Tensor:
 
 def cells(left: int, right: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Midpoints and areas of a grid with so many columns in either half of the unit square."""
-    columns = torch.cat([-0.5 + (torch.arange(left) + 0.5) / (2 * left), (torch.arange(right) + 0.5) / (2 * right)])
+    columns = torch.cat(
+        [-0.5 + (torch.arange(left) + 0.5) / (2 * left), (torch.arange(right) + 0.5) / (2 * right)]
+    )
     widths = torch.cat([torch.full((left,), 0.5 / left), torch.full((right,), 0.5 / right)])
     rows = (torch.arange(n) + 0.5) / n - 0.5
     x = torch.stack(torch.meshgrid(columns, rows, indexing="ij"), -1).reshape(1, -1, 2).double()
     return x, widths.repeat_interleave(n).double()[None, :, None] / n
 
 
-@pytest.mark.parametrize("cls", [Points, MultiInput])
+@pytest.mark.parametrize("cls", [CrossAttentionEncoder, MultiInput])
 def test_with_quadrature_weights_refining_half_of_the_domain_changes_little(cls):
     """Four times the points in one half: below 1 % with weights, several times that without."""
     changes = {}
     for weight in ("w", None):
         torch.manual_seed(0)
-        s = dataclasses.replace(schema(PLANE), inputs=("a", "w") if weight else ("a",), weight=weight)
+        s = dataclasses.replace(
+            schema(PLANE), inputs=("a", "w") if weight else ("a",), weight=weight
+        )
         encoder = cls(16, s, tokens=(4, 4)).double()
         z = []
         for left in (24, 96):
@@ -58,7 +65,7 @@ def test_with_quadrature_weights_refining_half_of_the_domain_changes_little(cls)
 def test_equal_weights_are_no_weights_and_zero_weights_no_points():
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PLANE), inputs=("a", "w"), weight="w")
-    encoder, (x, _) = Points(16, s, tokens=(3, 3)).double(), cells(6, 6, 12)
+    encoder, (x, _) = CrossAttentionEncoder(16, s, tokens=(3, 3)).double(), cells(6, 6, 12)
     mask = torch.ones(x.shape[:2], dtype=torch.bool)
     few, weight = x[..., 0] < 0.2, torch.rand(1, x.shape[1], 1).double() + 0.5
 
@@ -90,11 +97,13 @@ def test_inputs_with_points_of_their_own():
     half[:, 10, 2] = math.nan  # a group counts where all of it is given
     without = mask.clone()
     without[:, 10] = False
-    torch.testing.assert_close(encoder(x, half, mask).z, encoder(x, u, without).z, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        encoder(x, half, mask).z, encoder(x, u, without).z, atol=1e-12, rtol=0
+    )
     absent = u.clone()
     absent[..., 1] = math.nan
     assert encoder(x, absent, mask).z.isfinite().all()
-    assert fields.part.build(encoder.describe(), schema=s).describe() == encoder.describe()
+    assert build(encoder.describe(), schema=s).describe() == encoder.describe()
     with pytest.raises(ValueError, match="Name each of them once"):
         MultiInput(16, s, groups=(("a",), ("g",)))
 
@@ -119,20 +128,23 @@ def test_a_file_of_several_inputs_with_weights(tmp_path):
     data = FieldDataset(opened, s)
     batch = collate([data[0], data[1]])
     assert batch.x.shape == (1, 9, 2) and batch.y.shape == (1, 5, 2) and batch.v.isfinite().all()
-    u = Normalizer(s, statistics(data)).inputs(batch.u)
+    u = Normalizer(s, dataset_statistics(data)).inputs(batch.u)
     torch.testing.assert_close(u[..., 2], batch.u[..., 2])  # weights as they are
     torch.manual_seed(0)
     model = FieldOperator(
-        schema=s, normalizer=Normalizer(s, statistics(data)), dim=16, encoder=MultiInput(16, s, tokens=(2, 2)),
+        schema=s, normalizer=Normalizer(s, dataset_statistics(data)), dim=16, encoder=MultiInput(16, s, tokens=(2, 2)),
         processor=Transformer(16, depth=1), decoder=CrossAttention(16, s),
     )  # fmt: skip
     assert model(batch).shape == (2, 1, 5, 1) and model(batch).isfinite().all()
-    near = LocalMoments(2, lengths=(0.1,))
-    model.decoder, model.local = CrossAttention(16, s, near=near.features), near
-    with pytest.raises(ValueError, match=r"The local path needs every input at every point, got NaN.*Set `local: null`"):
+    near = SkipMoments(2, lengths=(0.1,))
+    model.decoder, model.skip = CrossAttention(16, s, skip_features=near.features), near
+    with pytest.raises(
+        ValueError,
+        match=r"The skip path needs every input at every point, got NaN.*Set `skip: null`",
+    ):
         model(batch)
     assert model(batch._replace(u=batch.u.nan_to_num())).isfinite().all()
-    model.decoder, model.local = CrossAttention(16, s), None
+    model.decoder, model.skip = CrossAttention(16, s), None
     out = model.predict(opened).u
     assert np.isfinite(out).all() and out.shape == (6, 9)
     with pytest.raises(ValueError, match="not among the inputs"):

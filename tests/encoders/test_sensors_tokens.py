@@ -6,29 +6,35 @@ import pytest
 import torch
 from problems import schema
 
-from fields.encoders import Sensors, Tokens
+from fields.encoders.branch_net import BranchNet
+from fields.encoders.pointwise import PointwiseEncoder
 
 PLANE = (False, True)
 
 
 def inputs(n: int = 64, seed: int = 0):
     g = torch.Generator().manual_seed(seed)
-    x, u = torch.rand(1, n, 2, generator=g).double() - 0.5, torch.randn(3, n, 1, generator=g).double()
+    x, u = (
+        torch.rand(1, n, 2, generator=g).double() - 0.5,
+        torch.randn(3, n, 1, generator=g).double(),
+    )
     return x, u, torch.ones(1, n, dtype=torch.bool)
 
 
 def test_sensors_may_come_in_any_order_but_not_elsewhere():
     torch.manual_seed(0)
-    encoder, (x, u, mask) = Sensors(16, schema(PLANE), tokens=(2, 3)).double(), inputs()
+    encoder, (x, u, mask) = BranchNet(16, schema(PLANE), tokens=(2, 3)).double(), inputs()
     first = encoder(x, u, mask)
     assert first.z.shape == (3, 6, 16) and (first.z[0] - first.z[1]).abs().max() > 1e-3
     order = torch.randperm(64)
-    torch.testing.assert_close(encoder(x[:, order], u[:, order], mask).z, first.z, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        encoder(x[:, order], u[:, order], mask).z, first.z, atol=1e-12, rtol=0
+    )
     with pytest.raises(ValueError, match="Sensors was built for 64 fixed sensors, got 32 points"):
         encoder(x[:, :32], u[:, :32], mask[:, :32])
     with pytest.raises(ValueError, match="got as many points elsewhere"):
         encoder(inputs(seed=1)[0], u, mask)
-    again = Sensors(16, schema(PLANE), tokens=(2, 3)).double()
+    again = BranchNet(16, schema(PLANE), tokens=(2, 3)).double()
     again.load_state_dict(encoder.state_dict())  # the places are part of a checkpoint
     with pytest.raises(ValueError, match="elsewhere"):
         again(inputs(seed=1)[0], u, mask)
@@ -38,13 +44,13 @@ def test_sensors_of_scattered_problems_need_a_count():
     s = schema(PLANE)
     scattered = type(s)(**{**s.to_dict(), "grid": None})
     with pytest.raises(ValueError, match="give the `count` of sensors"):
-        Sensors(16, scattered, tokens=(2, 2))
-    assert Sensors(16, scattered, tokens=(2, 2), count=5).sensors.count == 5
+        BranchNet(16, scattered, tokens=(2, 2))
+    assert BranchNet(16, scattered, tokens=(2, 2), count=5).sensors.count == 5
 
 
 def test_every_point_is_a_token_of_its_own():
     torch.manual_seed(0)
-    encoder, (x, u, mask) = Tokens(16, schema(PLANE)).double(), inputs()
+    encoder, (x, u, mask) = PointwiseEncoder(16, schema(PLANE)).double(), inputs()
     latent = encoder(x, u, mask)
     assert latent.z.shape == (3, 64, 16) and latent.pos is x
     changed = u.clone()

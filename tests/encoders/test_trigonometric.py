@@ -9,11 +9,14 @@ import torch
 from problems import schema
 
 from fields import decoders, encoders
+from fields.core.sample import Schema
 from fields.nn.embeddings import grid_points
-from fields.nn.trigonometric import fit_to_points, waves_in_box
-from fields.sample import Schema
+from fields.nn.interpolation.fourier import fit_to_points, waves_in_box
 
-BOXES = pytest.mark.parametrize(("counts", "closed"), [((9,), (True,)), ((8,), (True,)), ((7,), (False,)), ((6, 5), (True, False))])
+BOXES = pytest.mark.parametrize(
+    ("counts", "closed"),
+    [((9,), (True,)), ((8,), (True,)), ((7,), (False,)), ((6, 5), (True, False))],
+)
 
 
 def problem(closed: tuple[bool, ...], **changes) -> Schema:
@@ -37,7 +40,7 @@ def polynomial(counts, closed, seed: int = 1):
 
 
 @BOXES
-def test_the_waves_are_orthonormal_over_the_centres(counts, closed):
+def test_the_waves_are_orthonormal_over_the_centers(counts, closed):
     w = waves_in_box(grid_points(counts, torch.float64), counts, closed)
     torch.testing.assert_close(w @ w.T, torch.eye(len(w), dtype=w.dtype), atol=1e-13, rtol=0)
 
@@ -46,8 +49,14 @@ def test_the_waves_are_orthonormal_over_the_centres(counts, closed):
 def test_polynomials_come_back_from_any_points_at_any_points(counts, closed):
     f, s = polynomial(counts, closed), problem(closed)
     given = {"dim": 4, "schema": s, "tokens": counts, "channels": ("u", "c", "v", "")}
-    encoder, decoder = encoders.Trigonometric(**given).double(), decoders.Trigonometric(**given).double()
-    for x in (grid_points(tuple(2 * n + 1 for n in counts), torch.float64)[None], cloud(counts, 40 * torch.Size(counts).numel())):
+    encoder, decoder = (
+        encoders.FourierSampling(**given).double(),
+        decoders.FourierInterpolation(**given).double(),
+    )
+    for x in (
+        grid_points(tuple(2 * n + 1 for n in counts), torch.float64)[None],
+        cloud(counts, 40 * torch.Size(counts).numel()),
+    ):
         latent = encoder(x, f(x), mask(x))
         torch.testing.assert_close(latent.z[..., [0, 2, 1]], f(latent.pos), atol=1e-4, rtol=0)
         assert not latent.z[..., 3].any()
@@ -56,14 +65,21 @@ def test_polynomials_come_back_from_any_points_at_any_points(counts, closed):
 
 
 @pytest.mark.parametrize(("counts", "closed"), [((16,), (True,)), ((6, 5), (True, False))])
-def test_aligned_tokens_are_the_values_on_a_grid_and_centres_miss_the_highest_cosine(counts, closed):
+def test_aligned_tokens_are_the_values_on_a_grid_and_centers_miss_the_highest_cosine(
+    counts, closed
+):
     x = grid_points(counts, torch.float64)[None].clone()
     for axis, (count, periodic) in enumerate(zip(counts, closed, strict=True)):
         x[..., axis] -= 0.5 / count if periodic else 0  # a periodic grid begins on the bound
-    u = torch.randn(2, x.shape[1], 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    u = torch.randn(
+        2, x.shape[1], 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     for aligned in (True, False):
         given = {"dim": 3, "schema": problem(closed), "tokens": counts, "channels": ("u", "v", "c")}
-        encoder, decoder = encoders.Trigonometric(**given, aligned=aligned).double(), decoders.Trigonometric(**given).double()
+        encoder, decoder = (
+            encoders.FourierSampling(**given, aligned=aligned).double(),
+            decoders.FourierInterpolation(**given).double(),
+        )
         latent = encoder(x, u, mask(x))
         back = decoder(latent, x)
         if aligned:
@@ -78,7 +94,7 @@ def test_the_code_keeps_inner_products():
     """∫ u v over the box is the mean over tokens: the map is orthogonal, so (u, v) stay conjugate."""
     counts, closed = (9,), (True,)
     f, x = polynomial(counts, closed), grid_points((400,), torch.float64)[None]
-    z = encoders.Trigonometric(3, problem(closed), tokens=counts).double()(x, f(x), mask(x)).z
+    z = encoders.FourierSampling(3, problem(closed), tokens=counts).double()(x, f(x), mask(x)).z
     integral = torch.einsum("bnc,bne->bce", f(x), f(x)) / 400
     torch.testing.assert_close(torch.einsum("bkc,bke->bce", z, z) / 9, integral, atol=1e-6, rtol=0)
 
@@ -86,28 +102,41 @@ def test_the_code_keeps_inner_products():
 def test_few_points_show_the_longest_waves():
     x = grid_points((16,), torch.float64)[None]
     z = fit_to_points(x, mask(x), (32,), (True,)) @ torch.cos(2 * torch.pi * 3 * x)
-    torch.testing.assert_close(z, torch.cos(2 * torch.pi * 3 * grid_points((32,), torch.float64)[None]), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        z, torch.cos(2 * torch.pi * 3 * grid_points((32,), torch.float64)[None]), atol=1e-2, rtol=0
+    )
 
 
 def test_points_that_are_masked_do_not_count():
-    f, encoder = polynomial((9,), (True,)), encoders.Trigonometric(3, problem((True,)), tokens=(9,)).double()
+    f, encoder = (
+        polynomial((9,), (True,)),
+        encoders.FourierSampling(3, problem((True,)), tokens=(9,)).double(),
+    )
     x = cloud((9,), 60)
     real, u = mask(x), f(x)
     real[:, 40:] = False
-    masked, alone = encoder(x, torch.where(real[..., None], u, 1e3), real), encoder(x[:, :40], u[:, :40], real[:, :40])
+    masked, alone = (
+        encoder(x, torch.where(real[..., None], u, 1e3), real),
+        encoder(x[:, :40], u[:, :40], real[:, :40]),
+    )
     torch.testing.assert_close(masked.z, alone.z)
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence():
     s = problem((True,))
     with pytest.raises(ValueError, match="tokens hold one frame, and 3 are given"):
-        encoders.Trigonometric(3, replace(s, history=3))
+        encoders.FourierSampling(3, replace(s, history=3))
     with pytest.raises(ValueError, match=r"channels \['u', 'p'\] for tokens of width 3"):
-        encoders.Trigonometric(3, s, channels=("u", "p"))
+        encoders.FourierSampling(3, s, channels=("u", "p"))
     with pytest.raises(ValueError, match="width 2, of the variables"):
-        encoders.Trigonometric(2, s)
+        encoders.FourierSampling(2, s)
     with pytest.raises(ValueError, match=r"holds \['v'\], so it cannot be read"):
-        decoders.Trigonometric(2, s, channels=("u", "c"))
-    latent, decoder = encoders.Trigonometric(3, s, tokens=(9,))(cloud((9,), 5), torch.zeros(1, 5, 3), torch.ones(1, 5) > 0), 16
+        decoders.FourierInterpolation(2, s, channels=("u", "c"))
+    latent, decoder = (
+        encoders.FourierSampling(3, s, tokens=(9,))(
+            cloud((9,), 5), torch.zeros(1, 5, 3), torch.ones(1, 5) > 0
+        ),
+        16,
+    )
     with pytest.raises(ValueError, match=r"decodes \(16,\) tokens, got 9"):
-        decoders.Trigonometric(3, s, tokens=(decoder,))(latent, cloud((9,), 5))
+        decoders.FourierInterpolation(3, s, tokens=(decoder,))(latent, cloud((9,), 5))

@@ -34,9 +34,15 @@ class Example(NamedTuple):
 
 
 def own(folder):
-    x = {c: (c, np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)}) for c, n in (("x", 5), ("y", 7))}
+    x = {
+        c: (c, np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)})
+        for c, n in (("x", 5), ("y", 7))
+    }
     u = writers.rng().normal(size=(3, 4, 5, 7)).astype("f4")
-    ds = xr.Dataset({"u": (("sample", "time", "x", "y"), u, {"role": "state"})}, x | {"time": ("time", np.arange(4.0))})
+    ds = xr.Dataset(
+        {"u": (("sample", "time", "x", "y"), u, {"role": "state"})},
+        x | {"time": ("time", np.arange(4.0))},
+    )
     write_dataset(ds.assign(nu=("sample", np.arange(3.0), {"role": "parameter"})), folder / "a")
     return folder / "a"
 
@@ -56,14 +62,19 @@ def checked(writer, **options):
 
     def write(folder):
         writer(folder / "old", **options)
-        with h5py.File(folder / "old") as old, h5py.File(folder / "a", "w", libver=("v110", "v110")) as new:
+        with (
+            h5py.File(folder / "old") as old,
+            h5py.File(folder / "a", "w", libver=("v110", "v110")) as new,
+        ):
             new.attrs.update(old.attrs)
 
             def visit(name, item):
                 if isinstance(item, h5py.Group):
                     made = new.require_group(name)
                 else:
-                    made = new.create_dataset(name, data=item[()], **({"compression": "gzip"} if item.shape else {}))
+                    made = new.create_dataset(
+                        name, data=item[()], **({"compression": "gzip"} if item.shape else {})
+                    )
                 made.attrs.update(item.attrs)
 
             old.visititems(visit)
@@ -96,7 +107,11 @@ def pair():
 def surfaces():
     r = torch.Generator().manual_seed(0)
     return [
-        {"vertices": torch.rand(n, 3, generator=r), "vertex_normals": torch.rand(n, 3, generator=r), "press": torch.rand(1, n)}
+        {
+            "vertices": torch.rand(n, 3, generator=r),
+            "vertex_normals": torch.rand(n, 3, generator=r),
+            "press": torch.rand(1, n),
+        }
         for n in (5, 7)
     ]
 
@@ -112,19 +127,25 @@ def mat5(packed):
 
 
 def mat73(folder):
-    writers.mat73(folder / "a", {"u": writers.rng().normal(size=(3, 4, 5, 6)), "t": np.arange(1.0, 7)[None]})
+    writers.mat73(
+        folder / "a", {"u": writers.rng().normal(size=(3, 4, 5, 6)), "t": np.arange(1.0, 7)[None]}
+    )
     return folder / "a"
 
 
 def npz(folder):
     with open(folder / "a", "wb") as file:
-        np.savez_compressed(file, x=np.arange(8.0), t=np.arange(5.0), u=writers.rng().random((8, 5)))
+        np.savez_compressed(
+            file, x=np.arange(8.0), t=np.arange(5.0), u=writers.rng().random((8, 5))
+        )
     return folder / "a"
 
 
 def apebench(folder):
     np.save(folder / "2d_burgers_test.npy", writers.rng().normal(size=(2, 3, 2, 6, 6)).astype("f4"))
-    (folder / "2d_burgers.json").write_text(json.dumps({"name": "burgers", "domain_extent": 2.0, "dt": 0.1}))
+    (folder / "2d_burgers.json").write_text(
+        json.dumps({"name": "burgers", "domain_extent": 2.0, "dt": 0.1})
+    )
     return folder / "2d_burgers_test.npy"
 
 
@@ -146,7 +167,14 @@ def sphere(folder):
 def points(folder):
     r = writers.rng()
     with h5py.File(folder / "a", "w") as file:
-        file.update({"x": r.random((4, 30)), "y": r.random((4, 30)), "u": r.random((4, 30)), "mu": r.random((4, 2))})
+        file.update(
+            {
+                "x": r.random((4, 30)),
+                "y": r.random((4, 30)),
+                "u": r.random((4, 30)),
+                "mu": r.random((4, 2)),
+            }
+        )
         file["triangles"] = np.array([[0, 1, 2], [1, 2, 29]])
     return folder / "a"
 
@@ -154,8 +182,15 @@ def points(folder):
 def cf(engine):
     def write(folder):
         time = ("time", [0.0, 30.0], {"units": "days since 2000-01-01"})
-        coords = {"lon": ("lon", np.arange(8) * 45.0, {"units": "degrees_east"}), "lat": ("lat", [-60.0, 0, 60]), "time": time}
-        ds = xr.Dataset({"sst": (("time", "lat", "lon"), np.arange(48.0).reshape(2, 3, 8), {"units": "K"})}, coords)
+        coords = {
+            "lon": ("lon", np.arange(8) * 45.0, {"units": "degrees_east"}),
+            "lat": ("lat", [-60.0, 0, 60]),
+            "time": time,
+        }
+        ds = xr.Dataset(
+            {"sst": (("time", "lat", "lon"), np.arange(48.0).reshape(2, 3, 8), {"units": "K"})},
+            coords,
+        )
         packed = {"dtype": "i2", "scale_factor": 0.5, "add_offset": 10.0, "_FillValue": -999}
         classic = {"format": "NETCDF3_CLASSIC"} if engine == "scipy" else {}
         ds.to_netcdf(folder / "a", engine=engine, encoding={"sst": packed}, **classic)
@@ -171,11 +206,21 @@ def shelf(folder):
 
 def unknown(folder):
     with h5py.File(folder / "a", "w") as file:
-        file.update({"run/psi": writers.rng().random((3, 4, 5)), "run/t": np.arange(4.0), "run/xs": np.arange(5) / 5})
+        file.update(
+            {
+                "run/psi": writers.rng().random((3, 4, 5)),
+                "run/t": np.arange(4.0),
+                "run/xs": np.arange(5) / 5,
+            }
+        )
     return folder / "a"
 
 
-MAPPING = {"dims": ["sample", "time", "x"], "fields": {"psi": "/run/psi"}, "coords": {"x": "/run/xs", "time": "/run/t"}}
+MAPPING = {
+    "dims": ["sample", "time", "x"],
+    "fields": {"psi": "/run/psi"},
+    "coords": {"x": "/run/xs", "time": "/run/t"},
+}
 
 EXAMPLES = {
     "own": Example(own, "bracketfields", "bracketfields", True),
@@ -188,15 +233,23 @@ EXAMPLES = {
     },
     "pdebench, checksums": Example(checked(writers.pdebench_flat), "pdebench", "pdebench", True),
     **{
-        f"pdebench, {kind}": Example(by(writers.pdebench_groups, kind=kind), "pdebench_groups", "pdebench")
+        f"pdebench, {kind}": Example(
+            by(writers.pdebench_groups, kind=kind), "pdebench_groups", "pdebench"
+        )
         for kind in ("react", "water", "sorption")
     },
-    "pdebench groups, checksums": Example(checked(writers.pdebench_groups), "pdebench_groups", "pdebench", True),
-    "pdebench, incompressible": Example(by(writers.pdebench_incompressible), "pdebench_incompressible", "pdebench"),
+    "pdebench groups, checksums": Example(
+        checked(writers.pdebench_groups), "pdebench_groups", "pdebench", True
+    ),
+    "pdebench, incompressible": Example(
+        by(writers.pdebench_incompressible), "pdebench_incompressible", "pdebench"
+    ),
     "pdearena": Example(by(writers.pdearena), "pdearena", "pdearena"),
     "pdearena, checksums": Example(checked(writers.pdearena), "pdearena", "pdearena", True),
     "pdearena, kuramoto": Example(by(writers.kuramoto, attributes=True), "pdearena", "pdearena"),
-    "pdearena, kuramoto by sample": Example(by(writers.kuramoto, attributes=False), "pdearena", "pdearena"),
+    "pdearena, kuramoto by sample": Example(
+        by(writers.kuramoto, attributes=False), "pdearena", "pdearena"
+    ),
     "pdearena, maxwell": Example(by(writers.maxwell), "pdearena", "pdearena"),
     "pdearena, sphere": Example(sphere, "pdearena_sphere", "pdearena"),
     "fno, mat 5": Example(mat5(False), "fno_mat", "fno_mat"),

@@ -11,7 +11,7 @@ import pytest
 import writers
 
 from fields.io import DataError, open_dataset
-from fields.io.validate import validate
+from fields.io.tools.validate import validate
 
 
 def cut(path):
@@ -57,7 +57,10 @@ BAD = {
     "truncated": (cut, r"is cut short: it has \d+ bytes .* Get it again"),
     "empty": (lambda p: p.write_bytes(b""), "is empty: .*interrupted"),
     "a web page": (lambda p: p.write_text("\n<!DOCTYPE html><html>404"), "is a web page, not data"),
-    "a git-lfs pointer": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "Run `git lfs pull`"),
+    "a git-lfs pointer": (
+        lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "Run `git lfs pull`",
+    ),
     "an empty directory": (lambda p: p.mkdir(), "is a directory"),
     "text": (lambda p: p.write_text("1 2 3"), "has no known layout"),
     "only a signature": (
@@ -71,15 +74,27 @@ BAD = {
     "unequal shapes": (flat(pressure=np.zeros((3, 4, 5), "f4")), "unequal shapes .* must agree"),
     "times too few": (flat(t_coordinate=np.arange(3.0)), "3 times for 4 frames"),
     "no times": (flat(t_coordinate=None), "no `t-coordinate`"),
-    "coordinate too short": (flat(x_coordinate=np.arange(5.0)), "has 5 entries, but the fields have 6"),
+    "coordinate too short": (
+        flat(x_coordinate=np.arange(5.0)),
+        "has 5 entries, but the fields have 6",
+    ),
     "not monotone": (
         flat(x_coordinate=[0, 1, 2, 2, 4, 5.0]),
         r"`x` is not monotone: 2.0 at index 2 is followed by 2.0",
     ),
-    "a coordinate is NaN": (flat(x_coordinate=[0, 1, np.nan, 3, 4, 5]), "`x` is not finite at index 2"),
+    "a coordinate is NaN": (
+        flat(x_coordinate=[0, 1, np.nan, 3, 4, 5]),
+        "`x` is not finite at index 2",
+    ),
     "text for numbers": (flat(density=np.full((3, 4, 6), b"a")), "not numbers"),
-    "no samples": (flat(**{n: np.zeros((0, 4, 6)) for n in ("density", "pressure", "Vx")}), "`sample` has length 0"),
-    "unknown compression": (unknown_filter, "compressed with Zstandard .* Run `pip install hdf5plugin`"),
+    "no samples": (
+        flat(**{n: np.zeros((0, 4, 6)) for n in ("density", "pressure", "Vx")}),
+        "`sample` has length 0",
+    ),
+    "unknown compression": (
+        unknown_filter,
+        "compressed with Zstandard .* Run `pip install hdf5plugin`",
+    ),
 }
 
 
@@ -127,7 +142,9 @@ def test_no_code_of_a_file_is_run(tmp_path, monkeypatch):
 
 def test_a_corrupt_chunk_is_named_when_it_is_read_and_the_rest_stays_readable(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("tensor", data=writers.rng().random((3, 4, 64)), chunks=(1, 1, 64), fletcher32=True)
+        file.create_dataset(
+            "tensor", data=writers.rng().random((3, 4, 64)), chunks=(1, 1, 64), fletcher32=True
+        )
         file["x-coordinate"], file["t-coordinate"] = np.arange(64.0), np.arange(4.0)
         place = file["tensor"].id.get_chunk_info_by_coord((1, 2, 0)).byte_offset
     raw = bytearray((tmp_path / "a.h5").read_bytes())

@@ -14,7 +14,7 @@ import xarray as xr
 
 from fields.data import schema_of
 from fields.io import DataError, open_dataset, stored_array, write_dataset
-from fields.io.repack import repack
+from fields.io.tools.repack import repack
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -28,7 +28,11 @@ def evolution(samples=3, frames=4, points=6):
             "mask": (("sample", "x"), u[:, 0] > 0, {"role": "input"}),
             "nu": ((), 0.01, {"role": "parameter"}),
         },
-        {"x": x, "time": ("time", np.linspace(0, 1, frames)), "split": ("sample", np.int8([0, 0, 2]))},
+        {
+            "x": x,
+            "time": ("time", np.linspace(0, 1, frames)),
+            "split": ("sample", np.int8([0, 0, 2])),
+        },
         {"problem": "test", "symmetries": json.dumps([{"shift": ["x"]}])},
     )
 
@@ -43,14 +47,20 @@ def test_own_layout_returns_what_was_written(tmp_path):
     with h5py.File(tmp_path / "a.nc") as file:
         assert file["u"].chunks == (1, 1, 6) and file["u"].fletcher32
     raw = (tmp_path / "a.nc").read_bytes()
-    assert b"FADB" in raw and b"TREE" not in raw  # the index of chunks that has checksums, not HDF5's older one
+    assert (
+        b"FADB" in raw and b"TREE" not in raw
+    )  # the index of chunks that has checksums, not HDF5's older one
 
 
 def test_coordinates_and_variables_keep_their_order(tmp_path):
     """A scattered point is (x, y, t), whatever the alphabet says; many attributes are no hindrance."""
     names, dims = ("v", "a_seen", "u"), ("sample", "point")
-    data = {n: (dims, np.random.rand(2, 5), {"role": "output" if n == "u" else "input"}) for n in names}
-    ds = xr.Dataset(data, {n: (dims, np.random.rand(2, 5)) for n in "xyt"}, {f"note{i}": i for i in range(40)})
+    data = {
+        n: (dims, np.random.rand(2, 5), {"role": "output" if n == "u" else "input"}) for n in names
+    }
+    ds = xr.Dataset(
+        data, {n: (dims, np.random.rand(2, 5)) for n in "xyt"}, {f"note{i}": i for i in range(40)}
+    )
     write_dataset(ds, tmp_path / "a.h5")
     repack(tmp_path / "a.h5", tmp_path / "b.h5")
     for back in (open_dataset(tmp_path / "a.h5"), open_dataset(tmp_path / "b.h5")):
@@ -65,7 +75,9 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
     bad = evolution().assign(o=("sample", np.array([object()] * 3), {"role": "input"}))
     with pytest.raises((TypeError, ValueError)):
         write_dataset(bad, tmp_path / "a.nc")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"] and (tmp_path / "a.nc").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"] and (
+        tmp_path / "a.nc"
+    ).read_bytes() == before
 
 
 def test_only_what_is_asked_is_read(tmp_path, monkeypatch):
@@ -73,7 +85,11 @@ def test_only_what_is_asked_is_read(tmp_path, monkeypatch):
     ds = open_dataset(tmp_path / "a.nc")
     keys = []
     read = h5py.Dataset.__getitem__
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key, **kw: keys.append(key) or read(self, key, **kw))
+    monkeypatch.setattr(
+        h5py.Dataset,
+        "__getitem__",
+        lambda self, key, **kw: keys.append(key) or read(self, key, **kw),
+    )
     ds["u"].isel(sample=1, time=slice(1, 3)).values  # noqa: B018
     assert keys == [(1, slice(1, 3, 1), slice(0, 6, 1))]
 
@@ -90,7 +106,9 @@ def test_only_what_is_asked_is_read(tmp_path, monkeypatch):
 def test_every_kind_of_index_agrees_with_numpy(tmp_path, index):
     ds = evolution()
     write_dataset(ds, tmp_path / "a.nc")
-    np.testing.assert_array_equal(open_dataset(tmp_path / "a.nc")["u"].isel(index), ds["u"].isel(index))
+    np.testing.assert_array_equal(
+        open_dataset(tmp_path / "a.nc")["u"].isel(index), ds["u"].isel(index)
+    )
 
 
 def frame(ds, i):
@@ -112,16 +130,30 @@ def test_stored_array_is_the_fast_way_to_the_same_values(tmp_path):
     ds = evolution()
     write_dataset(ds, tmp_path / "a.nc")
     opened = open_dataset(tmp_path / "a.nc")
-    np.testing.assert_array_equal(stored_array(opened["u"]).read((2, slice(1, 3), slice(0, 6))), ds["u"][2, 1:3])
+    np.testing.assert_array_equal(
+        stored_array(opened["u"]).read((2, slice(1, 3), slice(0, 6))), ds["u"][2, 1:3]
+    )
     assert stored_array(opened["u"].isel(time=slice(1, None))) is None
 
 
 def test_packed_numbers_are_no_stored_array(tmp_path):
-    ds = xr.Dataset({"u": (("time", "lat"), np.arange(12.0).reshape(3, 4))}, {"time": np.arange(3.0), "lat": np.arange(4.0)})
-    ds.to_netcdf(tmp_path / "a.nc", encoding={"u": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}}, engine="h5netcdf")
+    ds = xr.Dataset(
+        {"u": (("time", "lat"), np.arange(12.0).reshape(3, 4))},
+        {"time": np.arange(3.0), "lat": np.arange(4.0)},
+    )
+    ds.to_netcdf(
+        tmp_path / "a.nc",
+        encoding={"u": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}},
+        engine="h5netcdf",
+    )
     opened = open_dataset(tmp_path / "a.nc")
     assert stored_array(opened["u"]) is None
-    assert stored_array(opened["u"], packed=True).read((0, 2, slice(0, 4))).tolist() == [16, 18, 20, 22]
+    assert stored_array(opened["u"], packed=True).read((0, 2, slice(0, 4))).tolist() == [
+        16,
+        18,
+        20,
+        22,
+    ]
     np.testing.assert_array_equal(opened["u"][0], ds["u"])
 
 
@@ -132,7 +164,11 @@ def test_pdebench_burgers(tmp_path, lead):
     with h5py.File(tmp_path / "1D_Burgers_Sols_Nu0.001.hdf5", "w") as file:
         file.update({"tensor": data, "x-coordinate": x, "t-coordinate": np.arange(6) * 0.1})
     ds = open_dataset(tmp_path / "1D_Burgers_Sols_Nu0.001.hdf5")
-    assert ds.attrs["problem"] == "burgers" and float(ds["Nu"]) == 0.001 and ds["u"].dims == ("sample", "time", "x")
+    assert (
+        ds.attrs["problem"] == "burgers"
+        and float(ds["Nu"]) == 0.001
+        and ds["u"].dims == ("sample", "time", "x")
+    )
     np.testing.assert_allclose(ds["time"], np.arange(5) * 0.1)
     assert ds["x"].attrs == {"bounds": (0.0, 1.0), "periodic": 1}
     np.testing.assert_array_equal(ds["u"], data.reshape(3, 5, 8))
@@ -165,7 +201,9 @@ def test_neuraloperator_burgers_is_one_state(tmp_path):
     ds = open_dataset(SHARED / "burgers_test_16.pt")
     assert list(ds.data_vars) == ["u", "visc"] and ds["u"].dims == ("sample", "time", "x")
     assert ds["x"].periodic == 1 and float(ds["time"][-1]) == 1.0 and float(ds["visc"]) == 0.01
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ds))["u"].isel(sample=3), ds["u"].isel(sample=3))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(ds))["u"].isel(sample=3), ds["u"].isel(sample=3)
+    )
     write_dataset(ds, tmp_path / "b.nc")
     np.testing.assert_array_equal(open_dataset(tmp_path / "b.nc")["u"], ds["u"])
 

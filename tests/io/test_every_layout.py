@@ -11,9 +11,9 @@ import xarray as xr
 from layouts import EXAMPLES
 
 from fields.io import READERS, DataError, open_dataset
-from fields.io.describe import describe
-from fields.io.repack import repack
-from fields.io.validate import validate
+from fields.io.tools.describe import describe
+from fields.io.tools.repack import repack
+from fields.io.tools.validate import validate
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 ENGINES = PROJECT["project"]["entry-points"]["xarray.backends"]
@@ -26,7 +26,9 @@ def engine(name):
 
 
 def test_there_is_an_example_of_every_layout_and_engine():
-    assert {example.layout for example in EXAMPLES.values()} == {reader.layout for reader in READERS} | {"mapping"}
+    assert {example.layout for example in EXAMPLES.values()} == {
+        reader.layout for reader in READERS
+    } | {"mapping"}
     assert {example.engine for example in EXAMPLES.values()} == set(ENGINES)
 
 
@@ -40,7 +42,9 @@ def test_xarray_opens_it_by_its_engine(tmp_path, name):
     ):
         assert ds.attrs["layout"] == example.layout
         fields = [variable for variable in ds.data_vars.values() if variable.ndim > 1]
-        assert fields and not any(variable.variable._in_memory for variable in fields)  # nothing was read
+        assert fields and not any(
+            variable.variable._in_memory for variable in fields
+        )  # nothing was read
         xr.testing.assert_identical(ds, wanted)
         part = pickle.loads(pickle.dumps(fields[0])).isel(sample=0)
         np.testing.assert_array_equal(part, fields[0][0])
@@ -56,10 +60,14 @@ def test_it_is_described_validated_and_repacked(tmp_path, name):
     path = example.write(tmp_path / "in")
     about = describe(path, example.options.get("mapping"))
     assert about["layout"] == example.layout and about["variables"] and about["bytes"] > 0
-    assert not [f for f in validate(path, example.options.get("mapping")) if "cannot be" in f.message]
+    assert not [
+        f for f in validate(path, example.options.get("mapping")) if "cannot be" in f.message
+    ]
     repack(path, tmp_path / "out.nc", mapping=example.options.get("mapping"))
     with open_dataset(path, **example.options) as ds, open_dataset(tmp_path / "out.nc") as back:
-        assert set(ds.variables) == set(back.variables) and back.attrs == ds.attrs | {"layout": "bracketfields"}
+        assert set(ds.variables) == set(back.variables) and back.attrs == ds.attrs | {
+            "layout": "bracketfields"
+        }
         for variable in ds.variables:
             xr.testing.assert_equal(back[variable], ds[variable])
             assert back[variable].dtype == ds[variable].dtype

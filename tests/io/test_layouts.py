@@ -17,13 +17,29 @@ QUICK = settings(max_examples=12, deadline=None, suppress_health_check=list(Heal
 
 
 @QUICK
-@given(samples=st.integers(1, 3), frames=st.integers(1, 4), sample_time=st.booleans(), still=st.booleans())
+@given(
+    samples=st.integers(1, 3),
+    frames=st.integers(1, 4),
+    sample_time=st.booleans(),
+    still=st.booleans(),
+)
 def test_the_well(tmp_path_factory, samples, frames, sample_time, still):
     path = tmp_path_factory.mktemp("well") / "a.hdf5"
-    data = writers.the_well(path, samples=samples, frames=frames, sample_time=sample_time, still=still)
+    data = writers.the_well(
+        path, samples=samples, frames=frames, sample_time=sample_time, still=still
+    )
     ds = open_dataset(path)
     grid = ("sample", "time", "x", "log_y")
-    wanted = ["velocity_x", "velocity_log_y", "D_xx", "D_xlog_y", "D_log_yx", "D_log_ylog_y", "Re", "gamma"]
+    wanted = [
+        "velocity_x",
+        "velocity_log_y",
+        "D_xx",
+        "D_xlog_y",
+        "D_log_yx",
+        "D_log_ylog_y",
+        "Re",
+        "gamma",
+    ]
     assert list(ds.data_vars) == ["density", *(["height"] if still else []), *wanted]
     np.testing.assert_array_equal(ds["density"], data["t0_fields/density"])
     np.testing.assert_array_equal(ds["velocity_log_y"], data["t1_fields/velocity"][..., 1])
@@ -31,27 +47,36 @@ def test_the_well(tmp_path_factory, samples, frames, sample_time, still):
     assert ds["D_xx"].dims == grid and ds["D_xx"].role == "state"
     if still:
         assert ds["height"].dims == ("sample", "x", "log_y") and ds["height"].role == "input"
-        np.testing.assert_array_equal(ds["height"].isel(sample=-1, log_y=2), data["t0_fields/height"])
+        np.testing.assert_array_equal(
+            ds["height"].isel(sample=-1, log_y=2), data["t0_fields/height"]
+        )
         np.testing.assert_array_equal(
             ds["height"][:, 1:3, ::2], np.tile(data["t0_fields/height"][1:3, None], (samples, 1, 3))
         )
     assert (ds["x"].periodic, ds["log_y"].periodic, ds["log_y"].boundary) == (1, 0, "wall wall")
     np.testing.assert_allclose(ds["x"].bounds, (0, 1), atol=1e-6)
     assert ("sample_time" in ds) == (sample_time and samples > 1)
-    assert ds["Re"].dims == ("sample",) and float(ds["gamma"]) == 1.4 and ds["pump"].dims == ("time",)
+    assert (
+        ds["Re"].dims == ("sample",) and float(ds["gamma"]) == 1.4 and ds["pump"].dims == ("time",)
+    )
 
 
 def test_a_folder_of_the_well_opens_as_one(tmp_path):
     data = []
     for i, (folder, frames) in enumerate((("train", 3), ("train", 5), ("test", 3))):
         (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
-        data.append(writers.the_well(tmp_path / "data" / folder / f"{i}.hdf5", frames=frames, trajectory=i))
+        data.append(
+            writers.the_well(tmp_path / "data" / folder / f"{i}.hdf5", frames=frames, trajectory=i)
+        )
     ds = open_dataset(tmp_path)
     assert ds["split"].values.tolist() == [0, 0, 0, 0, 2, 2] and ds.sizes["time"] == 5
     for i, rows in enumerate((slice(0, 2), slice(2, 4), slice(4, 6))):
         stored = data[i]["t0_fields/density"]
         np.testing.assert_array_equal(ds["density"][rows, : stored.shape[1]], stored)
-        assert np.isnan(ds["density"][rows, stored.shape[1] :]).all() and np.isnan(ds["sample_time"][0, 3:]).all()
+        assert (
+            np.isnan(ds["density"][rows, stored.shape[1] :]).all()
+            and np.isnan(ds["sample_time"][0, 3:]).all()
+        )
     np.testing.assert_array_equal(ds["density"][1:6:2, 1], ds["density"].load()[1:6:2, 1])
 
 
@@ -70,15 +95,22 @@ def test_pdebench_flat(tmp_path_factory, kind, extra_time, lead, attrs):
         found = ds["u" if name == "tensor" else name]
         np.testing.assert_array_equal(found, values.reshape(found.shape))
         if kind != "darcy":
-            assert found.dims[:2] == ("sample", "time") and found.role == "state" and ds.sizes["time"] == 4
+            assert (
+                found.dims[:2] == ("sample", "time")
+                and found.role == "state"
+                and ds.sizes["time"] == 4
+            )
     assert ds["x"].bounds == pytest.approx((-1, 1))
     if attrs or kind.startswith("cfd"):  # the file name says periodic
         assert ds["x"].periodic == (kind != "darcy")
     names = {v for v in ds.data_vars if ds[v].role == "parameter"}
     assert names == (
-        {"advection": {"beta"}, "burgers": {"Nu"}, "reaction": {"Nu", "rho"}, "darcy": {"beta"}}.get(
-            kind, {"eta", "zeta", "M"}
-        )
+        {
+            "advection": {"beta"},
+            "burgers": {"Nu"},
+            "reaction": {"Nu", "rho"},
+            "darcy": {"beta"},
+        }.get(kind, {"eta", "zeta", "M"})
         if attrs
         else set()
     )
@@ -108,7 +140,11 @@ def test_pdebench_groups(tmp_path, kind):
         np.testing.assert_array_equal(ds["u"][1, 1:3, 2], data[1, 1:3, :, 2, 0])
     else:
         np.testing.assert_array_equal(ds["h" if kind == "water" else "u"], data[..., 0])
-    assert ds["x"].bounds == pytest.approx((0, 1)) and ds["time"][-1] == 5 and "seed" in ds.attrs["protocol"]
+    assert (
+        ds["x"].bounds == pytest.approx((0, 1))
+        and ds["time"][-1] == 5
+        and "seed" in ds.attrs["protocol"]
+    )
 
 
 def test_pdebench_groups_of_unequal_shape_are_named(tmp_path):
@@ -118,7 +154,9 @@ def test_pdebench_groups_of_unequal_shape_are_named(tmp_path):
         file["0001/data"] = np.zeros((3, 5, 6, 1), "f4")
     ds = open_dataset(tmp_path / "a.h5")
     assert np.isfinite(ds["h"][2]).all()
-    with pytest.raises(DataError, match=r"Part 1 has shape \(1, 3, 5, 6\), the others \(1, 4, 5, 6\)"):
+    with pytest.raises(
+        DataError, match=r"Part 1 has shape \(1, 3, 5, 6\), the others \(1, 4, 5, 6\)"
+    ):
         ds["h"].load()
 
 
@@ -134,8 +172,17 @@ def test_pdearena_smoke(tmp_path):
     data = writers.pdearena(tmp_path / "a.h5")
     ds = open_dataset(tmp_path / "a.h5")
     np.testing.assert_array_equal(ds["vy"], data["vy"])
-    assert ds["u"].dtype == np.float64 and ds["split"].values.tolist() == [1, 1] and ds["buo_y"].role == "parameter"
-    assert ds["time"].values.tolist() == [18, 60, 102] and ds["x"].values.tolist() == [4, 12, 20, 28]
+    assert (
+        ds["u"].dtype == np.float64
+        and ds["split"].values.tolist() == [1, 1]
+        and ds["buo_y"].role == "parameter"
+    )
+    assert ds["time"].values.tolist() == [18, 60, 102] and ds["x"].values.tolist() == [
+        4,
+        12,
+        20,
+        28,
+    ]
     assert ds["x"].bounds == (0.0, 32.0) and "sample_x" not in ds
 
 
@@ -160,7 +207,11 @@ def test_fno_mat(tmp_path, version, kind):
             "sol": r.normal(size=(3, 4, 5)),
             "Kcoeff": r.normal(size=(3, 4, 5)),
         },
-        "burgers": {"a": r.normal(size=(3, 8)), "u": r.normal(size=(3, 8)), "a_x": r.normal(size=(3, 8))},
+        "burgers": {
+            "a": r.normal(size=(3, 8)),
+            "u": r.normal(size=(3, 8)),
+            "a_x": r.normal(size=(3, 8)),
+        },
         "navier_stokes": {
             "u": r.normal(size=(3, 4, 5, 6)),
             "a": r.normal(size=(3, 4, 5)),
@@ -176,8 +227,14 @@ def test_fno_mat(tmp_path, version, kind):
     ds = open_dataset(path)
     if kind == "navier_stokes":
         np.testing.assert_array_equal(ds["u"], np.moveaxis(arrays["u"], -1, 1))
-        np.testing.assert_array_equal(ds["u"][1, 2:4, :, 3], np.moveaxis(arrays["u"], -1, 1)[1, 2:4, :, 3])
-        assert ds["time"].values.tolist() == [1, 2, 3, 4, 5, 6] and ds["a"].role == "input" and ds["x"].periodic == 1
+        np.testing.assert_array_equal(
+            ds["u"][1, 2:4, :, 3], np.moveaxis(arrays["u"], -1, 1)[1, 2:4, :, 3]
+        )
+        assert (
+            ds["time"].values.tolist() == [1, 2, 3, 4, 5, 6]
+            and ds["a"].role == "input"
+            and ds["x"].periodic == 1
+        )
     else:
         given, wanted = ("coeff", "sol") if kind == "darcy" else ("a", "u")
         assert {v: ds[v].role for v in ds.data_vars} == {given: "input", wanted: "output"}
@@ -191,10 +248,16 @@ def test_fno_mat(tmp_path, version, kind):
 def test_apebench(tmp_path, channels):
     data = writers.rng().normal(size=(2, 3, channels, 8, 8)).astype("f4")
     np.save(tmp_path / "2d_burgers_test.npy", data)
-    (tmp_path / "2d_burgers.json").write_text(json.dumps({"name": "burgers", "domain_extent": 2.0, "dt": 0.1}))
+    (tmp_path / "2d_burgers.json").write_text(
+        json.dumps({"name": "burgers", "domain_extent": 2.0, "dt": 0.1})
+    )
     ds = open_dataset(tmp_path / "2d_burgers_test.npy")
     np.testing.assert_array_equal(ds["u" if channels == 1 else "u_1"], data[:, :, -1])
-    assert ds["x"].bounds == (0.0, 2.0) and ds["x"].periodic == 1 and ds["split"].values.tolist() == [2, 2]
+    assert (
+        ds["x"].bounds == (0.0, 2.0)
+        and ds["x"].periodic == 1
+        and ds["split"].values.tolist() == [2, 2]
+    )
     assert ds["time"].values.tolist() == [0, 0.1, 0.2]
 
 
@@ -216,7 +279,12 @@ def cf_file(path, engine):
         },
     )
     packed = {"dtype": "i2", "scale_factor": 0.5, "add_offset": 10.0, "_FillValue": -999}
-    ds.to_netcdf(path, engine=engine, encoding={"sst": packed}, format="NETCDF3_CLASSIC" if engine == "scipy" else None)
+    ds.to_netcdf(
+        path,
+        engine=engine,
+        encoding={"sst": packed},
+        format="NETCDF3_CLASSIC" if engine == "scipy" else None,
+    )
     return raw.filled(np.nan)
 
 
@@ -234,17 +302,33 @@ def test_points_that_move_and_points_that_do_not(tmp_path):
     r = writers.rng()
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.update(
-            {"xy": r.random((50, 2)), "t": np.arange(3.0), "velocity": r.random((3, 50, 2)), "p": r.random((3, 50))}
+            {
+                "xy": r.random((50, 2)),
+                "t": np.arange(3.0),
+                "velocity": r.random((3, 50, 2)),
+                "p": r.random((3, 50)),
+            }
         )
         velocity = file["velocity"][...]
     ds = open_dataset(tmp_path / "a.h5")
     assert ds["p"].dims == ("sample", "time", "point") and ds["x"].dims == ("point",)
     np.testing.assert_array_equal(ds["velocity_y"][0], velocity[..., 1])
     with h5py.File(tmp_path / "b.h5", "w") as file:
-        file.update({"x": r.random((4, 30)), "y": r.random((4, 30)), "u": r.random((4, 30)), "mu": r.random((4, 2))})
+        file.update(
+            {
+                "x": r.random((4, 30)),
+                "y": r.random((4, 30)),
+                "u": r.random((4, 30)),
+                "mu": r.random((4, 2)),
+            }
+        )
         file["triangles"] = np.array([[0, 1, 2], [1, 2, 29]])
     ds = open_dataset(tmp_path / "b.h5")
-    assert ds["x"].dims == ("sample", "point") and ds["mu_1"].role == "parameter" and ds["u"].role == "output"
+    assert (
+        ds["x"].dims == ("sample", "point")
+        and ds["mu_1"].role == "parameter"
+        and ds["u"].role == "output"
+    )
     assert ds["triangles"].dims == ("triangle", "corner")
     ds.close()
     with h5py.File(tmp_path / "b.h5", "a") as file:
@@ -277,7 +361,11 @@ def test_a_mapping_opens_an_unknown_file(tmp_path):
     ds = open_dataset(tmp_path / "a.h5", mapping=mapping)
     np.testing.assert_array_equal(ds["psi"], psi[..., 1].transpose(1, 0, 2))
     np.testing.assert_array_equal(ds["a"], begin)
-    assert ds["a"].attrs == {"role": "input", "units": "m"} and ds["x"].bounds == (0.0, 1.0) and float(ds["nu"]) == 0.1
+    assert (
+        ds["a"].attrs == {"role": "input", "units": "m"}
+        and ds["x"].bounds == (0.0, 1.0)
+        and float(ds["nu"]) == 0.1
+    )
     assert ds["time"].values.tolist() == [0, 1, 2, 3, 4, 5, 6]
     for wrong, message in (
         ({"dims": ["sample"], "fields": {"psi": "/out/psi"}}, "Name every axis"),
@@ -310,14 +398,18 @@ def test_engines_open_their_layout_in_plain_xarray(tmp_path):
         module, cls = place.split(":")
         engines[name] = getattr(import_module(module), cls)
     data = writers.pdebench_flat(tmp_path / "a.hdf5")
-    with xr.open_dataset(tmp_path / "a.hdf5", engine=engines["pdebench"], drop_variables="Nu") as ds:
+    with xr.open_dataset(
+        tmp_path / "a.hdf5", engine=engines["pdebench"], drop_variables="Nu"
+    ) as ds:
         np.testing.assert_array_equal(ds["u"], data["tensor"])
         assert "Nu" not in ds
     with pytest.raises(DataError, match="not the_well"):
         xr.open_dataset(tmp_path / "a.hdf5", engine=engines["the_well"])
 
 
-@pytest.mark.parametrize("write", [writers.the_well, writers.pdebench_flat, writers.pdearena, writers.pdebench_groups])
+@pytest.mark.parametrize(
+    "write", [writers.the_well, writers.pdebench_flat, writers.pdearena, writers.pdebench_groups]
+)
 def test_every_layout_survives_our_own(tmp_path, write):
     write(tmp_path / "a.h5")
     ds = open_dataset(tmp_path / "a.h5")

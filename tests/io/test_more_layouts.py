@@ -16,14 +16,24 @@ QUICK = settings(max_examples=8, deadline=None, suppress_health_check=list(Healt
 
 
 @QUICK
-@given(mode=st.sampled_from(["train", "valid", "test"]), samples=st.integers(1, 3), frames=st.integers(1, 3))
+@given(
+    mode=st.sampled_from(["train", "valid", "test"]),
+    samples=st.integers(1, 3),
+    frames=st.integers(1, 3),
+)
 def test_maxwell(tmp_path_factory, mode, samples, frames):
     path = tmp_path_factory.mktemp("maxwell") / "a.h5"
     data = writers.maxwell(path, mode=mode, samples=samples, frames=frames)
     ds = open_dataset(path)
-    assert list(ds.data_vars) == [f"{f}_{a}" for f in ("d_field", "h_field") for a in "xyz"] and ds.attrs["layout"] == "pdearena"
+    assert (
+        list(ds.data_vars) == [f"{f}_{a}" for f in ("d_field", "h_field") for a in "xyz"]
+        and ds.attrs["layout"] == "pdearena"
+    )
     np.testing.assert_array_equal(ds["h_field_y"], data["h_field"][..., 1])
-    assert ds["d_field_x"].dims == ("sample", "time", "x", "y", "z") and ds["d_field_x"].role == "state"
+    assert (
+        ds["d_field_x"].dims == ("sample", "time", "x", "y", "z")
+        and ds["d_field_x"].role == "state"
+    )
     assert set(ds["split"].values) == {["train", "valid", "test"].index(mode)}
     ds.close()
     with h5py.File(path, "a") as file:
@@ -33,7 +43,12 @@ def test_maxwell(tmp_path_factory, mode, samples, frames):
 
 
 @QUICK
-@given(seeds=st.integers(1, 2), runs=st.integers(1, 2), level=st.booleans(), split=st.sampled_from(["", "valid"]))
+@given(
+    seeds=st.integers(1, 2),
+    runs=st.integers(1, 2),
+    level=st.booleans(),
+    split=st.sampled_from(["", "valid"]),
+)
 def test_shallow_water_of_pdearena(tmp_path_factory, seeds, runs, level, split):
     path = tmp_path_factory.mktemp("sphere")
     data = writers.pdearena_sphere(path, split=split, seeds=seeds, runs=runs, level=level)
@@ -49,14 +64,27 @@ def test_shallow_water_of_pdearena(tmp_path_factory, seeds, runs, level, split):
 
 
 @QUICK
-@given(samples=st.integers(1, 3), channels=st.sampled_from([1, 3, 5]), given_file=st.sampled_from("XYQ"))
+@given(
+    samples=st.integers(1, 3),
+    channels=st.sampled_from([1, 3, 5]),
+    given_file=st.sampled_from("XYQ"),
+)
 def test_geo_fno_on_a_bent_grid(tmp_path_factory, samples, channels, given_file):
     folder = tmp_path_factory.mktemp("naca")
     x, y, q = writers.geo_fno(folder, samples=samples, channels=channels)
     path = folder / f"NACA_Cylinder_{given_file}.npy"
     ds = open_dataset(path)
-    assert (ds.attrs["layout"], ds.attrs["problem"], ds.attrs["bent_grid"]) == ("geo_fno", "naca_cylinder", "4x5")
-    for name, wanted in (("x", x), ("y", y), ("geometry_x", x), ("q", q[:, 4 if channels == 5 else 0])):
+    assert (ds.attrs["layout"], ds.attrs["problem"], ds.attrs["bent_grid"]) == (
+        "geo_fno",
+        "naca_cylinder",
+        "4x5",
+    )
+    for name, wanted in (
+        ("x", x),
+        ("y", y),
+        ("geometry_x", x),
+        ("q", q[:, 4 if channels == 5 else 0]),
+    ):
         assert ds[name].dims == ("sample", "point")
         np.testing.assert_array_equal(ds[name], wanted.reshape(samples, -1))
     assert (ds["geometry_y"].role, ds["q"].role) == ("input", "output")
@@ -97,7 +125,11 @@ def test_dino_on_the_sphere(tmp_path_factory, trajectories, sim_time, test):
     for i, values in enumerate(data):
         np.testing.assert_array_equal(ds["height"][i], values["height"])
         np.testing.assert_array_equal(ds["vorticity"][i], values["vorticity"])
-    assert ds["phi"].periodic == 1 and ds["phi"].bounds == pytest.approx((0, 2 * np.pi)) and ds["theta"].values[0] == 3
+    assert (
+        ds["phi"].periodic == 1
+        and ds["phi"].bounds == pytest.approx((0, 2 * np.pi))
+        and ds["theta"].values[0] == 3
+    )
     np.testing.assert_array_equal(ds["time"], np.arange(3) * (0.5 if sim_time else 1))
     assert set(ds["split"].values) == {2 if test else 0}
     one = open_dataset(path / "traj_0000.h5")
@@ -120,7 +152,10 @@ def test_dino_shelves(tmp_path, kind, channels):
     data = writers.dino_shelf(tmp_path / "ns_train", kind=kind, channels=channels)
     path = next(file for file in sorted(tmp_path.iterdir()) if file.suffix != ".dir")
     ds = open_dataset(path)
-    assert (ds.attrs["layout"], dict(ds.sizes)) == ("dino_shelf", {"sample": 3, "time": 4, "x": 6, "y": 5})
+    assert (ds.attrs["layout"], dict(ds.sizes)) == (
+        "dino_shelf",
+        {"sample": 3, "time": 4, "x": 6, "y": 5},
+    )
     for i, values in enumerate(data):
         np.testing.assert_array_equal(ds["u" if channels == 1 else "u_1"][i], values[channels - 1])
     assert ds["x"].periodic == 1 and ds["x"].bounds == (0.0, 1.0)

@@ -1,9 +1,12 @@
 """Damaged files of every layout: a clear DataError or the right values, never a wrong array, a hang or another exception.
 
-Bytes are cut off, deleted, zeroed and flipped, and parts of files that have parts are removed. Other bytes can be noticed only
-where the format has a checksum: such files (``layouts.Example.checked``) are held to the whole rule. Without one a flip may give
-other numbers, which no reader can tell from the true ones, but nothing else than numbers. HDF5's older format has no checksums in
-its index of chunks either, and HDF5 itself crashes on a wrong one: such files are shortened, but nothing in them is flipped.
+Bytes are cut off, deleted, zeroed and flipped, and parts of files that have parts are removed.
+Other bytes can be noticed only
+where the format has a checksum: such files (``layouts.Example.checked``) are held to the whole
+rule. Without one a flip may give other numbers, which no reader can tell from the true ones, but
+nothing else than numbers. HDF5's older format has no checksums in
+its index of chunks either, and HDF5 itself crashes on a wrong one: such files are shortened, but
+nothing in them is flipped.
 """
 
 import contextlib
@@ -56,7 +59,9 @@ def judged(path, truth, what, *, exact=True, options):
         assert len(str(error)) > 20 and "\n" not in str(error).strip()[:60], f"{what}: {error}"
         return False
     for name in found.keys() & truth.keys() if exact else ():
-        same = found[name][0] == truth[name][0] and np.array_equal(found[name][1], truth[name][1], equal_nan=True)
+        same = found[name][0] == truth[name][0] and np.array_equal(
+            found[name][1], truth[name][1], equal_nan=True
+        )
         assert same, f"{what}: a wrong `{name}` was read"
     return True
 
@@ -80,7 +85,11 @@ def accidents(tmp_path, name, cases):
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
     truth, place = read(path, example.options), path.relative_to(tmp_path / "whole")
-    files = sorted(file.relative_to(tmp_path / "whole") for file in (tmp_path / "whole").rglob("*") if file.is_file())
+    files = sorted(
+        file.relative_to(tmp_path / "whole")
+        for file in (tmp_path / "whole").rglob("*")
+        if file.is_file()
+    )
     rng = np.random.default_rng(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
     refused = 0
     for case in range(cases):
@@ -93,7 +102,9 @@ def accidents(tmp_path, name, cases):
         shutil.copytree(tmp_path / "whole", folder)
         (folder / victim).write_bytes(bad)
         exact = example.checked or kind in ("cut", "deleted")
-        refused += not judged(folder / place, truth, f"{name}: {victim} {what}", exact=exact, options=example.options)
+        refused += not judged(
+            folder / place, truth, f"{name}: {victim} {what}", exact=exact, options=example.options
+        )
         shutil.rmtree(folder)
     assert refused  # else nothing was damaged
 
@@ -112,7 +123,9 @@ def test_many_bytes(tmp_path, name):
 def parts(file):
     """Every group, array and attribute."""
     names = [(name, None) for name in file.attrs]
-    file.visititems(lambda name, item: names.extend([(None, name), *((key, name) for key in item.attrs)]))
+    file.visititems(
+        lambda name, item: names.extend([(None, name), *((key, name) for key in item.attrs)])
+    )
     return names
 
 
@@ -120,7 +133,11 @@ def hdf5_files(folder):
     return [file for file in sorted(folder.rglob("*")) if file.is_file() and h5py.is_hdf5(file)]
 
 
-PACKING = ("scale_factor", "add_offset", "_FillValue")  # without them packed numbers are other numbers, to any reader
+PACKING = (
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+)  # without them packed numbers are other numbers, to any reader
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -131,7 +148,11 @@ def test_missing_parts(tmp_path, name, most):
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
     truth, place = read(path, example.options), path.relative_to(tmp_path / "whole")
-    files = [file.relative_to(tmp_path / "whole") for file in sorted((tmp_path / "whole").rglob("*")) if file.is_file()]
+    files = [
+        file.relative_to(tmp_path / "whole")
+        for file in sorted((tmp_path / "whole").rglob("*"))
+        if file.is_file()
+    ]
     missing = [(file, None, None) for file in files]
     for file in hdf5_files(tmp_path / "whole")[:1]:
         with h5py.File(file) as opened:
@@ -162,5 +183,9 @@ def test_missing_parts(tmp_path, name, most):
                     and dims == truth[variable][0]
                     and values.shape == truth[variable][1].shape
                 ):
-                    np.testing.assert_array_equal(values, truth[variable][1], f"{variable} without {victim} {owner} {attribute}")
+                    np.testing.assert_array_equal(
+                        values,
+                        truth[variable][1],
+                        f"{variable} without {victim} {owner} {attribute}",
+                    )
         shutil.rmtree(folder)

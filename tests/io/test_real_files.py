@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fields.io import DataError, open_dataset
-from fields.io.describe import describe
-from fields.io.picture import draw
-from fields.io.repack import repack
-from fields.io.validate import validate
+from fields.io.tools.describe import describe
+from fields.io.tools.preview import draw
+from fields.io.tools.repack import repack
+from fields.io.tools.validate import validate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason=f"needs the data files in {SHARED}")
@@ -71,9 +71,17 @@ def test_known_facts():
     assert car["press"].role == "output" and "distance" in car.attrs["left_out"]
     ocean = open_dataset(SHARED / "orca2_votemper.nc")
     land = float(np.isnan(ocean["votemper"]).mean())
-    assert 0.3 < land < 0.7 and ocean["latitude"].dims == ("dim0", "dim1") and float(ocean["votemper"].max()) < 40
+    assert (
+        0.3 < land < 0.7
+        and ocean["latitude"].dims == ("dim0", "dim1")
+        and float(ocean["votemper"].max()) < 40
+    )
     winds = open_dataset(SHARED / "navy_winds_1982_1989.nc")
-    assert winds["FNOCX"].periodic == 1 and np.ptp(winds["FNOCX"].bounds) == 360 and winds["UWND"].units == "M/S"
+    assert (
+        winds["FNOCX"].periodic == 1
+        and np.ptp(winds["FNOCX"].bounds) == 360
+        and winds["UWND"].units == "M/S"
+    )
     plate = open_dataset(SHARED / "holed_poisson.h5")
     inside = (plate["x"] - plate["mu_0"] > 1e-3) & (plate["x"] - plate["mu_0"] < 0.299)
     inside &= (plate["y"] - plate["mu_1"] > 1e-3) & (plate["y"] - plate["mu_1"] < 0.299)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fields.io import open_dataset, write_dataset
 
-QUICK = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+QUICK = settings(
+    max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 SIZE, FEW = st.integers(2, 5), st.integers(1, 3)
 
 
@@ -23,7 +25,14 @@ def same(found, wanted, dims=None):
 
 
 @QUICK
-@given(kind=st.sampled_from(["react", "water", "sorption"]), samples=FEW, frames=FEW, nx=SIZE, ny=SIZE, longer=st.booleans())
+@given(
+    kind=st.sampled_from(["react", "water", "sorption"]),
+    samples=FEW,
+    frames=FEW,
+    nx=SIZE,
+    ny=SIZE,
+    longer=st.booleans(),
+)
 def test_pdebench_groups(tmp_path_factory, kind, samples, frames, nx, ny, longer):
     path = tmp_path_factory.mktemp("a") / "a.h5"
     data = writers.pdebench_groups(path, kind=kind, samples=samples, frames=frames, nx=nx, ny=ny)
@@ -54,7 +63,11 @@ def test_pdebench_incompressible(tmp_path_factory, samples, frames, n):
 
 @QUICK
 @given(
-    mode=st.sampled_from(["train", "valid", "test"]), samples=FEW, frames=FEW, n=SIZE, absent=st.sampled_from(["buo_y", "dt", "dx"])
+    mode=st.sampled_from(["train", "valid", "test"]),
+    samples=FEW,
+    frames=FEW,
+    n=SIZE,
+    absent=st.sampled_from(["buo_y", "dt", "dx"]),
 )
 def test_pdearena(tmp_path_factory, mode, samples, frames, n, absent):
     path = tmp_path_factory.mktemp("a") / "a.h5"
@@ -64,7 +77,9 @@ def test_pdearena(tmp_path_factory, mode, samples, frames, n, absent):
     with open_dataset(path) as ds:
         for name, values in data.items():
             same(ds[name], values, ("sample", "time", "x", "y"))
-        assert set(ds["split"].values) == {["train", "valid", "test"].index(mode)} and ("buo_y" in ds) == (absent != "buo_y")
+        assert set(ds["split"].values) == {["train", "valid", "test"].index(mode)} and (
+            "buo_y" in ds
+        ) == (absent != "buo_y")
     for attributes in (True, False):
         u = writers.kuramoto(path, attributes=attributes, samples=samples, frames=frames, n=n)
         with open_dataset(path) as ds:
@@ -73,13 +88,20 @@ def test_pdearena(tmp_path_factory, mode, samples, frames, n, absent):
 
 @QUICK
 @given(
-    version=st.sampled_from(["5", "5 packed", "7.3"]), samples=SIZE, n=st.integers(4, 6), m=st.integers(7, 9), single=st.booleans()
+    version=st.sampled_from(["5", "5 packed", "7.3"]),
+    samples=SIZE,
+    n=st.integers(4, 6),
+    m=st.integers(7, 9),
+    single=st.booleans(),
 )
 def test_fno_mat(tmp_path_factory, version, samples, n, m, single):
     r, path = writers.rng(), tmp_path_factory.mktemp("a") / "a.mat"
     kind = "f4" if single else "f8"
     for arrays in (
-        {"coeff": r.random((samples, n, m)).astype(kind), "sol": r.random((samples, n, m)).astype(kind)},
+        {
+            "coeff": r.random((samples, n, m)).astype(kind),
+            "sol": r.random((samples, n, m)).astype(kind),
+        },
         {"a": r.random((samples, m)).astype(kind), "u": r.random((samples, m)).astype(kind)},
         {"u": r.random((samples, n, m, 6)).astype(kind)},
     ):
@@ -95,7 +117,13 @@ def test_fno_mat(tmp_path_factory, version, samples, n, m, single):
 
 
 @QUICK
-@given(samples=FEW, frames=SIZE, channels=FEW, grid=st.lists(SIZE, min_size=1, max_size=3), about=st.booleans())
+@given(
+    samples=FEW,
+    frames=SIZE,
+    channels=FEW,
+    grid=st.lists(SIZE, min_size=1, max_size=3),
+    about=st.booleans(),
+)
 def test_apebench(tmp_path_factory, samples, frames, channels, grid, about):
     folder = tmp_path_factory.mktemp("a")
     data = writers.rng().normal(size=(samples, frames, channels, *grid)).astype("f4")
@@ -104,12 +132,23 @@ def test_apebench(tmp_path_factory, samples, frames, channels, grid, about):
         (folder / "x.json").write_text(json.dumps({"domain_extent": 3.0, "dt": 0.5}))
     with open_dataset(folder / "x_train.npy") as ds:
         for c in range(channels):
-            same(ds["u" if channels == 1 else f"u_{c}"], data[:, :, c], ("sample", "time", *"xyz"[: len(grid)]))
-        assert ds["x"].bounds == ((0.0, 3.0) if about else (0.0, 1.0)) and ds["time"].values[1] == (0.5 if about else 1)
+            same(
+                ds["u" if channels == 1 else f"u_{c}"],
+                data[:, :, c],
+                ("sample", "time", *"xyz"[: len(grid)]),
+            )
+        assert ds["x"].bounds == ((0.0, 3.0) if about else (0.0, 1.0)) and ds["time"].values[1] == (
+            0.5 if about else 1
+        )
 
 
 @QUICK
-@given(samples=FEW, grid=st.lists(SIZE, min_size=1, max_size=2), frames=st.sampled_from([0, 2, 3]), bools=st.booleans())
+@given(
+    samples=FEW,
+    grid=st.lists(SIZE, min_size=1, max_size=2),
+    frames=st.sampled_from([0, 2, 3]),
+    bools=st.booleans(),
+)
 def test_neuraloperator(tmp_path_factory, samples, grid, frames, bools):
     path, r = tmp_path_factory.mktemp("a") / "a.pt", writers.rng()
     x = torch.from_numpy(r.random((samples, *grid)) > 0.5 if bools else r.random((samples, *grid)))
@@ -117,17 +156,33 @@ def test_neuraloperator(tmp_path_factory, samples, grid, frames, bools):
     torch.save({"x": x, "y": y}, path)
     with open_dataset(path) as ds:
         same(ds["input"], x.numpy())
-        same(ds["output"], y.numpy(), ("sample", *(("time",) if frames else ()), *"xy"[: len(grid)]))
+        same(
+            ds["output"], y.numpy(), ("sample", *(("time",) if frames else ()), *"xy"[: len(grid)])
+        )
     sizes = [int(n) for n in r.integers(3, 9, samples)]
-    torch.save([{"vertices": torch.rand(n, 3), "press": torch.rand(1, n), "area": torch.rand(n)} for n in sizes], path)
+    torch.save(
+        [
+            {"vertices": torch.rand(n, 3), "press": torch.rand(1, n), "area": torch.rand(n)}
+            for n in sizes
+        ],
+        path,
+    )
     with open_dataset(path) as ds:
         assert ds.sizes == {"sample": samples, "point": max(sizes)}
-        assert np.isfinite(ds["press"].values).sum(1).tolist() == np.isfinite(ds["x"].values).sum(1).tolist() == sizes
+        assert (
+            np.isfinite(ds["press"].values).sum(1).tolist()
+            == np.isfinite(ds["x"].values).sum(1).tolist()
+            == sizes
+        )
 
 
 @QUICK
 @given(
-    joint=st.booleans(), d=st.sampled_from([2, 3]), moving=st.booleans(), timed=st.booleans(), components=st.sampled_from([0, 2, 4])
+    joint=st.booleans(),
+    d=st.sampled_from([2, 3]),
+    moving=st.booleans(),
+    timed=st.booleans(),
+    components=st.sampled_from([0, 2, 4]),
 )
 def test_points(tmp_path_factory, joint, d, moving, timed, components):
     path, r, samples, frames, count = tmp_path_factory.mktemp("a") / "a.h5", writers.rng(), 3, 2, 20
@@ -142,7 +197,11 @@ def test_points(tmp_path_factory, joint, d, moving, timed, components):
         labels = "xyz"[:d] if components == d else "0123"[:components]
         for i, name in enumerate([f"u_{label}" for label in labels] or ["u"]):
             wanted = u[..., i] if components else u
-            same(ds[name], wanted if moving else wanted[None], ("sample", *(("time",) if timed else ()), "point"))
+            same(
+                ds[name],
+                wanted if moving else wanted[None],
+                ("sample", *(("time",) if timed else ()), "point"),
+            )
 
 
 @QUICK
@@ -191,8 +250,13 @@ def test_own(tmp_path_factory, samples, frames, grid, logical, compression, para
     )
     if parameter:
         variables["nu"] = ("sample", r.random(samples), {"role": "parameter", "units": "m2/s"})
-    coords = {a: (a, np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)}) for a, n in zip(axes, grid, strict=True)}
-    ds = xr.Dataset(variables, coords | ({"time": ("time", np.arange(float(frames)))} if frames else {}))
+    coords = {
+        a: (a, np.arange(n) / n, {"periodic": 1, "bounds": (0.0, 1.0)})
+        for a, n in zip(axes, grid, strict=True)
+    }
+    ds = xr.Dataset(
+        variables, coords | ({"time": ("time", np.arange(float(frames)))} if frames else {})
+    )
     path = tmp_path_factory.mktemp("a") / "a.nc"
     write_dataset(ds, path, compression=compression)
     with open_dataset(path) as back:

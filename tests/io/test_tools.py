@@ -14,11 +14,11 @@ import pytest
 import writers
 import xarray as xr
 
-from fields.cli import main
+from fields.cli.main import main
 from fields.io import DataError, open_dataset, write_dataset
-from fields.io.describe import propose_mapping
-from fields.io.repack import repack
-from fields.io.validate import validate
+from fields.io.tools.describe import propose_mapping
+from fields.io.tools.repack import repack
+from fields.io.tools.validate import validate
 
 
 def evolution(samples=4, frames=5, points=8):
@@ -54,16 +54,32 @@ def broken(edit):
             "error",
             r"u: Not finite at sample 2, index (3, 4), and in 1",
         ),
-        (lambda ds: ds["u"].values.__setitem__((slice(None), slice(None), 3), np.inf), "warning", "The same points"),
+        (
+            lambda ds: ds["u"].values.__setitem__((slice(None), slice(None), 3), np.inf),
+            "warning",
+            "The same points",
+        ),
         (lambda ds: ds["u"].values.__setitem__(slice(None), 1.0), "error", "All values are 1.0"),
         (lambda ds: ds["u"].values.__setitem__(1, 2.0), "warning", "Constant in 1 samples: 1"),
         (lambda ds: ds["u"].values.__setitem__(3, ds["u"].values[0]), "warning", "first: 0 and 3"),
-        (lambda ds: ds["u"].values.__setitem__((1, 3), 0.0), "error", "u[1]: The last frame but one is all zero"),
-        (lambda ds: ds.__setitem__("time", [0, 0.1, 0.2, 0.3, 0.9]), "warning", "Time steps differ, from 0.1 to 0.6"),
+        (
+            lambda ds: ds["u"].values.__setitem__((1, 3), 0.0),
+            "error",
+            "u[1]: The last frame but one is all zero",
+        ),
+        (
+            lambda ds: ds.__setitem__("time", [0, 0.1, 0.2, 0.3, 0.9]),
+            "warning",
+            "Time steps differ, from 0.1 to 0.6",
+        ),
         (lambda ds: ds.__setitem__("time", [4.0, 3, 2, 1, 0]), "error", "Time runs backwards"),
         (lambda ds: ds["x"].attrs.pop("periodic"), "warning", "whether x is periodic"),
         (lambda ds: ds["u"].attrs.pop("units"), "warning", "No units for u"),
-        (lambda ds: ds["u"].attrs.update(units="K"), "error", "Negative, although its unit is kelvin"),
+        (
+            lambda ds: ds["u"].attrs.update(units="K"),
+            "error",
+            "Negative, although its unit is kelvin",
+        ),
         (lambda ds: ds["u"].attrs.update(role="input"), "error", "No variable is wanted"),
     ],
 )
@@ -81,7 +97,10 @@ def test_all_damaged_places_are_listed(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset(
-            "tensor", data=np.random.default_rng(0).random((3, 4, 64)), chunks=(1, 4, 64), compression="gzip"
+            "tensor",
+            data=np.random.default_rng(0).random((3, 4, 64)),
+            chunks=(1, 4, 64),
+            compression="gzip",
         )
         file["x-coordinate"], file["t-coordinate"] = np.arange(64) + 0.5, np.arange(4.0)
         places = [file["tensor"].id.get_chunk_info_by_coord((i, 0, 0)).byte_offset for i in (0, 2)]
@@ -90,9 +109,10 @@ def test_all_damaged_places_are_listed(tmp_path):
         raw[place + 100 : place + 110] = bytes(10)
     path.write_bytes(raw)
     errors = [f for f in validate(path) if f.level == "error"]
-    assert [f.where for f in errors] == ["u[0]", "u[2]"] and "`tensor` cannot be read at [2, 0:4, 0:64]" in errors[
-        1
-    ].message
+    assert [f.where for f in errors] == [
+        "u[0]",
+        "u[2]",
+    ] and "`tensor` cannot be read at [2, 0:4, 0:64]" in errors[1].message
 
 
 def test_inspect_says_how_a_file_is_stored(tmp_path, capsys):
@@ -101,28 +121,45 @@ def test_inspect_says_how_a_file_is_stored(tmp_path, capsys):
     with h5py.File(path, "a") as file:
         values = file["tensor"][...]
         del file["tensor"]
-        file.create_dataset("tensor", data=np.tile(values, (1, 5, 1)), chunks=(1, 20, 64), compression="gzip")
+        file.create_dataset(
+            "tensor", data=np.tile(values, (1, 5, 1)), chunks=(1, 20, 64), compression="gzip"
+        )
         del file["t-coordinate"]
         file["t-coordinate"] = np.arange(21.0)
     assert main(["inspect", str(path), "--json", "--picture", str(tmp_path / "a.png")]) == 0
     about = json.loads(capsys.readouterr().out)
     u = about["variables"]["u"]
-    assert (u["chunks"], u["compression"], u["place"], u["role"]) == ([1, 20, 64], "gzip", "/tensor", "state")
+    assert (u["chunks"], u["compression"], u["place"], u["role"]) == (
+        [1, 20, 64],
+        "gzip",
+        "/tensor",
+        "state",
+    )
     assert about["speed"]["windows_per_second"] > 0 and "repack" in about["advice"][0]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert main(["inspect", str(path)]) == 0
     text = capsys.readouterr().out
-    assert "/tensor, chunks 1x20x64, gzip" in text and "[-1, 1] periodic" in text and "\x1b" not in text
+    assert (
+        "/tensor, chunks 1x20x64, gzip" in text
+        and "[-1, 1] periodic" in text
+        and "\x1b" not in text
+    )
 
 
 def test_inspect_proposes_a_mapping_that_opens_the_file(tmp_path, capsys):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
-        file.update({"run/psi": np.random.default_rng(0).random((3, 4, 5, 6)), "run/t": np.arange(5.0)})
+        file.update(
+            {"run/psi": np.random.default_rng(0).random((3, 4, 5, 6)), "run/t": np.arange(5.0)}
+        )
         file.update({"run/xs": np.arange(5) / 5, "run/ys": np.arange(6) / 6})
     wanted = {"x": "/run/xs", "y": "/run/ys", "time": "/run/t"}
     mapping = propose_mapping(path)
-    assert mapping == {"dims": ["sample", "time", "x", "y"], "fields": {"psi": "/run/psi"}, "coords": wanted}
+    assert mapping == {
+        "dims": ["sample", "time", "x", "y"],
+        "fields": {"psi": "/run/psi"},
+        "coords": wanted,
+    }
     assert open_dataset(path, mapping=mapping)["psi"].dims == ("sample", "time", "x", "y")
     assert main(["inspect", str(path)]) == 1 and "psi: /run/psi" in capsys.readouterr().out
 
@@ -130,7 +167,9 @@ def test_inspect_proposes_a_mapping_that_opens_the_file(tmp_path, capsys):
 def test_validate_on_the_command_line(tmp_path, capsys):
     write_dataset(evolution(), tmp_path / "a.nc")
     assert main(["validate", str(tmp_path / "a.nc")]) == 0
-    write_dataset(broken(lambda ds: ds["u"].values.__setitem__((2, 3, 4), np.nan)), tmp_path / "b.nc")
+    write_dataset(
+        broken(lambda ds: ds["u"].values.__setitem__((2, 3, 4), np.nan)), tmp_path / "b.nc"
+    )
     assert main(["validate", str(tmp_path / "b.nc"), "--json"]) == 1
     assert "Not finite at sample 2" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "none.nc")]) == 2
@@ -142,9 +181,16 @@ def test_validate_on_the_command_line(tmp_path, capsys):
 def test_repack_keeps_everything(tmp_path, write, compression):
     write(tmp_path / "a.h5")
     steps = []
-    repack(tmp_path / "a.h5", tmp_path / "b.nc", compression=compression, progress=lambda *step: steps.append(step))
+    repack(
+        tmp_path / "a.h5",
+        tmp_path / "b.nc",
+        compression=compression,
+        progress=lambda *step: steps.append(step),
+    )
     ds, back = open_dataset(tmp_path / "a.h5"), open_dataset(tmp_path / "b.nc")
-    assert set(ds.variables) == set(back.variables) and back.attrs == ds.attrs | {"layout": "bracketfields"}
+    assert set(ds.variables) == set(back.variables) and back.attrs == ds.attrs | {
+        "layout": "bracketfields"
+    }
     for name in ds.variables:
         xr.testing.assert_equal(back[name], ds[name])
         assert back[name].attrs == ds[name].attrs
@@ -178,7 +224,7 @@ def test_an_interrupted_repack_goes_on_where_it_stopped(tmp_path):
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_repack_goes_on_where_it_stopped(tmp_path, monkeypatch, signal_):
-    monkeypatch.setattr("fields.io.repack.FLUSHED", 0.0)
+    monkeypatch.setattr("fields.io.tools.repack.FLUSHED", 0.0)
     data = writers.pdebench_flat(tmp_path / "a.h5", kind="cfd1", samples=20)
     source, target = tmp_path / "a.h5", tmp_path / "b.nc"
 
@@ -186,12 +232,18 @@ def test_a_killed_repack_goes_on_where_it_stopped(tmp_path, monkeypatch, signal_
         if done == 30:  # in the middle of the second field
             os.kill(os.getpid(), signal_)
 
-    writer = multiprocessing.get_context("fork").Process(target=repack, args=(source, target), kwargs={"progress": kill})
+    writer = multiprocessing.get_context("fork").Process(
+        target=repack, args=(source, target), kwargs={"progress": kill}
+    )
     writer.start()
     writer.join()
     assert writer.exitcode == -signal_ and not target.exists()
     steps, written = [], h5netcdf.Variable.__setitem__
-    monkeypatch.setattr(h5netcdf.Variable, "__setitem__", lambda self, *what: steps.append(self.name) or written(self, *what))
+    monkeypatch.setattr(
+        h5netcdf.Variable,
+        "__setitem__",
+        lambda self, *what: steps.append(self.name) or written(self, *what),
+    )
     repack(source, target)
     assert len(steps) == 30 and not (tmp_path / "b.nc.part").exists()  # the other 30 of 60 samples
     for name, values in data.items():
@@ -206,7 +258,13 @@ def test_a_part_of_another_source_is_begun_again(tmp_path):
 
 
 def test_help_is_quick_and_lists_the_commands():
-    code = "import sys, fields.cli\nsys.argv[1:] = ['--help']\ntry: fields.cli.main()\nexcept SystemExit: pass\n"
-    code += "print(sorted({'torch', 'xarray', 'h5py', 'matplotlib', 'lightning'} & set(sys.modules)))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
-    assert all(word in answer.stdout for word in ("inspect", "validate", "repack")) and answer.stdout.endswith("[]\n")
+    code = "import sys, fields.cli.main\nsys.argv[1:] = ['--help']\ntry: fields.cli.main.main()\nexcept SystemExit: pass\n"
+    code += (
+        "print(sorted({'torch', 'xarray', 'h5py', 'matplotlib', 'lightning'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
+    )
+    assert all(
+        word in answer.stdout for word in ("inspect", "validate", "repack")
+    ) and answer.stdout.endswith("[]\n")

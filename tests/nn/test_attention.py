@@ -1,15 +1,15 @@
-"""Attention equals its definition on every path, and honours its masks (PHYSICS §4 tests 1, 2, 4, 7)."""
+"""Attention equals its definition on every path, and honors its masks (PHYSICS §4 tests 1, 2, 4, 7)."""
 
 import pytest
 import torch
 from torch import nn
 
-from fields.nn import attend as paths
-from fields.nn.attend import attend
-from fields.nn.attention import Attention
+from fields.nn.attention import kernels as paths
+from fields.nn.attention.bilinear_forms import DiagonalForm, GramForm
+from fields.nn.attention.kernels import attention_kernel
+from fields.nn.attention.masks import block_mask, causal_mask, neighbor_mask
+from fields.nn.attention.multihead import Attention
 from fields.nn.geometry import Locality
-from fields.nn.masks import blocks, causal, neighbours
-from fields.nn.metric import Diagonal, Gram
 
 PERIODIC = torch.tensor([True, False])
 
@@ -47,11 +47,11 @@ def test_every_path_is_the_definition(grad, masked, located, limits, monkeypatch
     mask = torch.rand(2, 1, 6, 9) > 0.5 if masked else None
     q, k, v = qkv(grad=grad)
     expected = dense(q, k, v, mask=mask, columns=columns)
-    assert (attend(q, k, v, mask=mask, columns=columns) - expected).abs().max() < 1e-12
+    assert (attention_kernel(q, k, v, mask=mask, columns=columns) - expected).abs().max() < 1e-12
     q, k, v = qkv(dtype=torch.bfloat16, grad=grad)
     narrow = None if columns is None else tuple(c.float() for c in columns)
     expected = dense(q, k, v, mask=mask, columns=columns)
-    assert (attend(q, k, v, mask=mask, columns=narrow) - expected).abs().max() < 0.03
+    assert (attention_kernel(q, k, v, mask=mask, columns=narrow) - expected).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("limits", [(0, 0), (2**30, 0), (0, 2**30)])
@@ -62,7 +62,7 @@ def test_short_lengths_survive_bfloat16(limits, monkeypatch):
     columns = locality(x_q, x_k, PERIODIC)
     q = torch.zeros(2, 3, 50, 8, dtype=torch.bfloat16)
     k, v = torch.zeros(2, 3, 400, 8, dtype=torch.bfloat16), torch.rand(2, 3, 400, 5).bfloat16()
-    error = (attend(q, k, v, columns=columns) - dense(q, k, v, columns=columns)).abs()
+    error = (attention_kernel(q, k, v, columns=columns) - dense(q, k, v, columns=columns)).abs()
     assert error.max() < 0.05
 
 
@@ -73,7 +73,7 @@ def test_columns_pass_gradients_on_every_path(monkeypatch):
         torch.manual_seed(3)
         locality, x_q, x_k = places(dtype=torch.float32)
         q, k, v = qkv(dtype=dtype)
-        out = attend(q, k, v, columns=locality(x_q, x_k, PERIODIC))
+        out = attention_kernel(q, k, v, columns=locality(x_q, x_k, PERIODIC))
         grads.append(torch.autograd.grad(out.float().square().sum(), locality.log_length)[0])
     assert grads[0].abs().min() > 1e-3
     for other in grads[1:]:
@@ -90,32 +90,46 @@ def test_geometric_score_is_minus_the_squared_distance():
 
 def test_weights_are_a_partition_of_unity():
     q, k, _ = qkv()
-    weights = attend(100 * q, 100 * k, torch.eye(9, dtype=torch.float64).expand(2, 3, 9, 9))
+    weights = attention_kernel(
+        100 * q, 100 * k, torch.eye(9, dtype=torch.float64).expand(2, 3, 9, 9)
+    )
     assert (weights.sum(-1) - 1).abs().max() < 1e-12
     assert weights.min() >= 0 and weights.max() <= 1 + 1e-12
     unit = torch.eye(9, dtype=torch.float64).expand(2, 3, 9, 9)
-    shifted = attend(q, k, unit, bias=torch.randn(1, 1, 6, 1, dtype=torch.float64).expand(1, 1, 6, 9))
-    assert (shifted - attend(q, k, unit)).abs().max() < 1e-12
+    shifted = attention_kernel(
+        q, k, unit, bias=torch.randn(1, 1, 6, 1, dtype=torch.float64).expand(1, 1, 6, 9)
+    )
+    assert (shifted - attention_kernel(q, k, unit)).abs().max() < 1e-12
 
 
 def test_a_soft_dictionary():
     """Between the values, equal where they are equal, and a lookup when it is cold (PHYSICS §1 row 3)."""
     q, k, v = qkv(grad=False)
-    out = attend(q, k, v)
+    out = attention_kernel(q, k, v)
     low, high = v.amin(-2, keepdim=True), v.amax(-2, keepdim=True)
-    assert (out >= low - 1e-12).all() and (out <= high + 1e-12).all() and (out - v.mean(-2, keepdim=True)).abs().max() > 0.1
+    assert (
+        (out >= low - 1e-12).all()
+        and (out <= high + 1e-12).all()
+        and (out - v.mean(-2, keepdim=True)).abs().max() > 0.1
+    )
     same = torch.randn(5).double().expand_as(v)
-    assert (attend(q, k, same) - same[:, :, :1]).abs().max() < 1e-12
+    assert (attention_kernel(q, k, same) - same[:, :, :1]).abs().max() < 1e-12
     best = (q @ k.mT).argmax(-1, keepdim=True)
-    assert (attend(q, k, v, scale=1e6) - v.gather(-2, best.expand(-1, -1, -1, 5))).abs().max() < 1e-12
+    assert (
+        attention_kernel(q, k, v, scale=1e6) - v.gather(-2, best.expand(-1, -1, -1, 5))
+    ).abs().max() < 1e-12
 
 
 def test_a_set_has_no_order_until_it_has_positions():
-    plain, located = (Attention(12, heads=3, lengths=lengths).double() for lengths in (None, (0.1, 0.5)))
+    plain, located = (
+        Attention(12, heads=3, lengths=lengths).double() for lengths in (None, (0.1, 0.5))
+    )
     z, x, order = torch.randn(2, 7, 12).double(), torch.rand(1, 7, 2).double(), torch.randperm(7)
     where = {"x_q": x, "x_k": x, "periodic": PERIODIC}
     assert (plain(z[:, order], z[:, order]) - plain(z, z)[:, order]).abs().max() < 1e-12
-    assert (located(z[:, order], z[:, order], **where) - located(z, z, **where)[:, order]).abs().max() > 1e-3
+    assert (
+        located(z[:, order], z[:, order], **where) - located(z, z, **where)[:, order]
+    ).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -129,7 +143,7 @@ def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, biased, k, monkeyp
     mask[0, 1, 2] = False
     bias = 1e4 * torch.randn(1, 3, 6, k.shape[-2]).to(dtype) if biased else None
     q = q if biased else (1e4 * q).detach().requires_grad_()
-    out = attend(q, k, v, mask=mask, bias=bias)
+    out = attention_kernel(q, k, v, mask=mask, bias=bias)
     grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
     assert out[0, 1, 2].abs().max() == 0
     assert out.isfinite().all() and all(g.isfinite().all() for g in grads)
@@ -140,14 +154,25 @@ def test_huge_scores_and_empty_rows_stay_finite(dtype, limit, biased, k, monkeyp
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_future_does_not_leak(located, grad, dtype):
-    layer = Attention(12, heads=3, lengths=(0.1, 0.5) if located else None).to(dtype).requires_grad_(grad)
-    x, z = torch.rand(1, 7, 2).to(torch.promote_types(dtype, torch.float32)), torch.randn(2, 7, 12).to(dtype)
+    layer = (
+        Attention(12, heads=3, lengths=(0.1, 0.5) if located else None)
+        .to(dtype)
+        .requires_grad_(grad)
+    )
+    x, z = (
+        torch.rand(1, 7, 2).to(torch.promote_types(dtype, torch.float32)),
+        torch.randn(2, 7, 12).to(dtype),
+    )
     if located:
         layer.locality.to(x.dtype)
     moved = z.clone()
     moved[:, 4:] += 1
     real = torch.tensor([[True] * 7, [True, True, False, True, True, True, True]])
-    for kwargs in ({"causal": True}, {"causal": True, "mask": real}, {"allowed": causal(7, 7)[None, None]}):
+    for kwargs in (
+        {"causal": True},
+        {"causal": True, "mask": real},
+        {"allowed": causal_mask(7, 7)[None, None]},
+    ):
         out, new = (layer(s, s, x_q=x, x_k=x, periodic=PERIODIC, **kwargs) for s in (z, moved))
         assert (out[:, :4] - new[:, :4]).abs().max() == 0
         assert (out[:, 4:] - new[:, 4:]).abs().max() > 1e-3
@@ -158,26 +183,35 @@ def test_padding_is_ignored_and_masks_combine():
     x, z = torch.rand(1, 7, 2).double(), torch.randn(1, 7, 12).double()
     real = torch.tensor([[True] * 5 + [False] * 2])
     junk = torch.where(real[..., None], z, 1e3 * torch.randn(1, 7, 12).double())
-    with_mask = lambda tokens, **kw: layer(z, tokens, x_q=x, x_k=x, periodic=PERIODIC, mask=real, **kw)  # noqa: E731
+    with_mask = lambda tokens, **kw: layer(
+        z, tokens, x_q=x, x_k=x, periodic=PERIODIC, mask=real, **kw
+    )
     assert (with_mask(z) - with_mask(junk)).abs().max() == 0
     short = layer(z, z[:, :5], x_q=x, x_k=x[:, :5], periodic=PERIODIC)
     assert (with_mask(z) - short).abs().max() < 1e-12
     edges = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 6], [1, 6, 0, 5, 3, 2, 5, 0]])
-    graph = neighbours(edges, 7, 7)[None, None]
-    windows = blocks(torch.arange(7)[None] // 4, torch.arange(7)[None] // 4)[:, None]
+    graph = neighbor_mask(edges, 7, 7)[None, None]
+    windows = block_mask(torch.arange(7)[None] // 4, torch.arange(7)[None] // 4)[:, None]
     out = with_mask(junk, allowed=graph & windows)
     alone = with_mask(junk, allowed=graph & windows & real[:, None, None])
     assert (out - alone).abs().max() == 0
-    assert (out[:, 2] - layer.out.bias).abs().max() < 1e-12  # its only neighbour is padding: nothing is gathered
-    weights = layer.weights(z, junk, x_q=x, x_k=x, periodic=PERIODIC, mask=real, allowed=graph & windows)
+    assert (
+        out[:, 2] - layer.out.bias
+    ).abs().max() < 1e-12  # its only neighbor is padding: nothing is gathered
+    weights = layer.weights(
+        z, junk, x_q=x, x_k=x, periodic=PERIODIC, mask=real, allowed=graph & windows
+    )
     assert weights[:, :, 2].abs().max() == 0 and (weights[:, :, 0, 1] == 1).all()
     only = layer.out(layer.key_value(z)[..., 12:])
-    assert (out[:, 0] - only[:, 1]).abs().max() < 1e-12  # one neighbour left: its value, unchanged
+    assert (out[:, 0] - only[:, 1]).abs().max() < 1e-12  # one neighbor left: its value, unchanged
 
 
 @pytest.mark.parametrize("m", [1, 17])
 def test_equals_torch_multihead_attention(m):
-    ours, theirs = Attention(24, heads=4, dim_kv=24).double(), nn.MultiheadAttention(24, 4, batch_first=True).double()
+    ours, theirs = (
+        Attention(24, heads=4, dim_kv=24).double(),
+        nn.MultiheadAttention(24, 4, batch_first=True).double(),
+    )
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
         theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
@@ -190,7 +224,9 @@ def test_equals_torch_multihead_attention(m):
 
 
 def test_permutations_of_tokens_and_subsets_of_queries():
-    layer = Attention(48, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True).double()
+    layer = Attention(
+        48, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True
+    ).double()
     y, x = torch.rand(1, 8, 2).double(), torch.rand(1, 7, 2).double()
     q, z = torch.randn(1, 8, 48).double(), torch.randn(1, 7, 48).double()
     out = layer(q, z, x_q=y, x_k=x, periodic=PERIODIC)
@@ -198,13 +234,18 @@ def test_permutations_of_tokens_and_subsets_of_queries():
     shuffled = layer(q[:, some], z[:, order], x_q=y[:, some], x_k=x[:, order], periodic=PERIODIC)
     assert (out[:, some] - shuffled).abs().max() < 1e-12
     moved = layer(q, z, x_q=y + 0.3, x_k=x + 0.3, periodic=torch.tensor([True, True]))
-    assert (moved - layer(q, z, x_q=y, x_k=x, periodic=torch.tensor([True, True]))).abs().max() < 1e-11
+    assert (
+        moved - layer(q, z, x_q=y, x_k=x, periodic=torch.tensor([True, True]))
+    ).abs().max() < 1e-11
 
 
-@pytest.mark.parametrize("kind", [Diagonal, Gram])
+@pytest.mark.parametrize("kind", [DiagonalForm, GramForm])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_metrics(kind, heads):
-    plain, layer = Attention(12, heads=3).double(), Attention(12, heads=3, metric=kind(4, heads=heads)).double()
+    plain, layer = (
+        Attention(12, heads=3).double(),
+        Attention(12, heads=3, metric=kind(4, heads=heads)).double(),
+    )
     layer.load_state_dict(plain.state_dict(), strict=False)
     z = torch.randn(2, 5, 12).double()
     assert (layer(z, z) - plain(z, z)).abs().max() < 1e-12
@@ -215,8 +256,10 @@ def test_metrics(kind, heads):
     assert (g - g.mT).abs().max() < 1e-15 and torch.linalg.eigvalsh(g).min() > -1e-12
     q, k, v = qkv()
     q, k = q[..., :4], k[..., :4]
-    expected = torch.softmax(torch.einsum("bhme,hef,bhkf->bhmk", q, g.expand(3, 4, 4), k) / 2, -1) @ v
-    assert (attend(layer.metric(q), k, v) - expected).abs().max() < 1e-12
+    expected = (
+        torch.softmax(torch.einsum("bhme,hef,bhkf->bhmk", q, g.expand(3, 4, 4), k) / 2, -1) @ v
+    )
+    assert (attention_kernel(layer.metric(q), k, v) - expected).abs().max() < 1e-12
     assert (layer(z, z) - plain(z, z)).abs().max() > 1e-3
 
 
@@ -224,4 +267,4 @@ def test_bad_arguments_are_told_apart():
     with pytest.raises(ValueError, match="heads to divide dim, got dim 10 and heads 4"):
         Attention(10, heads=4)
     with pytest.raises(ValueError, match="compares 4 channels per head but the metric has 3"):
-        Attention(8, heads=2, metric=Gram(3))
+        Attention(8, heads=2, metric=GramForm(3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fields.nn.attend import attend
+from fields.nn.attention.kernels import attention_kernel
 from fields.nn.geometry import Locality
 
 HEADS, WIDTH = 2, 16
@@ -26,8 +26,16 @@ def inputs(m, k, kind):
     q, keys, v = (torch.randn(1, HEADS, n, WIDTH, requires_grad=True) for n in (m, k, k))
     if kind == "geometric":
         places = (torch.rand(1, n, 2) - 0.5 for n in (m, k))
-        return (q, keys, v), {"columns": Locality(heads=HEADS, lengths=(0.1, 0.5))(*places, torch.tensor([True, False]))}
-    mask = {"mask": (torch.arange(k) < k - 3)[None, None, None]} if kind == "padded" else {"causal": kind == "causal"}
+        return (q, keys, v), {
+            "columns": Locality(heads=HEADS, lengths=(0.1, 0.5))(
+                *places, torch.tensor([True, False])
+            )
+        }
+    mask = (
+        {"mask": (torch.arange(k) < k - 3)[None, None, None]}
+        if kind == "padded"
+        else {"causal": kind == "causal"}
+    )
     return (q, keys, v), mask
 
 
@@ -41,7 +49,7 @@ def kept(m, k, kind):
 
     args, kwargs = inputs(m, k, kind)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        attend(*args, **kwargs)
+        attention_kernel(*args, **kwargs)
     return sum(storages.values())
 
 
@@ -50,7 +58,7 @@ def test_nothing_of_the_size_of_queries_times_keys_is_made(kind):
     m = k = 768 if kind != "geometric" else 1024
     args, kwargs = inputs(m, k, kind)
     with Largest() as largest:
-        attend(*args, **kwargs).sum().backward()
+        attention_kernel(*args, **kwargs).sum().backward()
     assert m * HEADS * WIDTH <= largest.numel < m * k
 
 
@@ -58,7 +66,9 @@ def test_nothing_of_the_size_of_queries_times_keys_is_made(kind):
 def test_what_training_keeps_is_linear_in_queries_and_in_keys(kind):
     each = [kept(m, 512, kind) for m in (512, 1024, 2048)]
     assert abs((each[2] - each[1]) / (each[1] - each[0]) - 2) < 0.01
-    assert (each[1] - each[0]) / 512 < 4 * HEADS * 100  # per query: some vectors of the width, no row of 512 weights
+    assert (
+        each[1] - each[0]
+    ) / 512 < 4 * HEADS * 100  # per query: some vectors of the width, no row of 512 weights
     doubled = kept(1024, 1024, kind)
     assert doubled < 2.01 * kept(512, 512, kind)
 

@@ -13,7 +13,9 @@ def test_the_mean_over_masks_is_evaluation():
     seen = torch.vmap(lambda _: layer(z), randomness="different")(torch.empty(draws))
     sigma = z.abs() * (p * (1 - p) / draws) ** 0.5
     assert ((seen.double().mean(0) - layer.eval()(z)).abs() < 4 * sigma).all()
-    assert ((seen == 0) | (seen == z)).all() and len(seen.unique(dim=0)) == 2**8  # each draw is one thinned network
+    assert ((seen == 0) | (seen == z)).all() and len(
+        seen.unique(dim=0)
+    ) == 2**8  # each draw is one thinned network
 
 
 def test_a_neuron_is_silent_for_every_token():
@@ -52,7 +54,9 @@ def test_an_energy_stays_one_function_along_a_rollout():
     with hold(drop):
         held = rollout()
     assert (held.diff() < 0).all() and held[-1] < 0.9 * held[0]
-    assert (rollout().diff() > 0).any()  # with a new mask at every step energy is created out of nothing
+    assert (
+        rollout().diff() > 0
+    ).any()  # with a new mask at every step energy is created out of nothing
 
 
 def test_no_silence_without_probability():

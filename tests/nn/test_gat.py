@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from fields.nn.gat import GraphAttention
+from fields.nn.graph.graph_attention import GraphAttention
 
 
 def graph(n=7):
@@ -21,7 +21,9 @@ def test_formula():
         near = edges[0, i].nonzero()[:, 0]
         pairs = torch.cat([lifted[b, i, a].expand(len(near), 4), lifted[b, near, a]], dim=-1)
         alpha = F.leaky_relu(pairs @ layer.pair[:, a].reshape(8), 0.2).softmax(0)
-        assert (out[b, i, 4 * a : 4 * a + 4] - F.elu(alpha @ lifted[b, near, a])).abs().max() < 1e-12
+        assert (
+            out[b, i, 4 * a : 4 * a + 4] - F.elu(alpha @ lifted[b, near, a])
+        ).abs().max() < 1e-12
 
 
 def test_weights_and_lonely_nodes():
@@ -29,7 +31,9 @@ def test_weights_and_lonely_nodes():
     layer = GraphAttention(6, heads=2).double()
     alpha, h = layer.weights(h, edges), h.requires_grad_()
     some = edges.any(-1)[:, None].expand(2, 2, 7)
-    assert (alpha.sum(-1)[some] - 1).abs().max() < 1e-12 and alpha[~edges[:, None].expand_as(alpha)].abs().max() == 0
+    assert (alpha.sum(-1)[some] - 1).abs().max() < 1e-12 and alpha[
+        ~edges[:, None].expand_as(alpha)
+    ].abs().max() == 0
     assert (alpha[:, :, 0, 1] - alpha[:, :, 1, 0]).abs().max() > 1e-3
     out = layer(h, edges)
     assert out[:, 3].abs().max() == 0

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import fields
-from fields import processors
-from fields.dynamics import EnergyTransformer, RandomWalk
-from fields.integrators import Uniformisation
-from fields.nn.attention import Attention
-from fields.nn.blocks import Block
-from fields.nn.gibbs import gibbs
-from fields.nn.metric import Gram
-from fields.nn.observe import observe
-from fields.sample import Latent
+from fields import flows, processors
+from fields.core.sample import Latent
+from fields.dynamics.energies.energy_transformer import EnergyTransformer
+from fields.flows.grand import RandomWalkField, Uniformization
+from fields.nn.attention.bilinear_forms import GramForm
+from fields.nn.attention.capture import capture_attention
+from fields.nn.attention.multihead import Attention
+from fields.nn.attention.statistics import attention_statistics
+from fields.nn.blocks import TransformerBlock
 
 BETAS = [0.2, 1.0, 3.0]
 KERNELS = ("softmax", "log_softmax", "scaled_dot_product_attention")
@@ -26,7 +26,7 @@ KERNELS = ("softmax", "log_softmax", "scaled_dot_product_attention")
 def test_identities(beta):
     scores, b = torch.randn(5, 8).double(), torch.tensor(beta, dtype=torch.float64).requires_grad_()
     p = torch.softmax(beta * scores, -1)
-    stats = gibbs(scores, beta=b)
+    stats = attention_statistics(scores, beta=b)
     assert (stats.log_partition - torch.log(torch.exp(beta * scores).sum(-1))).abs().max() < 1e-12
     assert (stats.entropy + (p * p.log()).sum(-1)).abs().max() < 1e-12
     assert (stats.free_energy - (-stats.mean_score - stats.entropy / beta)).abs().max() < 1e-12
@@ -39,39 +39,49 @@ def test_identities(beta):
 
 def test_limits_of_temperature():
     scores = torch.randn(5, 8).double()
-    assert (gibbs(scores, beta=1e-9).entropy - math.log(8)).abs().max() < 1e-8
-    cold = gibbs(scores, beta=1e9)
-    assert cold.entropy.abs().max() == 0 and (cold.free_energy + scores.amax(-1)).abs().max() < 1e-12
+    assert (attention_statistics(scores, beta=1e-9).entropy - math.log(8)).abs().max() < 1e-8
+    cold = attention_statistics(scores, beta=1e9)
+    assert (
+        cold.entropy.abs().max() == 0 and (cold.free_energy + scores.amax(-1)).abs().max() < 1e-12
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_huge_scores_keep_their_digits(dtype):
     small = torch.tensor([[0.0, -1.0, -2.0, -0.5]])
-    shifted = gibbs((small + 1e4).double() if dtype == torch.float64 else small.to(dtype))
-    assert (shifted.entropy - gibbs(small.double()).entropy).abs().max() < 1e-5
+    shifted = attention_statistics(
+        (small + 1e4).double() if dtype == torch.float64 else small.to(dtype)
+    )
+    assert (shifted.entropy - attention_statistics(small.double()).entropy).abs().max() < 1e-5
     scores = (1e4 * torch.randn(6, 9)).to(dtype).requires_grad_()
     mask = torch.rand(6, 9) > 0.5
     mask[2] = False
-    stats = gibbs(scores, mask=mask)
+    stats = attention_statistics(scores, mask=mask)
     assert stats.entropy.isfinite().all() and stats.entropy.min() >= 0
-    assert stats.log_partition[2] == -torch.inf and stats.entropy[2] == 0 and stats.mean_score[2] == 0
+    assert (
+        stats.log_partition[2] == -torch.inf and stats.entropy[2] == 0 and stats.mean_score[2] == 0
+    )
     some = mask.any(-1)
     total = sum(s[some].sum() for s in stats) + stats.entropy.sum()
     assert torch.autograd.grad(total, scores)[0].isfinite().all()
-    large = gibbs(torch.tensor([[1e4, 1e4 - 1, 1e4 - 2, 1e4 - 0.5]]))
-    assert (large.entropy - gibbs(small).entropy).abs().max() < 1e-5
+    large = attention_statistics(torch.tensor([[1e4, 1e4 - 1, 1e4 - 2, 1e4 - 0.5]]))
+    assert (large.entropy - attention_statistics(small).entropy).abs().max() < 1e-5
 
 
 def test_masked_keys_do_not_count():
     scores, mask = torch.randn(5, 8).double(), torch.arange(8) < 5
-    for a, b in zip(gibbs(scores, mask=mask), gibbs(scores[:, :5]), strict=True):
+    for a, b in zip(
+        attention_statistics(scores, mask=mask), attention_statistics(scores[:, :5]), strict=True
+    ):
         assert (a - b).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_statistics_of_a_layer_are_those_of_its_weights(causal):
     layer = Attention(8, heads=2, lengths=(0.1, 0.4)).double()
-    with torch.no_grad():  # values become indicators of the keys, so that the output shows the weights
+    with (
+        torch.no_grad()
+    ):  # values become indicators of the keys, so that the output shows the weights
         layer.key_value.weight[8:] = torch.eye(8)
         layer.key_value.bias.zero_()
         layer.out.weight.copy_(torch.eye(8))
@@ -79,30 +89,42 @@ def test_statistics_of_a_layer_are_those_of_its_weights(causal):
     x, z = torch.rand(1, 4, 2).double(), torch.eye(4, 8).double()[None]
     z = z + torch.eye(4, 8).roll(4, -1).double()
     kwargs = {"x_q": x, "x_k": x, "periodic": torch.tensor([False, True]), "causal": causal}
-    weights, stats = layer(z, z, **kwargs).reshape(1, 4, 2, 4).transpose(1, 2), layer.stats(z, z, **kwargs)
+    weights, stats = (
+        layer(z, z, **kwargs).reshape(1, 4, 2, 4).transpose(1, 2),
+        layer.stats(z, z, **kwargs),
+    )
     assert (weights.sum(-1) - 1).abs().max() < 1e-12
     assert (layer.weights(z, z, **kwargs) - weights).abs().max() < 1e-12
     assert (stats.entropy - torch.special.entr(weights.clamp_min(0)).sum(-1)).abs().max() < 1e-12
 
 
 def test_observing_a_model_changes_nothing():
-    model = torch.nn.ModuleList(Block(8, Attention(8, heads=2)) for _ in range(2))
+    model = torch.nn.ModuleList(TransformerBlock(8, Attention(8, heads=2)) for _ in range(2))
     z = torch.randn(3, 5, 8)
     plain = model[1](model[0](z))
-    with observe(model) as seen:
+    with capture_attention(model) as seen:
         watched = model[1](model[0](z))
     model[0](z)
     assert (plain - watched).abs().max() == 0
-    assert sorted(seen) == ["0.attention", "1.attention"] and all(len(calls) == 1 for calls in seen.values())
+    assert sorted(seen) == ["0.attention", "1.attention"] and all(
+        len(calls) == 1 for calls in seen.values()
+    )
     entropy = seen["1.attention"][0].entropy
     assert entropy.shape == (3, 2, 5) and entropy.min() > 0 and entropy.max() <= math.log(5) + 1e-6
 
 
 @pytest.mark.parametrize("where", ["plain", "located", "masked", "causal"])
 def test_results_come_with_their_statistics(where):
-    layer = Attention(8, heads=2, lengths=(0.1, 0.4) if where == "located" else None, metric=Gram(4)).double()
+    layer = Attention(
+        8, heads=2, lengths=(0.1, 0.4) if where == "located" else None, metric=GramForm(4)
+    ).double()
     x, z = torch.rand(1, 5, 2).double(), torch.randn(3, 5, 8).double()
-    kwargs = {"x_q": x, "x_k": x, "periodic": torch.tensor([False, True]), "causal": where == "causal"}
+    kwargs = {
+        "x_q": x,
+        "x_k": x,
+        "periodic": torch.tensor([False, True]),
+        "causal": where == "causal",
+    }
     if where == "masked":
         kwargs["mask"] = torch.tensor([[True] * 3 + [False] * 2])
     out, stats = layer(z, z, return_stats=True, **kwargs)
@@ -110,15 +132,21 @@ def test_results_come_with_their_statistics(where):
     assert all(s.shape == (3, 2, 5) for s in stats)
     weights = layer.weights(z, z, **kwargs)
     assert (stats.entropy - torch.special.entr(weights).sum(-1)).abs().max() < 1e-12
-    with observe(layer) as seen:
+    with capture_attention(layer) as seen:
         layer(z, z, return_stats=True, **kwargs)
     assert all((a - b).abs().max() == 0 for a, b in zip(seen[""][0], stats, strict=True))
 
 
 def test_the_normal_path_makes_no_statistics(monkeypatch):
     layer, z = Attention(8, heads=2), torch.randn(3, 5, 8)
-    for target in ("fields.nn.attention.gibbs", "fields.nn.attention.Projected.scores"):
-        monkeypatch.setattr(target, lambda *args, **kwargs: pytest.fail("statistics were made without being asked for"))
+    for target in (
+        "fields.nn.attention.statistics.attention_statistics",
+        "fields.nn.attention.multihead.Projected.scores",
+    ):
+        monkeypatch.setattr(
+            target,
+            lambda *args, **kwargs: pytest.fail("statistics were made without being asked for"),
+        )
     layer(z, z)
     with pytest.raises(pytest.fail.Exception):
         layer(z, z, return_stats=True)
@@ -130,19 +158,22 @@ def test_the_normal_path_makes_no_statistics(monkeypatch):
         (lambda: processors.Transformer(16, depth=2), 2),
         (lambda: processors.AttentionODE(16, depth=2), 2),
         (lambda: processors.GAT(16, depth=2), 2),
-        (lambda: processors.GraphHamiltonian(16, depth=2), 2),
-        (lambda: processors.Metriplectic(16, depth=2), 2),
-        (lambda: processors.Hamiltonian(16, depth=2), 2),
-        (lambda: processors.Hamiltonian(16, depth=1, energy=EnergyTransformer), 1),
-        (lambda: processors.Flow(16, field=RandomWalk, integrator=Uniformisation), 1),
-        (lambda: processors.Associative(16), 1),
+        (lambda: flows.GraphHamiltonian(16, depth=2), 2),
+        (lambda: flows.Metriplectic(16, depth=2), 2),
+        (lambda: flows.Hamiltonian(16, depth=2), 2),
+        (lambda: flows.Hamiltonian(16, depth=1, energy=EnergyTransformer), 1),
+        (lambda: processors.Flow(16, field=RandomWalkField, integrator=Uniformization), 1),
+        (lambda: flows.Associative(16), 1),
     ],
 )
 def test_every_kind_of_attention_can_be_asked(make, layers):
     torch.manual_seed(0)
-    processor, latent = make(), Latent(torch.randn(2, 9, 16), torch.rand(1, 9, 2) - 0.5, torch.tensor([True, False]))
+    processor, latent = (
+        make(),
+        Latent(torch.randn(2, 9, 16), torch.rand(1, 9, 2) - 0.5, torch.tensor([True, False])),
+    )
     plain = processor(latent).z
-    with observe(processor) as seen:
+    with capture_attention(processor) as seen:
         watched = processor(latent).z
     assert (plain - watched).abs().max() == 0 and len(seen) == layers
     for name, calls in seen.items():
@@ -154,14 +185,25 @@ def test_every_kind_of_attention_can_be_asked(make, layers):
 
 def test_one_implementation_serves_all():
     """Who takes a softmax elsewhere in the library has a second attention, and nobody can look into it."""
-    allowed = {"nn/attend.py", "nn/weights.py", "nn/gradients.py", "nn/hopfield.py"}  # the last: weights of a mixture
+    allowed = {
+        "nn/attention/kernels.py",
+        "nn/attention/weights.py",
+        "nn/attention/gradients.py",
+        "nn/hopfield/modern.py",
+    }  # the last: weights of a mixture
     package = Path(fields.__file__).parent
     found = set()
     for path in package.rglob("*.py"):
         text = path.read_text()
-        tree = ast.parse(text) if any(word + "(" in text for word in KERNELS) else ast.Module([], [])
+        tree = (
+            ast.parse(text) if any(word + "(" in text for word in KERNELS) else ast.Module([], [])
+        )
         for node in ast.walk(tree):
             call = node.func if isinstance(node, ast.Call) else None
-            if isinstance(call, ast.Attribute) and call.attr in KERNELS and ast.unparse(call.value) != "self":
+            if (
+                isinstance(call, ast.Attribute)
+                and call.attr in KERNELS
+                and ast.unparse(call.value) != "self"
+            ):
                 found.add(path.relative_to(package).as_posix())
     assert found == allowed

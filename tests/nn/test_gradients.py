@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from fields.nn.gradients import AttentionReference, bilinear, bilinear_grad, log_sum_exp, softmax_grad
+from fields.nn.attention.gradients import (
+    AttentionReference,
+    bilinear,
+    bilinear_grad,
+    log_sum_exp,
+    softmax_grad,
+)
 
 BETAS = [0.3, 1.0, 4.0]
 
@@ -49,9 +55,13 @@ def test_identity_metric():
 def test_softmax_jacobian(beta):
     scores = torch.randn(6, dtype=torch.float64)
     p = torch.softmax(beta * scores, -1)
-    jacobian = torch.stack([softmax_grad(p[None], row[None], beta)[0] for row in torch.eye(6, dtype=torch.float64)])
+    jacobian = torch.stack(
+        [softmax_grad(p[None], row[None], beta)[0] for row in torch.eye(6, dtype=torch.float64)]
+    )
     close(jacobian, beta * (torch.diag(p) - torch.outer(p, p)))
-    close(jacobian, torch.autograd.functional.jacobian(lambda s: torch.softmax(beta * s, -1), scores))
+    close(
+        jacobian, torch.autograd.functional.jacobian(lambda s: torch.softmax(beta * s, -1), scores)
+    )
 
 
 @pytest.mark.parametrize("beta", BETAS)

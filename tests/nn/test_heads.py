@@ -9,8 +9,8 @@ import xarray as xr
 from torch import nn
 
 import fields
-from fields.nn.attention import Attention
-from fields.nn.observe import observe
+from fields.nn.attention.capture import capture_attention
+from fields.nn.attention.multihead import Attention
 
 
 def apart(weights):
@@ -20,7 +20,7 @@ def apart(weights):
 
 
 def trained(layer, x, *, steps=20, rate=0.01):
-    """Learns two sums at once: of the neighbours to the right, and of the tokens marked by their first channel."""
+    """Learns two sums at once: of the neighbors to the right, and of the tokens marked by their first channel."""
     torch.manual_seed(1)
     near = ((x[:, None, :, 0] - x[:, :, None, 0] - 0.2).abs() < 0.1).float()
     for _ in range(steps):
@@ -51,17 +51,24 @@ def test_heads_differ_after_training(lengths):
     x = torch.linspace(-0.5, 0.5, 12)[None, :, None]
     build = lambda: Attention(8, heads=4, lengths=lengths, max_frequency=2.0)  # noqa: E731
     assert apart(trained(build(), x)) > 0.05
-    if lengths != (0.1, 0.5):  # the control: heads that start alike stay alike, and the measure sees it
+    if lengths != (
+        0.1,
+        0.5,
+    ):  # the control: heads that start alike stay alike, and the measure sees it
         assert apart(trained(tie(build()), x)) < 1e-5
 
 
 def test_heads_of_a_shipped_model_differ_in_every_layer():
     model, x = fields.load("darcy16"), torch.arange(16) / 16
     soft = nn.functional.avg_pool2d(torch.randn(3, 1, 20, 20), 5, stride=1)[:, 0] > 0
-    ds = xr.Dataset({"input": (("sample", "x", "y"), np.asarray(soft))}, coords={"x": x.numpy(), "y": x.numpy()})
-    with observe(model, lambda layer, *args, **kwargs: layer.weights(*args, **kwargs)) as seen:
+    ds = xr.Dataset(
+        {"input": (("sample", "x", "y"), np.asarray(soft))}, coords={"x": x.numpy(), "y": x.numpy()}
+    )
+    with capture_attention(
+        model, lambda layer, *args, **kwargs: layer.weights(*args, **kwargs)
+    ) as seen:
         model.predict(ds)
-    assert len(seen) == 7  # encoder, local path, four layers of the processor, decoder
+    assert len(seen) == 7  # encoder, skip path, four layers of the processor, decoder
     for name, calls in seen.items():
         assert (calls[0].sum(-1) - 1).abs().max() < 1e-5, name
         assert apart(calls[0]) > 0.05, name

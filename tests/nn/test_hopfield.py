@@ -5,10 +5,17 @@ import math
 import pytest
 import torch
 
-from fields.nn import hopfield
-from fields.nn.attention import Attention
-from fields.nn.binary import Classical, Exponential, Polynomial
-from fields.nn.hopfield import PatternDensity, Retrieval, energy, energy_grad, regime, retrieve
+from fields.nn.attention.multihead import Attention
+from fields.nn.hopfield import modern as hopfield
+from fields.nn.hopfield.binary import Classical, Exponential, Polynomial
+from fields.nn.hopfield.modern import (
+    PatternDensity,
+    Retrieval,
+    hopfield_energy,
+    hopfield_energy_grad,
+    regime,
+    retrieve,
+)
 
 
 def signs(*shape):
@@ -46,7 +53,9 @@ def test_classical_energy_never_rises():
         assert (now != states).any()
     still = Classical(torch.ones(1, 4).double())
     undecided = torch.tensor([[1.0, -1.0, 1.0, -1.0]]).double()  # no field at all: nothing moves
-    assert (still.update(undecided) == undecided).all() and (still.sweep(undecided) == undecided).all()
+    assert (still.update(undecided) == undecided).all() and (
+        still.sweep(undecided) == undecided
+    ).all()
 
 
 def test_polynomial_memory():
@@ -70,16 +79,26 @@ def test_exponential_memory():
 @pytest.mark.parametrize("beta", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("damping", [0.3, 1.0, 1.9])
 def test_continuous_energy_never_rises_and_its_gradient_is_right(beta, damping):
-    patterns, states = torch.randn(1, 1, 12, 6).double(), (2 * torch.randn(1, 1, 5, 6).double()).requires_grad_()
+    patterns, states = (
+        torch.randn(1, 1, 12, 6).double(),
+        (2 * torch.randn(1, 1, 5, 6).double()).requires_grad_(),
+    )
     mask = torch.rand(1, 1, 5, 12) > 0.3
-    expected = torch.autograd.grad(energy(states, patterns, beta=beta, mask=mask).sum(), states)[0]
-    assert (energy_grad(states, patterns, beta=beta, mask=mask) - expected).abs().max() < 1e-12
+    expected = torch.autograd.grad(
+        hopfield_energy(states, patterns, beta=beta, mask=mask).sum(), states
+    )[0]
+    assert (
+        hopfield_energy_grad(states, patterns, beta=beta, mask=mask) - expected
+    ).abs().max() < 1e-12
     now = states.detach()
     for _ in range(30):
-        before, slope = energy(now, patterns, beta=beta), energy_grad(now, patterns, beta=beta)
+        before, slope = (
+            hopfield_energy(now, patterns, beta=beta),
+            hopfield_energy_grad(now, patterns, beta=beta),
+        )
         now = retrieve(now, patterns, beta=beta, damping=damping)
         bound = damping * (1 - damping / 2) * slope.square().sum(-1)
-        assert (energy(now, patterns, beta=beta) - before + bound).max() < 1e-12
+        assert (hopfield_energy(now, patterns, beta=beta) - before + bound).max() < 1e-12
     with pytest.raises(ValueError, match=r"damping 3\.0"):
         retrieve(now, patterns, damping=3.0)
 
@@ -93,14 +112,16 @@ def test_one_step_retrieval_and_fixed_points():
     assert error(retrieve(some, patterns)) > 0.5  # too hot: averages of many
     few = torch.randn(1, 1, 20, 16).double()
     end = retrieve(few + 0.1, few, beta=2.0, steps=500, tolerance=1e-13)
-    assert energy_grad(end, few, beta=2.0).norm(dim=-1).max() < 1e-12
+    assert hopfield_energy_grad(end, few, beta=2.0).norm(dim=-1).max() < 1e-12
 
 
 def test_regimes_follow_the_temperature():
     torch.manual_seed(0)
-    centres = torch.randn(4, 32).double()
-    patterns = (centres[:, None] + 0.02 * torch.randn(4, 5, 32).double()).reshape(20, 32)
-    kinds, numbers = zip(*(regime(patterns, patterns, beta=b) for b in (1e-3, 1.0, 1e4)), strict=True)
+    centers = torch.randn(4, 32).double()
+    patterns = (centers[:, None] + 0.02 * torch.randn(4, 5, 32).double()).reshape(20, 32)
+    kinds, numbers = zip(
+        *(regime(patterns, patterns, beta=b) for b in (1e-3, 1.0, 1e4)), strict=True
+    )
     assert (kinds[0] == hopfield.GLOBAL).all() and (kinds[1] == hopfield.METASTABLE).all()
     assert (kinds[2] == hopfield.SINGLE).all()
     assert (numbers[0] > numbers[1]).all() and (numbers[1] > numbers[2]).all()
@@ -108,9 +129,16 @@ def test_regimes_follow_the_temperature():
 
 
 def test_projected_retrieval_is_attention_iterated():
-    attention, module = Attention(12, heads=3, dim_kv=7).double(), Retrieval(12, heads=3, dim_kv=7, steps=1).double()
+    attention, module = (
+        Attention(12, heads=3, dim_kv=7).double(),
+        Retrieval(12, heads=3, dim_kv=7, steps=1).double(),
+    )
     module.attention.load_state_dict(attention.state_dict())
-    z, y, mask = torch.randn(2, 5, 12).double(), torch.randn(2, 9, 7).double(), torch.rand(2, 9) > 0.3
+    z, y, mask = (
+        torch.randn(2, 5, 12).double(),
+        torch.randn(2, 9, 7).double(),
+        torch.rand(2, 9) > 0.3,
+    )
     assert (module(z, y, mask=mask) - attention(z, y, mask=mask)).abs().max() < 1e-12
     module.steps = 3
     more = module(z, y, mask=mask)
@@ -130,13 +158,16 @@ def test_maximum_likelihood(beta):
     assert (density.loss_grad(states) - expected).abs().max() < 1e-12
     line = PatternDensity(1, patterns=3, beta=beta).double()
     s = torch.linspace(-30, 30, 20_001).double()[:, None]
-    weight = torch.exp(-beta * energy(s, line.patterns, beta=beta))
+    weight = torch.exp(-beta * hopfield_energy(s, line.patterns, beta=beta))
     assert (torch.trapezoid(weight, s[:, 0]).log() - line.log_partition()).abs() < 1e-10
 
 
 def test_learning_finds_the_patterns_that_made_the_data():
     torch.manual_seed(0)
-    truth, model = PatternDensity(2, patterns=3, beta=8.0).double(), PatternDensity(2, patterns=3, beta=8.0).double()
+    truth, model = (
+        PatternDensity(2, patterns=3, beta=8.0).double(),
+        PatternDensity(2, patterns=3, beta=8.0).double(),
+    )
     with torch.no_grad():
         angle = torch.arange(3) * 2 * math.pi / 3
         truth.patterns.copy_(2 * torch.stack([angle.cos(), angle.sin()], -1))

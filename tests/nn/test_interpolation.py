@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from scipy.spatial import Delaunay
 
-from fields.nn.attend import attend
+from fields.nn.attention.kernels import attention_kernel
 
 
 def interpolate(log_phi, values):
     """Σᵢ φᵢ(x) yᵢ by attention with zero queries and keys and the score log φᵢ."""
     m, k = log_phi.shape
     q, keys = torch.zeros(1, 1, m, 4).double(), torch.zeros(1, 1, k, 4).double()
-    return attend(q, keys, values[None, None], bias=log_phi[None, None])[0, 0]
+    return attention_kernel(q, keys, values[None, None], bias=log_phi[None, None])[0, 0]
 
 
 def hats(x, nodes):
@@ -42,5 +42,7 @@ def test_barycentric_coordinates_on_triangles_reproduce_planes():
     two = np.einsum("mij,mj->mi", affine[:, :2], x - affine[:, 2])
     phi = np.zeros((100, 30))
     np.put_along_axis(phi, mesh.simplices[cell], np.c_[two, 1 - two.sum(1)], axis=1)
-    out = interpolate(torch.tensor(phi).clamp_min(0).log(), torch.tensor(2 * nodes[:, :1] - nodes[:, 1:] + 0.5))
+    out = interpolate(
+        torch.tensor(phi).clamp_min(0).log(), torch.tensor(2 * nodes[:, :1] - nodes[:, 1:] + 0.5)
+    )
     assert np.abs(out[:, 0].numpy() - (2 * x[:, 0] - x[:, 1] + 0.5)).max() < 1e-13

@@ -9,17 +9,27 @@ import pytest
 import torch
 
 import fields.processors
+from fields.core.sample import Latent
 from fields.processors.base import Processor
 from fields.processors.stack import Stack
-from fields.sample import Latent
 
 DIM = 16
 
 
 def all_processors() -> list[type[Processor]]:
-    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(fields.processors.__path__, "fields.processors.")]
-    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, Processor)}
-    return sorted((c for c in found if not inspect.isabstract(c) and c is not Stack), key=lambda c: c.__name__)
+    modules = [
+        importlib.import_module(m.name)
+        for m in pkgutil.iter_modules(fields.processors.__path__, "fields.processors.")
+    ]
+    found = {
+        c
+        for m in modules
+        for c in vars(m).values()
+        if inspect.isclass(c) and issubclass(c, Processor)
+    }
+    return sorted(
+        (c for c in found if not inspect.isabstract(c) and c is not Stack), key=lambda c: c.__name__
+    )
 
 
 PROCESSORS = pytest.mark.parametrize("cls", all_processors(), ids=lambda c: c.__name__)
@@ -81,7 +91,11 @@ def test_gradients_reach_every_parameter_after_two_updates(cls):
         optimizer.zero_grad()
         (processor(latent, cond).z - target).square().mean().backward()
         optimizer.step()
-    dead = [name for name, p in processor.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    dead = [
+        name
+        for name, p in processor.named_parameters()
+        if p.grad is None or not p.grad.abs().max() > 0
+    ]
     assert not dead, f"no gradient reaches {dead}"
 
 
@@ -96,35 +110,47 @@ def test_dtype_and_inference_mode(cls, dtype):
     assert processor(latent).pos is latent.pos
 
 
-@pytest.mark.parametrize("cls", [c for c in all_processors() if issubclass(c, Stack)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "cls", [c for c in all_processors() if issubclass(c, Stack)], ids=lambda c: c.__name__
+)
 def test_recomputing_instead_of_saving_gives_the_same_gradients(cls):
     latent, grads = tokens(), []
     for recompute in (False, True):
         processor = build(cls)
         processor.recompute = recompute
         processor(latent).z.square().sum().backward()
-        grads.append(torch.cat([p.grad.flatten() for p in processor.parameters() if p.grad is not None]))
+        grads.append(
+            torch.cat([p.grad.flatten() for p in processor.parameters() if p.grad is not None])
+        )
     torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-12)
 
 
 @PROCESSORS
 def test_gradients_are_those_of_finite_differences(cls):
     processor, latent = build(cls), tokens(batch=1, n=5)
-    assert torch.autograd.gradcheck(lambda z: processor(latent._replace(z=z)).z, latent.z.requires_grad_(), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda z: processor(latent._replace(z=z)).z, latent.z.requires_grad_(), fast_mode=True
+    )
 
 
 @PROCESSORS
 def test_half_precision_training_keeps_the_state_in_single(cls):
     processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
     exact = processor(latent).z
-    double = copy.deepcopy(processor).double()(latent._replace(z=latent.z.double(), pos=latent.pos.double())).z
+    double = (
+        copy.deepcopy(processor)
+        .double()(latent._replace(z=latent.z.double(), pos=latent.pos.double()))
+        .z
+    )
     assert (exact - double).norm() < 1e-4 * double.norm()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = processor(latent).z
     assert out.dtype == torch.float32 and (out - exact).norm() < 0.1 * exact.norm()
 
 
-@pytest.mark.parametrize("cls", [c for c in all_processors() if issubclass(c, Stack)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "cls", [c for c in all_processors() if issubclass(c, Stack)], ids=lambda c: c.__name__
+)
 def test_answers_at_several_times_are_stacked(cls):
     processor, latent = build(cls), tokens()
     t = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64)
@@ -146,5 +172,7 @@ def test_compiles_as_one_graph_forwards_and_backwards(cls):
         out = forward(latent._replace(z=z), cond).z
         return out.detach(), *torch.autograd.grad(out.square().mean(), [z, *processor.parameters()])
 
-    compiled = torch.compile(processor, fullgraph=True, backend="aot_eager")  # traces the backward pass too
+    compiled = torch.compile(
+        processor, fullgraph=True, backend="aot_eager"
+    )  # traces the backward pass too
     torch.testing.assert_close(run(compiled), run(processor), atol=1e-6, rtol=1e-5)

@@ -4,8 +4,14 @@ import pytest
 import torch
 from test_conformance import DIM, build, tokens
 
-from fields.processors import Associative, DoubleBracket, Grand, GraphHamiltonian, Hamiltonian, Isometry, Metriplectic
-from fields.verify import verify
+from fields.evaluation.verify import verify
+from fields.flows.associative import Associative
+from fields.flows.double_bracket import DoubleBracket
+from fields.flows.grand import Grand
+from fields.flows.graph_hamiltonian import GraphHamiltonian
+from fields.flows.hamiltonian import Hamiltonian
+from fields.flows.isometry import Isometry
+from fields.flows.metriplectic import Metriplectic
 
 
 def test_without_damping_the_double_bracket_processor_is_the_hamiltonian_one_bit_by_bit():
@@ -26,15 +32,24 @@ def test_without_friction_the_metriplectic_processor_moves_like_the_hamiltonian_
     torch.testing.assert_close(warm(latent).z, wave(latent).z, atol=1e-12, rtol=0)
     trace = warm.trace(latent)
     assert trace.entropy is not None
-    torch.testing.assert_close(trace.entropy, trace.entropy[:1].expand_as(trace.entropy), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        trace.entropy, trace.entropy[:1].expand_as(trace.entropy), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", [GraphHamiltonian, Isometry, Hamiltonian, DoubleBracket, Metriplectic, Grand, Associative])
+@pytest.mark.parametrize(
+    "cls",
+    [GraphHamiltonian, Isometry, Hamiltonian, DoubleBracket, Metriplectic, Grand, Associative],
+)
 def test_laws_hold_after_training_in_half_precision(cls):
     torch.manual_seed(0)
     processor, latent = cls(DIM), tokens(dtype=torch.float32)
-    target, optimizer, losses = torch.randn(3, 12, DIM), torch.optim.AdamW(processor.parameters(), lr=1e-2), []
+    target, optimizer, losses = (
+        torch.randn(3, 12, DIM),
+        torch.optim.AdamW(processor.parameters(), lr=1e-2),
+        [],
+    )
     for _ in range(60):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = (processor(latent).z - target).square().mean()

@@ -6,14 +6,26 @@ import pytest
 import torch
 from test_conformance import DIM, build, tokens
 
-from fields.dynamics import CanonicalHamiltonian, DampedHamiltonian, GraphHamiltonian, MetricHamiltonian, Recall
-from fields.integrators import RK4, Cayley, GuardedDescent, KineticProjection, RadialLeapfrog, RetrievalStep, Verlet
-from fields.nn.incidence import Coboundary
+from fields.evaluation.verify import verify
+from fields.flows.associative import Associative, HopfieldField, HopfieldUpdate
+from fields.flows.damped_hamiltonian import DampedHamiltonianField, EnergyGuardedStep
+from fields.flows.double_bracket import DoubleBracket
+from fields.flows.grand import Grand
+from fields.flows.graph_hamiltonian import GraphHamiltonian as GraphStack
+from fields.flows.graph_hamiltonian import GraphHamiltonianField
+from fields.flows.hamiltonian import Hamiltonian, HamiltonianField
+from fields.flows.isometry import Isometry
+from fields.flows.metric_hamiltonian import MetricHamiltonianField
+from fields.flows.metriplectic import Metriplectic
+from fields.integrators.cayley import Cayley, EnergyScaledLeapfrog
+from fields.integrators.explicit import RK4
+from fields.integrators.verlet import EnergyProjectedVerlet, Verlet
+from fields.nn.graph.incidence import Coboundary
 from fields.nn.rotation import Rotation, SphereMLP
-from fields.processors import GAT, Associative, AttentionODE, DoubleBracket, Flow, Grand, Hamiltonian, Isometry, Metriplectic
-from fields.processors import GraphHamiltonian as GraphStack
-from fields.processors.trace import Trace
-from fields.verify import verify
+from fields.processors.attention_ode import AttentionODE
+from fields.processors.flow import Flow
+from fields.processors.gat import GAT
+from fields.processors.trace import FlowTrace
 
 LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand, Associative, Isometry]
 
@@ -22,7 +34,12 @@ LAWFUL = [Hamiltonian, GraphStack, DoubleBracket, Metriplectic, Grand, Associati
 @pytest.mark.parametrize("shake", [0.0, 0.5])
 @pytest.mark.parametrize("steps", [24, pytest.param(1000, marks=pytest.mark.slow)])
 def test_laws_hold_for_any_weights(cls, shake, steps):
-    certificate = verify(build(cls, torch.float32, shake), tokens(dtype=torch.float32), torch.randn(3, DIM), steps=steps)
+    certificate = verify(
+        build(cls, torch.float32, shake),
+        tokens(dtype=torch.float32),
+        torch.randn(3, DIM),
+        steps=steps,
+    )
     assert certificate.passed, str(certificate)
     assert json.loads(json.dumps(certificate.to_dict()))["verdict"] == "holds"
     assert "float64" in str(certificate)
@@ -36,7 +53,9 @@ def test_norms_do_not_creep_in_single_precision(cls):
         for _ in range(300):
             y = mix(y)
     drift = (y.double().square().sum((1, 2)) - start) / start
-    assert drift.abs().max() < 2e-6 and (y - x).norm() > 0.1 * x.norm()  # a factor next to one loses 7e-6 and more
+    assert (
+        drift.abs().max() < 2e-6 and (y - x).norm() > 0.1 * x.norm()
+    )  # a factor next to one loses 7e-6 and more
 
 
 @pytest.mark.parametrize("cls", [GraphStack, DoubleBracket, Metriplectic], ids=lambda c: c.__name__)
@@ -46,17 +65,27 @@ def test_a_flipped_sign_is_found_out(cls, monkeypatch):
 
 
 def test_climbing_instead_of_retrieving_is_found_out(monkeypatch):
-    original = Recall.forward
-    monkeypatch.setattr(Recall, "forward", lambda *args: -original(*args))
+    original = HopfieldField.forward
+    monkeypatch.setattr(HopfieldField, "forward", lambda *args: -original(*args))
     assert verify(build(Associative), tokens(), steps=20).verdict == "BROKEN"
 
 
-def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energy_is_not(monkeypatch):
+def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energy_is_not(
+    monkeypatch,
+):
     processor = build(Hamiltonian)
     original = type(processor.blocks[-1].field).potential
-    monkeypatch.setattr(CanonicalHamiltonian, "potential", lambda f, q, c: (original(f, q, c)[0], 0.9 * original(f, q, c)[1]))
+    monkeypatch.setattr(
+        HamiltonianField,
+        "potential",
+        lambda f, q, c: (original(f, q, c)[0], 0.9 * original(f, q, c)[1]),
+    )
     assert verify(processor, tokens(), steps=20).passed  # the projection keeps E whatever the force
-    monkeypatch.setattr(CanonicalHamiltonian, "potential", lambda f, q, c: (1.01 * original(f, q, c)[0], original(f, q, c)[1]))
+    monkeypatch.setattr(
+        HamiltonianField,
+        "potential",
+        lambda f, q, c: (1.01 * original(f, q, c)[0], original(f, q, c)[1]),
+    )
     assert verify(processor, tokens(), steps=20).verdict == "BROKEN"
 
 
@@ -67,17 +96,19 @@ def test_what_claims_no_law_gets_no_certificate():
 
 
 def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"`RK4` cannot step `CanonicalHamiltonian`.*`KineticProjection`"):
+    with pytest.raises(
+        ValueError, match=r"`RK4` cannot step `HamiltonianField`.*`EnergyProjectedVerlet`"
+    ):
         Flow(DIM, integrator=RK4)
-    with pytest.raises(ValueError, match=r"Use `Cayley` or `RadialLeapfrog`"):
-        Flow(DIM, field=GraphHamiltonian, integrator=KineticProjection)
-    with pytest.raises(ValueError, match=r"Use `GuardedDescent`"):
-        Flow(DIM, field=DampedHamiltonian, integrator=Cayley)
+    with pytest.raises(ValueError, match=r"Use `Cayley` or `EnergyScaledLeapfrog`"):
+        Flow(DIM, field=GraphHamiltonianField, integrator=EnergyProjectedVerlet)
+    with pytest.raises(ValueError, match=r"Use `EnergyGuardedStep`"):
+        Flow(DIM, field=DampedHamiltonianField, integrator=Cayley)
     for field, integrator in (
-        (GraphHamiltonian, RadialLeapfrog),
-        (MetricHamiltonian, Cayley),
-        (DampedHamiltonian, GuardedDescent),
-        (Recall, RetrievalStep),
+        (GraphHamiltonianField, EnergyScaledLeapfrog),
+        (MetricHamiltonianField, Cayley),
+        (DampedHamiltonianField, EnergyGuardedStep),
+        (HopfieldField, HopfieldUpdate),
     ):
         flow = Flow(DIM, field=field, integrator=integrator, depth=2)
         assert verify(flow, tokens(dtype=torch.float32), steps=20).passed
@@ -86,15 +117,23 @@ def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
 def test_trace_shows_energy_entropy_and_steps():
     processor, latent = build(Metriplectic, torch.float32), tokens(dtype=torch.float32)
     trace = processor.trace(latent, passes=3)
-    assert trace.energy.shape == trace.entropy.shape == trace.clamps.shape == (24, 3) and trace.energy.dtype == torch.float64
-    assert (trace.entropy.diff(dim=0) >= -1e-4).all() and trace.entropy[-1].min() > trace.entropy[0].min()
+    assert (
+        trace.energy.shape == trace.entropy.shape == trace.rejected_steps.shape == (24, 3)
+        and trace.energy.dtype == torch.float64
+    )
+    assert (trace.entropy.diff(dim=0) >= -1e-4).all() and trace.entropy[-1].min() > trace.entropy[
+        0
+    ].min()
     assert ((trace.energy - trace.energy[0]).abs() / trace.energy[0]).max() < 1e-5
     assert (trace.h > 0).all() and trace.stage[:4] == [0, 0, 1, 1]
 
 
 def test_trace_is_exact_under_autocast_and_counts_bounces():
     torch.manual_seed(0)
-    flow, latent = Flow(DIM, field=MetricHamiltonian, integrator=Cayley, steps=5), tokens(dtype=torch.float32)
+    flow, latent = (
+        Flow(DIM, field=MetricHamiltonianField, integrator=Cayley, steps=5),
+        tokens(dtype=torch.float32),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         trace = flow.trace(latent)
     assert trace.energy.dtype == torch.float64 and trace.entropy is None
@@ -103,19 +142,34 @@ def test_trace_is_exact_under_autocast_and_counts_bounces():
     with torch.no_grad():
         for p in bouncing.parameters():
             p += torch.randn_like(p)
-    cold = latent._replace(z=torch.cat([3 * latent.z[..., : DIM // 2], 1e-3 * latent.z[..., DIM // 2 :]], dim=-1))
-    clamps = bouncing.trace(cold).clamps
-    assert clamps.max() > 0 and (clamps[:41].diff(dim=0) >= 0).all()
+    cold = latent._replace(
+        z=torch.cat([3 * latent.z[..., : DIM // 2], 1e-3 * latent.z[..., DIM // 2 :]], dim=-1)
+    )
+    rejected_steps = bouncing.trace(cold).rejected_steps
+    assert rejected_steps.max() > 0 and (rejected_steps[:41].diff(dim=0) >= 0).all()
 
 
 def test_a_trace_in_few_numbers():
     column = lambda *values: torch.tensor(values, dtype=torch.float64)[:, None]  # noqa: E731
-    trace = Trace(
-        stage=[0, 0, 0, 1, 1],  # a new stage has an energy of its own, so the jump from 8 to 50 is none
+    trace = FlowTrace(
+        stage=[
+            0,
+            0,
+            0,
+            1,
+            1,
+        ],  # a new stage has an energy of its own, so the jump from 8 to 50 is none
         h=column(0.1, 0.1, 0.1, 0.3, 0.3)[:, 0],
         energy=column(10, 9, 8, 50, 51).expand(-1, 2),
-        clamps=column(0, 1, 2, 0, 1),
+        rejected_steps=column(0, 1, 2, 0, 1),
         entropy=torch.cat([column(0, 1, 2, 3, 4), column(0, 1, 2, 3, 3)], dim=1),
     )
-    expected = {"energy": 10, "energy_end": 51, "energy_drift": 0.2, "energy_rise": 0.02, "clamps": 3, "entropy_gain": 3}
+    expected = {
+        "energy": 10,
+        "energy_end": 51,
+        "energy_drift": 0.2,
+        "energy_rise": 0.02,
+        "rejected_steps": 3,
+        "entropy_gain": 3,
+    }
     assert trace.summary() == pytest.approx(expected | {"step_min": 0.1, "step_max": 0.3})

@@ -10,27 +10,27 @@ import torch
 from problems import operator, schema, waves
 
 import fields
-from fields import processors
-from fields.cli import main
+from fields import flows, processors
+from fields.cli.main import main
+from fields.core.sample import collate
 from fields.data import FieldDataset
-from fields.decoders import Galerkin
-from fields.dynamics import DampedHamiltonian, EnergyTransformer
-from fields.integrators import GuardedDescent
-from fields.nn.incidence import Coboundary
-from fields.sample import collate
+from fields.decoders.galerkin import Galerkin
+from fields.dynamics.energies.energy_transformer import EnergyTransformer
+from fields.flows.damped_hamiltonian import DampedHamiltonianField, EnergyGuardedStep
+from fields.nn.graph.incidence import Coboundary
 
 TRAINED = {
-    "hamiltonian": processors.Hamiltonian,
-    "energy transformer": partial(processors.Hamiltonian, energy=EnergyTransformer),
-    "damped": partial(processors.Flow, field=DampedHamiltonian, integrator=GuardedDescent),
-    "graph": processors.GraphHamiltonian,
-    "metric": partial(processors.GraphHamiltonian, metric="frozen"),
-    "double bracket": processors.DoubleBracket,
-    "hybrid": partial(processors.DoubleBracket, gamma=0.5, learned=False, edges=3),
-    "metriplectic": processors.Metriplectic,
-    "grand": processors.Grand,
-    "associative": processors.Associative,
-    "isometry": processors.Isometry,
+    "hamiltonian": flows.Hamiltonian,
+    "energy transformer": partial(flows.Hamiltonian, energy=EnergyTransformer),
+    "damped": partial(processors.Flow, field=DampedHamiltonianField, integrator=EnergyGuardedStep),
+    "graph": flows.GraphHamiltonian,
+    "metric": partial(flows.GraphHamiltonian, metric="frozen"),
+    "double bracket": flows.DoubleBracket,
+    "hybrid": partial(flows.DoubleBracket, gamma=0.5, learned=False, edges=3),
+    "metriplectic": flows.Metriplectic,
+    "grand": flows.Grand,
+    "associative": flows.Associative,
+    "isometry": flows.Isometry,
 }
 
 
@@ -38,7 +38,7 @@ def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=
     """A model with this processor after some updates, saved beside the samples that it is to be verified on."""
     ds = waves(4, (16,), (True,))
     fields.write_dataset(ds, folder / "waves.h5")
-    model = operator((True,), local=False)
+    model = operator((True,), skip=False)
     torch.manual_seed(0)
     for name, part in (("processor", make and make(32)), ("decoder", decoder)):
         if part is not None:
@@ -54,7 +54,10 @@ def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=
 
 def train(model, ds, updates: int) -> None:
     rows = FieldDataset(ds, model.schema)
-    batch, optimizer = collate([rows[i] for i in range(4)]), torch.optim.AdamW(model.parameters(), lr=1e-2)
+    batch, optimizer = (
+        collate([rows[i] for i in range(4)]),
+        torch.optim.AdamW(model.parameters(), lr=1e-2),
+    )
     for _ in range(updates):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = (model(batch) - batch.v).square().mean()
@@ -87,9 +90,12 @@ def test_an_operator_broken_on_purpose_is_status_one(name, tmp_path, capsys, mon
 
 def test_the_energy_of_the_field_is_judged_where_the_decoder_shows_it(tmp_path, capsys):
     decoder = Galerkin(32, schema((True,)))
-    words = checkpoint(tmp_path, processors.Isometry, updates=3, decoder=decoder)
+    words = checkpoint(tmp_path, flows.Isometry, updates=3, decoder=decoder)
     assert certify(words, capsys)["law"] == "the L2 energy of the decoded field is constant"
-    assert certify(checkpoint(tmp_path, processors.GraphHamiltonian, decoder=decoder), capsys)["law"] == "the energy is constant"
+    assert (
+        certify(checkpoint(tmp_path, flows.GraphHamiltonian, decoder=decoder), capsys)["law"]
+        == "the energy is constant"
+    )
 
 
 @pytest.mark.parametrize("make", [None, processors.AttentionODE, processors.GAT])
@@ -99,10 +105,16 @@ def test_what_claims_nothing_says_so(make, tmp_path, capsys):
 
 
 def test_the_file_is_found_through_the_checkpoint(tmp_path, capsys):
-    for protocol in ({"data": str(tmp_path / "waves.h5")}, {"data": "gone.h5", "test_files": [str(tmp_path / "waves.h5")]}):
-        model, *_ = checkpoint(tmp_path, processors.Isometry, card={"protocol": protocol})
+    for protocol in (
+        {"data": str(tmp_path / "waves.h5")},
+        {"data": "gone.h5", "test_files": [str(tmp_path / "waves.h5")]},
+    ):
+        model, *_ = checkpoint(tmp_path, flows.Isometry, card={"protocol": protocol})
         assert certify([model], capsys)["samples"] == 2
-    for card, sentence in (({"protocol": {"data": "gone.h5"}}, "was made with gone.h5, which is not here"), (None, "does not say")):
+    for card, sentence in (
+        ({"protocol": {"data": "gone.h5"}}, "was made with gone.h5, which is not here"),
+        (None, "does not say"),
+    ):
         model, *_ = checkpoint(tmp_path, card=card)
         assert main(["verify", model]) == 2
         assert sentence in capsys.readouterr().err

@@ -13,12 +13,16 @@ import torch
 import fields
 from datasets.heat import Heat
 from fields import decoders, encoders
-from fields.data import FieldDataset, schema_of, statistics
-from fields.dynamics import StencilBracket
-from fields.evolution import EvolutionOperator, FlowInTime
-from fields.integrators import ImplicitBracket
-from fields.normalizer import Normalizer
-from fields.processors import Flow
+from fields.data import FieldDataset, schema_of
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.flows.stencil_port_hamiltonian import (
+    ImplicitPortHamiltonianStep,
+    StencilPortHamiltonianField,
+)
+from fields.models.evolution import EvolutionOperator
+from fields.models.propagators import LatentFlow
+from fields.processors.flow import Flow
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import between, sensors
@@ -28,30 +32,44 @@ def heat_flow(path: Path) -> Path:
     (ds,) = Heat(frames=3).generate(samples=2, resolution=16)
     data = FieldDataset(ds, schema_of(ds), horizon=2)
     torch.manual_seed(0)
-    field = partial(StencilBracket, tokens=(16,), patterns=4)
-    processor = Flow(1, field=field, integrator=ImplicitBracket, steps=2, h=0.5)
+    field = partial(StencilPortHamiltonianField, tokens=(16,), patterns=4)
+    processor = Flow(1, field=field, integrator=ImplicitPortHamiltonianStep, steps=2, h=0.5)
     model = EvolutionOperator(
         schema=data.schema,
-        normalizer=Normalizer(data.schema, statistics(data)),
+        normalizer=Normalizer(data.schema, dataset_statistics(data)),
         dim=1,
-        encoder=encoders.Trigonometric(1, data.schema, tokens=(16,)),
-        propagator=FlowInTime(1, processor),
-        decoder=decoders.Trigonometric(1, data.schema, tokens=(16,)),
+        encoder=encoders.FourierSampling(1, data.schema, tokens=(16,)),
+        propagator=LatentFlow(1, processor),
+        decoder=decoders.FourierInterpolation(1, data.schema, tokens=(16,)),
     )
     fields.save(model, path, card={})
     return path
 
 
-def test_truth_between_frames_is_the_generators_and_the_order_is_the_methods(tmp_path, monkeypatch, capsys):
+def test_truth_between_frames_is_the_generators_and_the_order_is_the_methods(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(between, "FRAMES", (0.25, 1.0, 2.5))
     batch = between.truth(Heat, (0.25, 1.0, 2.5), 2, 16)
     (ds,) = Heat(part="test", frames=2).generate(samples=2, resolution=16)
     np.testing.assert_allclose(batch.v[:, 1, :, 0], ds.u.values[:, 1], atol=1e-6)
     np.testing.assert_allclose(batch.t[0] / Heat.interval, [0.25, 1.0, 2.5], rtol=1e-6)
-    between.main([f"heat={heat_flow(tmp_path / 'm.safetensors')}", "--samples", "2", "--out", str(tmp_path / "between.md")])
+    between.main(
+        [
+            f"heat={heat_flow(tmp_path / 'm.safetensors')}",
+            "--samples",
+            "2",
+            "--out",
+            str(tmp_path / "between.md"),
+        ]
+    )
     shown = capsys.readouterr().out
-    assert (tmp_path / "between.md").read_text().count("|") > 20 and "`ImplicitBracket`" in shown
-    orders = [float(word) for cell in shown.splitlines()[-1].split("|")[3:-1] for word in cell.split(",")]
+    assert (tmp_path / "between.md").read_text().count(
+        "|"
+    ) > 20 and "`ImplicitPortHamiltonianStep`" in shown
+    orders = [
+        float(word) for cell in shown.splitlines()[-1].split("|")[3:-1] for word in cell.split(",")
+    ]
     assert len(orders) == 6 and max(abs(order - 1) for order in orders) < 0.15
 
 
@@ -59,7 +77,9 @@ def test_interpolation_follows_plates_in_space_and_splines_in_time():
     random = np.random.default_rng(0)
     places, times = random.random((200, 2)), np.linspace(0, 1, 6)
     x = np.array([[*place, t] for t in times for place in places])
-    asked = np.array([[*place, t] for t in (0.1, 0.5) for place in 0.2 + 0.6 * random.random((40, 2))])
+    asked = np.array(
+        [[*place, t] for t in (0.1, 0.5) for place in 0.2 + 0.6 * random.random((40, 2))]
+    )
 
     def f(x: np.ndarray) -> np.ndarray:
         return np.stack([x @ [1.0, -2.0, 0.5] + 1, np.sin(2 * x[:, 0]) * x[:, 2] ** 3], axis=1)
@@ -78,5 +98,7 @@ def test_interpolation_goes_around_periodic_axes(closed):
     def wave(x: np.ndarray) -> np.ndarray:
         return np.sin(2 * np.pi * x[:, :1])
 
-    error = float(np.abs(sensors.interpolated(x, wave(x), asked, (closed, False)) - wave(asked)).max())
+    error = float(
+        np.abs(sensors.interpolated(x, wave(x), asked, (closed, False)) - wave(asked)).max()
+    )
     assert error < 0.05 if closed else error > 0.1

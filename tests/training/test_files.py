@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 import train  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("layout_writers", ROOT / "tests" / "io" / "writers.py")
+_spec = importlib.util.spec_from_file_location(
+    "layout_writers", ROOT / "tests" / "io" / "writers.py"
+)
 assert _spec is not None and _spec.loader is not None
 writers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(writers)
@@ -25,17 +27,23 @@ _spec.loader.exec_module(writers)
 def well(folder: Path) -> Path:
     for i, split in enumerate(("train", "valid", "test")):
         (folder / "well" / "data" / split).mkdir(parents=True)
-        writers.the_well(folder / "well" / "data" / split / "part.hdf5", frames=10, trajectory=i, grid=(12, 16))
+        writers.the_well(
+            folder / "well" / "data" / split / "part.hdf5", frames=10, trajectory=i, grid=(12, 16)
+        )
     return folder / "well"
 
 
 def burgers(folder: Path) -> Path:
-    writers.pdebench_flat(folder / "1D_Burgers_Sols_Nu0.01.hdf5", kind="burgers", samples=24, frames=80, n=64)
+    writers.pdebench_flat(
+        folder / "1D_Burgers_Sols_Nu0.01.hdf5", kind="burgers", samples=24, frames=80, n=64
+    )
     return folder / "1D_Burgers_Sols_Nu0.01.hdf5"
 
 
 def darcy(folder: Path) -> Path:
-    writers.pdebench_flat(folder / "2D_DarcyFlow_beta1.0_Train.hdf5", kind="darcy", samples=24, n=16)
+    writers.pdebench_flat(
+        folder / "2D_DarcyFlow_beta1.0_Train.hdf5", kind="darcy", samples=24, n=16
+    )
     return folder / "2D_DarcyFlow_beta1.0_Train.hdf5"
 
 
@@ -44,7 +52,12 @@ def reaction(folder: Path) -> Path:
     return folder / "2D_diff-react_NA_NA.h5"
 
 
-FILES = {"the_well": well, "pdebench_burgers": burgers, "pdebench_darcy": darcy, "pdebench_reaction": reaction}
+FILES = {
+    "the_well": well,
+    "pdebench_burgers": burgers,
+    "pdebench_darcy": darcy,
+    "pdebench_reaction": reaction,
+}
 
 
 def quick(folder: Path, name: str) -> list[str]:
@@ -74,7 +87,12 @@ def test_a_file_of_others_trains_and_predicts(name, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_small_burgers_trains_on_the_files_beside_the_repository(shared, tmp_path):
-    files = [f"--data.path={shared / 'burgers_train_16.pt'}", f"--data.test_paths=[{shared / 'burgers_test_16.pt'}]"]
-    train.main([*quick(tmp_path, "burgers16"), *files, "--data.samples=32", "--model.dim=1"])  # its tokens are the field's values
+    files = [
+        f"--data.path={shared / 'burgers_train_16.pt'}",
+        f"--data.test_paths=[{shared / 'burgers_test_16.pt'}]",
+    ]
+    train.main(
+        [*quick(tmp_path, "burgers16"), *files, "--data.samples=32", "--model.dim=1"]
+    )  # its tokens are the field's values
     rows = json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
     assert {row["model"] for row in rows} >= {"field", "persistence"}

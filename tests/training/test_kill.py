@@ -19,20 +19,22 @@ import torch
 from problems import waves
 
 import fields
-from fields.datamodule import FieldDataModule
-from fields.encoders import Patches
-from fields.experiment import fit
-from fields.task import FieldTraining
+from fields.data.datamodule import FieldDataModule
+from fields.encoders.windowed_moments import WindowedMoments
+from fields.training.fit import fit
+from fields.training.task import FieldTraining
 
 ROOT = Path(__file__).parents[2]
 STEPS = 3  # per epoch
 
 
 def encoder(dim, schema):
-    return Patches(dim, schema, tokens=(4,))
+    return WindowedMoments(dim, schema, tokens=(4,))
 
 
-def trained(folder: Path, run: str, *, resume: bool = False, task: FieldTraining | None = None) -> dict[str, torch.Tensor]:
+def trained(
+    folder: Path, run: str, *, resume: bool = False, task: FieldTraining | None = None
+) -> dict[str, torch.Tensor]:
     """Weights after four epochs."""
     torch.set_num_threads(1)  # threads do not survive a fork
     task = task or FieldTraining(dim=32, encoder=encoder, queries=8, seed=3)
@@ -82,18 +84,26 @@ def die(folder: Path, run: str, when: str, number: int) -> None:
     trained(folder, run, task=task)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used the GPU cannot be forked")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="a process that has used the GPU cannot be forked"
+)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("when", "first", "last"),
-    [pytest.param("step", 1, STEPS - 1, marks=pytest.mark.slow), ("step", STEPS, 4 * STEPS), ("writing", 2, 8)],
+    [
+        pytest.param("step", 1, STEPS - 1, marks=pytest.mark.slow),
+        ("step", STEPS, 4 * STEPS),
+        ("writing", 2, 8),
+    ],
     ids=["in the first epoch", "at a step", "while writing"],
 )
 def test_a_killed_run_goes_on_to_the_same_weights(whole, when, first, last):
     folder, weights = whole
     number = random.randint(first, last)
     run = f"{when}-{number}"
-    process = multiprocessing.get_context("fork").Process(target=die, args=(folder, run, when, number))
+    process = multiprocessing.get_context("fork").Process(
+        target=die, args=(folder, run, when, number)
+    )
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL, f"{run} was not killed"
@@ -154,8 +164,12 @@ def test_a_signal_ends_the_program_with_how_to_go_on(tmp_path, kind, status):
         "train.py", f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1", "--data.test_strides=[1]", "--data.batch_size=4",
         "--model.dim=32", "--run.baseline=false", f"--run.folder={tmp_path}", "--trainer.max_epochs=6",
     ]  # fmt: skip
-    subprocess.run([sys.executable, *words, "--run.name=whole"], cwd=ROOT, check=True, capture_output=True)
-    running = subprocess.Popen([sys.executable, *words, "--run.name=cut"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    subprocess.run(
+        [sys.executable, *words, "--run.name=whole"], cwd=ROOT, check=True, capture_output=True
+    )
+    running = subprocess.Popen(
+        [sys.executable, *words, "--run.name=cut"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     while not last.is_file():
         assert running.poll() is None
@@ -170,5 +184,7 @@ def test_a_signal_ends_the_program_with_how_to_go_on(tmp_path, kind, status):
         assert told, said
         resume = [sys.executable, *shlex.split(told[1])]
     subprocess.run(resume, cwd=ROOT, check=True, capture_output=True)
-    one, two = (fields.load(tmp_path / run / "model.safetensors").state_dict() for run in ("whole", "cut"))
+    one, two = (
+        fields.load(tmp_path / run / "model.safetensors").state_dict() for run in ("whole", "cut")
+    )
     assert all(torch.equal(one[key], two[key]) for key in one)

@@ -12,8 +12,8 @@ import torch
 from problems import waves
 
 import fields
-from fields.normalizer import Normalizer
-from fields.sample import collate
+from fields.core.sample import collate
+from fields.data.normalizer import Normalizer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import cells, leaderboard
@@ -30,7 +30,10 @@ def test_widths_meet_the_number_of_parameters():
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--models", "grand,FNOO"], "no model 'FNOO'"), (["--budget", "ten"], "seconds such as 600s")],
+    [
+        (["--models", "grand,FNOO"], "no model 'FNOO'"),
+        (["--budget", "ten"], "seconds such as 600s"),
+    ],
 )
 def test_bad_words_say_what_to_do(words, said, capsys):
     with pytest.raises(SystemExit):
@@ -39,12 +42,24 @@ def test_bad_words_say_what_to_do(words, said, capsys):
 
 
 def test_models_that_need_shared_points_are_refused_before_training_or_left_out_with_a_word(capsys):
-    each, same = (SimpleNamespace(train=SimpleNamespace(shared=shared)) for shared in (None, torch.zeros(4, 2)))
-    with pytest.raises(SystemExit, match=r"^leaderboard.py: FNO, KernelRidge need points that all samples share, and every sample"):
+    each, same = (
+        SimpleNamespace(train=SimpleNamespace(shared=shared))
+        for shared in (None, torch.zeros(4, 2))
+    )
+    with pytest.raises(
+        SystemExit,
+        match=r"^leaderboard.py: FNO, KernelRidge need points that all samples share, and every sample",
+    ):
         leaderboard.able(["field", "FNO", "KernelRidge"], "stars", each)
     assert leaderboard.able(None, "stars", each) == ["field", "Transolver", "MeanValue"]
-    assert "Left out, since every sample of stars has points of its own: FNO, UNet, DeepONet" in capsys.readouterr().out
-    assert leaderboard.able(["FNO"], "burgers", same) == ["FNO"] and leaderboard.able(None, "burgers", same) == leaderboard.DEFAULT
+    assert (
+        "Left out, since every sample of stars has points of its own: FNO, UNet, DeepONet"
+        in capsys.readouterr().out
+    )
+    assert (
+        leaderboard.able(["FNO"], "burgers", same) == ["FNO"]
+        and leaderboard.able(None, "burgers", same) == leaderboard.DEFAULT
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -66,7 +81,19 @@ def test_a_tiny_leaderboard_is_written_and_goes_on_where_it_was(tmp_path):
     leaderboard.main([*command, "--search", "0.4", "--models", "UNet"], how)
     trials = [("UNet", name) for name in cells.OPTIMIZERS]
     assert ran == [*trials, ("UNet", 0), ("UNet", 1)]
-    leaderboard.main([*command, "--search", "0", "--seeds", "1", "--models", "field+decoder/cpwl,PCANet", "KernelRidge"], how)
+    leaderboard.main(
+        [
+            *command,
+            "--search",
+            "0",
+            "--seeds",
+            "1",
+            "--models",
+            "field+decoder/cpwl,PCANet",
+            "KernelRidge",
+        ],
+        how,
+    )
     leaderboard.main([*command, "--search", "0.4", "--models", "UNet", "KernelRidge"], how)
     assert ran[5:] == [("field+decoder/cpwl", 0), ("PCANet", 0), ("KernelRidge", 0)]
     told = json.loads((tmp_path / "out" / "burgers.json").read_text())
@@ -101,14 +128,21 @@ def test_fields_are_matched_within_one_percent(names, tmp_path, target=1e6):
     fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
     for name in names:
         cell = {"model": leaderboard.full_name(name), "params": target, "optimizer": "MuonAdamW"}
-        parts, _ = cells.settings("burgers", cell["model"], [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1"])
+        parts, _ = cells.settings(
+            "burgers", cell["model"], [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1"]
+        )
         parts.data.setup()
-        problem = {"schema": parts.data.schema, "normalizer": Normalizer(parts.data.schema, parts.data.statistics)}
+        problem = {
+            "schema": parts.data.schema,
+            "normalizer": Normalizer(parts.data.schema, parts.data.statistics),
+        }
         width, ratio = cells.size_for(cell, parts, problem)
         model = cells.sized(cell, parts, width, ratio)[1](**problem)
         count = sum(p.numel() for p in model.parameters())
         assert abs(count / target - 1) < 0.01, (name, width, ratio, count)
-        assert model(collate([parts.data.train[0]])).isfinite().all()  # heads divide the width in every part
+        assert (
+            model(collate([parts.data.train[0]])).isfinite().all()
+        )  # heads divide the width in every part
 
 
 def test_pace_is_not_measured_where_training_is_on_a_gpu(monkeypatch, capsys):
@@ -121,13 +155,40 @@ def test_pace_is_not_measured_where_training_is_on_a_gpu(monkeypatch, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_seconds_become_steps_at_the_pace_of_each_model(tmp_path, capsys):
     fields.write_dataset(waves(24, (32,), (True,)), tmp_path / "waves.h5")
-    files = [f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=2", "--data.test_strides=[2]", "--data.batch_size=8"]
-    rest = ["--folder", str(tmp_path / "cells"), "--out", str(tmp_path), "--trainer.accelerator=cpu", *files]
-    command = ["--params", "3e4", "--budget", "0.4s", "--paced", "--search", "0", "--seeds", "1", "--models", "transformer,UNet"]
+    files = [
+        f"--data.path={tmp_path / 'waves.h5'}",
+        "--data.stride=2",
+        "--data.test_strides=[2]",
+        "--data.batch_size=8",
+    ]
+    rest = [
+        "--folder",
+        str(tmp_path / "cells"),
+        "--out",
+        str(tmp_path),
+        "--trainer.accelerator=cpu",
+        *files,
+    ]
+    command = [
+        "--params",
+        "3e4",
+        "--budget",
+        "0.4s",
+        "--paced",
+        "--search",
+        "0",
+        "--seeds",
+        "1",
+        "--models",
+        "transformer,UNet",
+    ]
     leaderboard.main([*command, *rest], cells.run)
     told = json.loads((tmp_path / "burgers.json").read_text())["results"]
     for (run,) in told.values():
         assert run["steps"] == round(0.4 / run["cell"]["pace"]) > 1
-    assert "side by side" in (tmp_path / "burgers.md").read_text() and "transformer" in capsys.readouterr().out
+    assert (
+        "side by side" in (tmp_path / "burgers.md").read_text()
+        and "transformer" in capsys.readouterr().out
+    )
     with pytest.raises(SystemExit):
         leaderboard.arguments(["--paced", "--budget", "3e"])

@@ -17,14 +17,16 @@ from problems import travelling, waves
 from torch.distributed.fsdp import FlatParameter
 
 import fields
-from fields.experiment import processes as options_for
-from fields.optim import MuonAdamW
+from fields.training.fit import processes as options_for
+from fields.training.optim import MuonAdamW
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 import train  # noqa: E402
 
-forks = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used the GPU cannot be forked")
+forks = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="a process that has used the GPU cannot be forked"
+)
 
 
 def settings(folder: Path, name: str, batch_size: int, *more: str) -> list[str]:
@@ -36,7 +38,10 @@ def settings(folder: Path, name: str, batch_size: int, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-OPTIMIZERS = {"adamw": ("--model.optimizer=torch.optim.AdamW", "--model.optimizer.lr=0.002"), "muon": ()}
+OPTIMIZERS = {
+    "adamw": ("--model.optimizer=torch.optim.AdamW", "--model.optimizer.lr=0.002"),
+    "muon": (),
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +55,17 @@ def alone(tmp_path_factory) -> Path:
 def started_by_torchrun(rank: int, port: int, argv: list[str]) -> None:
     """What torchrun does for one of two processes; the second one must not write."""
     torch.set_num_threads(1)  # threads do not survive a fork
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    ranks = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": 2,
+        "LOCAL_WORLD_SIZE": 2,
+        "GROUP_RANK": 0,
+    }
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
     os.environ.update({name: str(value) for name, value in (ranks | address).items()})
     if rank == 1:
-        torch.save = fields.checkpoint.save = None  # type: ignore[assignment]
+        torch.save = fields.checkpoints.checkpoint.save = None  # type: ignore[assignment]
     train.main(argv)
 
 
@@ -72,7 +83,10 @@ def curve(run: Path) -> torch.Tensor:
 @forks
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("strategy", ["auto", pytest.param("fsdp", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 1e-5), pytest.param("muon", 1e-3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("optimizer", "tolerance"),
+    [("adamw", 1e-5), pytest.param("muon", 1e-3, marks=pytest.mark.slow)],
+)
 def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
     """Sums of gradients round differently in two parts; Muon, which multiplies in bfloat16, makes more of that."""
     name = f"{optimizer}-{strategy}"
@@ -82,9 +96,17 @@ def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
     one, two = curve(alone / optimizer), curve(alone / name)
     assert one.shape == (3, 2) and float(one[-1, 1]) < float(one[0, 1])
     torch.testing.assert_close(one, two, rtol=tolerance, atol=0)
-    scores = [fields.load(alone / run / "model.safetensors").card["scores"] for run in (optimizer, name)]
-    assert [s["samples"] for s in scores[0]] == [s["samples"] for s in scores[1]] == [3] * len(scores[0])
-    assert [s["mean"] for s in scores[1]] == pytest.approx([s["mean"] for s in scores[0]], rel=tolerance)
+    scores = [
+        fields.load(alone / run / "model.safetensors").card["scores"] for run in (optimizer, name)
+    ]
+    assert (
+        [s["samples"] for s in scores[0]]
+        == [s["samples"] for s in scores[1]]
+        == [3] * len(scores[0])
+    )
+    assert [s["mean"] for s in scores[1]] == pytest.approx(
+        [s["mean"] for s in scores[0]], rel=tolerance
+    )
     report = json.loads((alone / name / "report.json").read_text())
     assert report["rows"] and (alone / name / "report.html").is_file()
 
@@ -106,8 +128,16 @@ def test_torchrun_trains_tests_and_compares_in_time(tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("wrote ") == 3 and done.stdout.count("next: ") == 1
         scores = fields.load(tmp_path / "r" / "model.safetensors").card["scores"]
-        assert {s["model"]: s["samples"] for s in scores} == {"field": 3, "FNO (neuraloperator)": 3, "persistence": 3}
-    assert 3 <= torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=False)["elapsed"] < 10
+        assert {s["model"]: s["samples"] for s in scores} == {
+            "field": 3,
+            "FNO (neuraloperator)": 3,
+            "persistence": 3,
+        }
+    assert (
+        3
+        <= torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=False)["elapsed"]
+        < 10
+    )
 
 
 def test_strategies_that_cannot_train_say_why(monkeypatch):

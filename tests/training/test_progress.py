@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from fields import progress
+from fields.training import progress
 
 
 def run(console: Console, *, silent: bool = False) -> None:
@@ -34,9 +34,13 @@ def test_a_log_gets_a_line_with_the_time_left(monkeypatch):
     assert quiet.getvalue() == ""
 
 
-@pytest.mark.parametrize("colour", [True, False])
-def test_a_terminal_gets_one_bar(colour, monkeypatch):
+@pytest.mark.parametrize("color", [True, False])
+def test_a_terminal_gets_one_bar(color, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = io.StringIO()
-    run(Console(file=out, force_terminal=True, width=120, color_system="standard" if colour else None))
+    run(
+        Console(
+            file=out, force_terminal=True, width=120, color_system="standard" if color else None
+        )
+    )
     assert "epoch 2: loss 0.0123" in out.getvalue() and "50%" in out.getvalue()

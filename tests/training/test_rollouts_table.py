@@ -10,12 +10,15 @@ import torch
 from problems import travelling
 
 import fields
-from fields.data import FieldDataset, schema_of, statistics
-from fields.decoders import CrossAttention
-from fields.encoders import Patches
-from fields.evolution import EvolutionOperator, FlowInTime, Step
-from fields.normalizer import Normalizer
-from fields.processors import Hamiltonian, Transformer
+from fields.data import FieldDataset, schema_of
+from fields.data.normalizer import Normalizer
+from fields.data.splits import dataset_statistics
+from fields.decoders.cross_attention import CrossAttention
+from fields.encoders.windowed_moments import WindowedMoments
+from fields.flows.hamiltonian import Hamiltonian
+from fields.models.evolution import EvolutionOperator
+from fields.models.propagators import Autoregressive, LatentFlow
+from fields.processors.transformer import Transformer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import rollouts
@@ -28,13 +31,15 @@ def checkpoint(path: Path, propagator: type, processor: type, seed: int) -> Path
     torch.manual_seed(seed)
     model = EvolutionOperator(
         schema=data.schema,
-        normalizer=Normalizer(data.schema, statistics(data)),
+        normalizer=Normalizer(data.schema, dataset_statistics(data)),
         dim=DIM,
-        encoder=Patches(DIM, data.schema, tokens=(4,)),
+        encoder=WindowedMoments(DIM, data.schema, tokens=(4,)),
         propagator=propagator(DIM, processor(DIM, depth=1)),
         decoder=CrossAttention(DIM, data.schema),
     )
-    fields.save(model, path, card={"protocol": {"command": f"train {seed}", "seconds": {"field": 1.0}}})
+    fields.save(
+        model, path, card={"protocol": {"command": f"train {seed}", "seconds": {"field": 1.0}}}
+    )
     return path
 
 
@@ -42,18 +47,34 @@ def checkpoint(path: Path, propagator: type, processor: type, seed: int) -> Path
 def test_checkpoints_and_seeds_make_a_table_and_are_measured_once(tmp_path, monkeypatch):
     for name, frames in (("train", 14), ("test", 42)):
         fields.write_dataset(travelling(6, frames), tmp_path / f"{name}.h5")
-    words = ["--problem", "heat", f"--data.path={tmp_path / 'train.h5'}", f"--data.test_paths=[{tmp_path / 'test.h5'}]"]
+    words = [
+        "--problem",
+        "heat",
+        f"--data.path={tmp_path / 'train.h5'}",
+        f"--data.test_paths=[{tmp_path / 'test.h5'}]",
+    ]
     words += ["--folder", str(tmp_path / "kept"), "--out", str(tmp_path / "out"), "--samples", "5"]
-    flow = checkpoint(tmp_path / "flow", FlowInTime, Hamiltonian, 0)
-    steps = [checkpoint(tmp_path / f"step{seed}", Step, Transformer, seed) for seed in (1, 2)]
+    flow = checkpoint(tmp_path / "flow", LatentFlow, Hamiltonian, 0)
+    steps = [
+        checkpoint(tmp_path / f"step{seed}", Autoregressive, Transformer, seed) for seed in (1, 2)
+    ]
     words += [f"hamiltonian={flow}", *(f"transformer={path}" for path in steps)]
     rollouts.main(words)
     text = (tmp_path / "out" / "rollouts_heat.md").read_text()
-    head, _, hamiltonian, transformer, persistence = (line for line in text.splitlines() if line.startswith("|"))
-    assert "| 4 (1×) | 8 (2×) | 16 (4×) | 40 (10×) |" in head and "of 10" in transformer and "of 5" in hamiltonian
+    head, _, hamiltonian, transformer, persistence = (
+        line for line in text.splitlines() if line.startswith("|")
+    )
+    assert (
+        "| 4 (1×) | 8 (2×) | 16 (4×) | 40 (10×) |" in head
+        and "of 10" in transformer
+        and "of 5" in hamiltonian
+    )
     assert "the energy is constant: off by at most" in hamiltonian
     assert "none claimed" in transformer and "±" in transformer and "±" not in persistence
-    assert "`train 2`" in text and (tmp_path / "out" / "rollouts_heat_error.png").read_bytes()[:4] == b"\x89PNG"
+    assert (
+        "`train 2`" in text
+        and (tmp_path / "out" / "rollouts_heat_error.png").read_bytes()[:4] == b"\x89PNG"
+    )
     monkeypatch.setattr(rollouts, "latent_law", lambda *_: pytest.fail("measured again"))
     rollouts.main(words)
     with pytest.raises(SystemExit):

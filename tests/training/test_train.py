@@ -15,10 +15,10 @@ import yaml
 from problems import travelling, waves
 
 import fields
-from fields.datamodule import FieldDataModule
-from fields.dynamics import Law
-from fields.experiment import fit
-from fields.task import FieldTraining
+from fields.data.datamodule import FieldDataModule
+from fields.dynamics.base import Invariant
+from fields.training.fit import fit
+from fields.training.task import FieldTraining
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -26,10 +26,18 @@ import train  # noqa: E402
 
 QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-IN_TIME = [config for config in CONFIGS if "propagator" in yaml.safe_load(config.read_text())["model"]]
+IN_TIME = [
+    config for config in CONFIGS if "propagator" in yaml.safe_load(config.read_text())["model"]
+]
 STILL = [config for config in CONFIGS if config not in IN_TIME]
-FILES = sorted((ROOT / "configs" / "files").glob("*.yaml"))  # tests/training/test_files.py has those
-PARTS = [file for part in ("encoder", "processor", "decoder") for file in sorted((ROOT / "configs" / part).glob("*.yaml"))]
+FILES = sorted(
+    (ROOT / "configs" / "files").glob("*.yaml")
+)  # tests/training/test_files.py has those
+PARTS = [
+    file
+    for part in ("encoder", "processor", "decoder")
+    for file in sorted((ROOT / "configs" / part).glob("*.yaml"))
+]
 
 
 def data_file(folder: Path, dims: int = 1, samples: int = 24) -> Path:
@@ -48,9 +56,14 @@ def evolution_files(folder: Path, dims: int = 1) -> list[str]:
 
 
 def task(**options) -> FieldTraining:
-    from fields.encoders import Patches
+    from fields.encoders.windowed_moments import WindowedMoments
 
-    return FieldTraining(dim=32, encoder=lambda dim, schema: Patches(dim, schema, tokens=(4,)), queries=8, **options)
+    return FieldTraining(
+        dim=32,
+        encoder=lambda dim, schema: WindowedMoments(dim, schema, tokens=(4,)),
+        queries=8,
+        **options,
+    )
 
 
 def run_overrides(folder: Path, path: Path) -> list[str]:
@@ -71,17 +84,31 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
     dims = len(model["encoder"]["init_args"]["tokens"])
     dim = min(32, max(2, model["dim"]))  # there are two states here
     files = [*evolution_files(tmp_path, dims), f"--model.dim={dim}"]
-    if "Trigonometric" in model["encoder"]["class_path"]:  # the variables of the configuration's own file have other names
+    if (
+        "FourierSampling" in model["encoder"]["class_path"]
+    ):  # the variables of the configuration's own file have other names
         channels = "[u,w]" if dim == 2 else "[u,c,w,'']"
         files += [f"--model.{part}.channels={channels}" for part in ("encoder", "decoder")]
-    if "DensityEnergy" in config.read_text():  # and there is a constant
-        files.append("--model.processor.init_args.field.init_args.energy.init_args.conditioned=true")
-    rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test_paths"))]
+    if "LocalEnergy" in config.read_text():  # and there is a constant
+        files.append(
+            "--model.processor.init_args.field.init_args.energy.init_args.conditioned=true"
+        )
+    rest = [
+        word
+        for word in run_overrides(tmp_path, Path("-"))
+        if not word.startswith(("--data.path", "--data.test_paths"))
+    ]
     train.main(["--config", str(config), *rest, *files, "--run.name=r", "--model.seconds=null"])
     report = json.loads((tmp_path / "r" / "report.json").read_text())
-    assert {row["model"] for row in report["rows"]} == {"field", "FNO (neuraloperator)", "persistence"}
+    assert {row["model"] for row in report["rows"]} == {
+        "field",
+        "FNO (neuraloperator)",
+        "persistence",
+    }
     assert {picture["name"] for picture in report["pictures"]} >= {"error", "trajectory", "film"}
-    out = fields.load(tmp_path / "r" / "model.safetensors").predict(fields.open_dataset(tmp_path / "test.h5"), times=[0.1, 2.0])
+    out = fields.load(tmp_path / "r" / "model.safetensors").predict(
+        fields.open_dataset(tmp_path / "test.h5"), times=[0.1, 2.0]
+    )
     assert out.u.dims == ("sample", "time", *"xy"[:dims]) and np.isfinite(out.u).all()
 
 
@@ -89,8 +116,19 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
 def test_every_config_runs_two_steps(config, tmp_path):
     encoder = yaml.safe_load(config.read_text())["model"]["encoder"]["init_args"]
     path = data_file(tmp_path, len(encoder["tokens"]))
-    names = ["--model.encoder.groups=null"] if "groups" in encoder else []  # those of the configuration's own file
-    train.main(["--config", str(config), *run_overrides(tmp_path, path), *names, "--run.name=r", "--run.baseline=false"])
+    names = (
+        ["--model.encoder.groups=null"] if "groups" in encoder else []
+    )  # those of the configuration's own file
+    train.main(
+        [
+            "--config",
+            str(config),
+            *run_overrides(tmp_path, path),
+            *names,
+            "--run.name=r",
+            "--run.baseline=false",
+        ]
+    )
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert {row["model"] for row in report["rows"]} >= {"field", "mean field"}
     assert (tmp_path / "r" / "report.html").read_text().count("<img") >= 1
@@ -101,34 +139,72 @@ def test_every_config_runs_two_steps(config, tmp_path):
 @pytest.mark.parametrize("config", PARTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_part_config_runs_two_steps(config, tmp_path):
     path = data_file(tmp_path)
-    base = ["--config", str(ROOT / "configs" / "burgers.yaml"), "--config", str(config), "--model.dim=32"]
+    base = [
+        "--config",
+        str(ROOT / "configs" / "burgers.yaml"),
+        "--config",
+        str(config),
+        "--model.dim=32",
+    ]
     train.main([*base, *run_overrides(tmp_path, path), "--run.name=r", "--run.baseline=false"])
     model = fields.load(tmp_path / "r" / "model.safetensors")
     part = config.parent.name
     wanted = yaml.safe_load(config.read_text())["model"][part]["class_path"].split(".")[-1]
     assert type(getattr(model, part)).__name__ == wanted
     said = json.loads((tmp_path / "r" / "report.json").read_text())["summary"]
-    if getattr(model.processor, "law", Law.NONE) in (Law.NONE, Law.SYMPLECTIC):
+    if getattr(model.processor, "law", Invariant.NONE) in (Invariant.NONE, Invariant.SYMPLECTIC):
         assert model.card["certificate"] is None
     else:  # from the first step on
-        assert model.card["certificate"]["verdict"] == "holds" and f"{model.processor.law.value} (" in said
+        assert (
+            model.card["certificate"]["verdict"] == "holds"
+            and f"{model.processor.law.value} (" in said
+        )
 
 
 def test_baseline_trains_beside_the_field(tmp_path, capsys):
     path = data_file(tmp_path)
-    train.main(["--config", str(ROOT / "configs" / "burgers.yaml"), *run_overrides(tmp_path, path), "--run.name=r"])
-    assert "FNO (neuraloperator)" in {row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]}
+    train.main(
+        [
+            "--config",
+            str(ROOT / "configs" / "burgers.yaml"),
+            *run_overrides(tmp_path, path),
+            "--run.name=r",
+        ]
+    )
+    assert "FNO (neuraloperator)" in {
+        row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
+    }
     assert "next: python -m fields predict" in capsys.readouterr().out
 
 
 def test_trajectories_are_tested_at_every_resolution(tmp_path):
-    rest = [word for word in run_overrides(tmp_path, Path("-")) if not word.startswith(("--data.path", "--data.test"))]
-    words = [*rest, *evolution_files(tmp_path), "--data.test_strides=[1, 2]", "--run.name=r", "--model.dim=32"]
-    words = ["--config", str(ROOT / "configs" / "klein_gordon.yaml"), *words, "--run.baseline=false", "--model.seconds=null"]
+    rest = [
+        word
+        for word in run_overrides(tmp_path, Path("-"))
+        if not word.startswith(("--data.path", "--data.test"))
+    ]
+    words = [
+        *rest,
+        *evolution_files(tmp_path),
+        "--data.test_strides=[1, 2]",
+        "--run.name=r",
+        "--model.dim=32",
+    ]
+    words = [
+        "--config",
+        str(ROOT / "configs" / "klein_gordon.yaml"),
+        *words,
+        "--run.baseline=false",
+        "--model.seconds=null",
+    ]
     train.main(words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     model = fields.load(tmp_path / "r" / "model.safetensors")
-    assert shlex.split(model.card["protocol"]["command"]) == ["python", "train.py", *words]  # to be typed again
+    assert shlex.split(model.card["protocol"]["command"]) == [
+        "python",
+        "train.py",
+        *words,
+    ]  # to be typed again
     [coarse] = model.card["scores"][0]["elsewhere"]
     full = str(model.schema.grid[0])
     assert coarse == str(model.schema.grid[0] // 2)
@@ -140,9 +216,19 @@ def test_trajectories_are_tested_at_every_resolution(tmp_path):
 def test_a_grid_that_the_baseline_refuses_costs_the_baseline_alone(tmp_path, capsys):
     fields.write_dataset(waves(24, (9, 9), (False, False)), tmp_path / "odd.h5")
     overrides = [*run_overrides(tmp_path, tmp_path / "odd.h5"), "--run.baseline=true"]
-    train.main(["--config", str(ROOT / "configs" / "darcy.yaml"), *overrides, "--model.dim=32", "--run.name=r"])
+    train.main(
+        [
+            "--config",
+            str(ROOT / "configs" / "darcy.yaml"),
+            *overrides,
+            "--model.dim=32",
+            "--run.name=r",
+        ]
+    )
     assert "No baseline in this report: FNO" in capsys.readouterr().out
-    assert {row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]} >= {"field", "mean field"}
+    assert {
+        row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
+    } >= {"field", "mean field"}
     assert fields.load(tmp_path / "r" / "model.safetensors").schema.outputs
 
 
@@ -193,7 +279,15 @@ def test_resuming_equals_never_stopping(tmp_path):
     def weights(folder: str, resume: bool = False, callbacks=()) -> dict[str, torch.Tensor]:
         L.seed_everything(0, verbose=False)
         lightning, data = task(), FieldDataModule(str(path), batch_size=6)
-        fit(lightning, data, tmp_path / folder, resume=resume, max_epochs=4, callbacks=list(callbacks), **QUICK)
+        fit(
+            lightning,
+            data,
+            tmp_path / folder,
+            resume=resume,
+            max_epochs=4,
+            callbacks=list(callbacks),
+            **QUICK,
+        )
         return lightning.state_dict()
 
     whole = weights("whole")

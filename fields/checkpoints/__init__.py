@@ -1,0 +1,1 @@
+"""Models as files: checkpoints, model cards, the Hugging Face hub."""

@@ -1,0 +1,1 @@
+"""The command line around data files and checkpoints: ``python -m fields COMMAND``."""

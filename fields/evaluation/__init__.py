@@ -1,0 +1,1 @@
+"""Scores on test sets, rollouts past the training horizon, verification of conservation laws."""

@@ -1,0 +1,1 @@
+"""From dataset to dataset: prediction, streaming rollouts, export, conformal bands."""

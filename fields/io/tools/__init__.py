@@ -1,0 +1,1 @@
+"""Tools around data files: describe, validate, repack, preview."""

@@ -1,0 +1,60 @@
+"""Metrics: how a query is compared with a key."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class BilinearForm(nn.Module, ABC):
+    r"""A bilinear form per head, symmetric and positive semi-definite by construction.
+
+        score(q, k) = q g kᵀ / √e
+
+    g starts as the identity, which gives ordinary scaled dot products. Constructor: ``(width, *,
+    heads)`` with ``width`` the channels e per head; ``heads=1`` shares one g between all heads.
+    """
+
+    @abstractmethod
+    def forward(self, q: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b heads m e"]:
+        """q g, to be multiplied with keys."""
+
+    @abstractmethod
+    def matrix(self) -> Float[Tensor, "heads e e"]:
+        """The matrix g."""
+
+
+class DiagonalForm(BilinearForm):
+    """g = diag(exp w): each channel counts with its own positive weight."""
+
+    def __init__(self, width: int, *, heads: int = 1):
+        super().__init__()
+        self.log_weight = nn.Parameter(torch.zeros(heads, width))
+
+    def forward(self, q: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b heads m e"]:
+        """q g."""
+        return q * self.log_weight.exp()[:, None].to(q.dtype)
+
+    def matrix(self) -> Float[Tensor, "heads e e"]:
+        """diag(exp w)."""
+        return torch.diag_embed(self.log_weight.exp())
+
+
+class GramForm(BilinearForm):
+    """g = Wᵀ W: queries and keys are compared after the same linear map W, so that q g qᵀ = ‖W q‖² ≥ 0."""
+
+    def __init__(self, width: int, *, heads: int = 1):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(width).expand(heads, width, width).clone())
+
+    def forward(self, q: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b heads m e"]:
+        """q g."""
+        return q @ self.matrix().to(q.dtype)
+
+    def matrix(self) -> Float[Tensor, "heads e e"]:
+        """Wᵀ W."""
+        return einsum(self.weight, self.weight, "heads r e, heads r f -> heads e f")

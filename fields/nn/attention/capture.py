@@ -1,0 +1,58 @@
+"""Looking into a trained model without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+from torch import nn
+
+from fields.nn.attention.statistics import AttentionStatistics
+from fields.nn.attention.weights import Attentive
+
+T = TypeVar("T")
+
+
+def _stats(layer: Attentive, *args: object, **kwargs: object) -> AttentionStatistics:
+    return layer.stats(*args, **kwargs)
+
+
+@contextmanager
+def capture_attention(
+    model: nn.Module, look: Callable[..., T] | Callable[..., AttentionStatistics] = _stats
+) -> Iterator[dict[str, list[T]]]:
+    """Within this context each call of each attention in ``model`` leaves a look, under the layer's name.
+
+    That is every `Attentive` layer: `Attention`, and the weights inside graph attention,
+    coboundaries, diffusions and energies. The model computes what it always does; outside the
+    context it costs nothing. ``look`` gets the layer and the arguments of its call; by default it
+    asks for `Attentive.stats`.
+
+    Example:
+        >>> from fields.nn.attention.multihead import Attention
+        >>> layer = Attention(8, heads=2)
+        >>> with observe(layer) as seen:
+        ...     _ = layer(torch.randn(1, 3, 8), torch.randn(1, 5, 8))
+        >>> seen[""][0].entropy.shape
+        torch.Size([1, 2, 3])
+    """
+    seen: dict[str, list[T]] = {}
+    hooks = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, Attentive):
+
+            def note(
+                layer: nn.Module, args: tuple, kwargs: dict, output: object, name: str = name
+            ) -> None:
+                kwargs.pop(
+                    "return_stats", None
+                )  # what is asked beside the result is no argument of the weights
+                seen.setdefault(name, []).append(cast(T, look(layer, *args, **kwargs)))
+
+            hooks.append(layer.register_forward_hook(note, with_kwargs=True))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,120 @@
+"""softmax(score) v by the fastest of several equal paths: what every attention in the library calls."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from fields.nn.attention.masks import causal_mask as causal_mask
+
+# Choices among equal results, measured in benchmarks/attention.py, in queries × keys, on CPU.
+PLAIN = (
+    2**17
+)  # up to here (twice this with columns) matmul–softmax–matmul trains faster in bfloat16 than the fused kernel
+
+BIAS = (
+    2**18
+)  # up to here, without gradients, adding the product of columns is faster than appending them
+
+FEW = 256  # up to so many queries that holds in float32 for any number of keys, whose copy would cost more than the product
+
+
+def attention_kernel(
+    q: Float[Tensor, "b heads m e"],
+    k: Float[Tensor, "b heads k e"],
+    v: Float[Tensor, "b heads k w"],
+    *,
+    bias: Float[Tensor, "#b #heads m k"] | None = None,
+    mask: Bool[Tensor, "#b #heads #m k"] | None = None,
+    columns: tuple[Float[Tensor, "#b #heads m c"], Float[Tensor, "#b #heads k c"]] | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Float[Tensor, "b heads m w"]:
+    r"""softmax(scale q kᵀ + cols_q cols_kᵀ + bias) v over the keys whose mask is True; a row without any gives zero.
+
+    A part of the score that is bilinear should come as ``columns``: training then keeps nothing of
+    size m × k for it. Columns stay in float32 (or wider) where q is narrower. ``scale`` is 1/√e
+    unless given; ``causal`` lets query i see keys 0 … i.
+
+    Shape: q (b heads m e), k (b heads k e), v (b heads k w) -> (b heads m w).
+    """
+    size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
+    scale = float(q.shape[-1] ** -0.5) if scale is None else scale
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
+    few = q.dtype == torch.float32 and (
+        torch.compiler.is_exporting() or q.shape[-2] <= FEW
+    )  # exported, m is any number
+    if columns is not None and on_cpu and not learns and (few or size <= BIAS):
+        product = torch.matmul(columns[0], columns[1].mT)
+        bias, columns = product if bias is None else product + bias, None
+    if columns is not None:
+        q, k = _append(q, k, columns, scale)
+    if causal and (mask is not None or bias is not None):
+        lower = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
+        mask, causal = lower if mask is None else mask & lower, False
+    if (
+        on_cpu
+        and learns
+        and q.dtype == torch.bfloat16
+        and size <= PLAIN * (1 if columns is None else 2)
+    ):
+        return _attend_plain(q, k, v, bias, mask, causal, scale)
+    bare = (
+        on_cpu and bias is None
+    )  # there the kernel takes a boolean mask as it is, and empty rows give zero by themselves
+    extra = mask if bare else None if bias is None else bias.to(q.dtype)
+    if mask is not None and not bare:
+        extra = q.new_zeros(()) if extra is None else extra
+        extra = torch.where(mask, extra, torch.finfo(q.dtype).min)
+    v = (
+        F.pad(v, (0, q.shape[-1] - width)) if columns is not None else v
+    )  # fused kernels want one width
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=extra, is_causal=causal, scale=scale)
+    out = out if columns is None else out[..., :width]
+    return out if mask is None or bare else out * mask.any(-1, keepdim=True)
+
+
+def _append(
+    q: Tensor, k: Tensor, columns: tuple[Tensor, Tensor], scale: float
+) -> tuple[Tensor, Tensor]:
+    """[q, cols_q/scale] and [k, cols_k], zeros up to a multiple of 16.
+
+    Where q is narrower than float32 each column goes in as its leading and its trailing digits, x =
+    x₀ + x₁, and x y ≈ x₀ y₀ + x₀ y₁ + x₁ y₀ has an error of 2⁻¹⁸ instead of 2⁻⁹.
+    """
+    cols_q, cols_k = columns[0] / scale, columns[1]
+    if q.dtype in (torch.bfloat16, torch.float16):
+        lead_q, lead_k = cols_q.to(q.dtype), cols_k.to(q.dtype)
+        rest_q, rest_k = (cols_q - lead_q).to(q.dtype), (cols_k - lead_k).to(q.dtype)
+        cols_q, cols_k = (
+            torch.cat([lead_q, lead_q, rest_q], -1),
+            torch.cat([lead_k, rest_k, lead_k], -1),
+        )
+    pad = -(q.shape[-1] + cols_q.shape[-1]) % 16
+
+    def beside(x: Tensor, c: Tensor) -> Tensor:
+        return torch.cat([x, F.pad(c.to(q.dtype), (0, pad)).expand(*x.shape[:-1], -1)], -1)
+
+    return beside(q, cols_q), beside(k, cols_k)
+
+
+def _attend_plain(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float,
+) -> Tensor:
+    score = torch.matmul(q * scale, k.mT)
+    if bias is not None:
+        score = score.float() + bias
+    if causal:
+        mask = causal_mask(*score.shape[-2:], device=q.device)
+    if mask is not None:
+        score = score.masked_fill(~mask, torch.finfo(score.dtype).min)
+    out = torch.matmul(score.softmax(-1).to(v.dtype), v)
+    return out if mask is None else out * mask.any(-1, keepdim=True)

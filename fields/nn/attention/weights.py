@@ -1,0 +1,89 @@
+"""Attention weights as a matrix, for whoever needs more of them than their product with values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.nn.attention.gradients import log_sum_exp
+from fields.nn.attention.statistics import AttentionStatistics, attention_statistics
+
+
+def softmax(
+    scores: Float[Tensor, "*#b m k"], mask: Bool[Tensor, "*#b #m k"] | None = None
+) -> Float[Tensor, "*b m k"]:
+    """α = softmax_j(S) over the keys whose mask is True; a query without any key gives zero, with finite gradients."""
+    if mask is None:
+        return scores.softmax(-1)
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
+
+
+class Attentive(nn.Module, ABC):
+    """A layer that weighs keys. For the arguments of its own call it says how; asking costs nothing until it is done.
+
+    `fields.nn.attention.capture.capture_attention` finds every such layer of a model.
+    """
+
+    @abstractmethod
+    def weights(self, *args: Any, **kwargs: Any) -> Float[Tensor, "*b m k"]:
+        """α ≥ 0, rows that sum to one; a query without any key has a row of zeros."""
+
+    @abstractmethod
+    def stats(self, *args: Any, **kwargs: Any) -> AttentionStatistics:
+        """Log-partition, free energy, mean score, entropy and its slope of each query."""
+
+
+class Softmax(Attentive):
+    """`softmax` as a layer without parameters, so that `observe` sees it.
+
+    For graphs, coboundaries and moments, which need α itself. Where α is only multiplied with
+    values, `attend` gives the product without ever holding α.
+
+    Shape: scores (*b m k), mask broadcastable to it -> (*b m k).
+    """
+
+    def forward(
+        self, scores: Float[Tensor, "*#b m k"], mask: Bool[Tensor, "*#b #m k"] | None = None
+    ) -> Float[Tensor, "*b m k"]:
+        """α."""
+        return softmax(scores, mask)
+
+    def weights(self, scores: Tensor, mask: Tensor | None = None) -> Float[Tensor, "*b m k"]:
+        """α."""
+        return softmax(scores, mask)
+
+    def stats(self, scores: Tensor, mask: Tensor | None = None) -> AttentionStatistics:
+        """Statistics of α."""
+        return attention_statistics(scores, mask=mask)
+
+
+class Partition(Attentive):
+    """`log_sum_exp` as a layer without parameters: the attention term of an energy and, in its weights, the gradient.
+
+    Shape: scores (*b m k) -> L (*b m), α (*b m k).
+    """
+
+    def forward(
+        self,
+        scores: Float[Tensor, "*b m k"],
+        beta: float | Tensor = 1.0,
+        mask: Bool[Tensor, "*#b #m k"] | None = None,
+    ) -> tuple[Float[Tensor, "*b m"], Float[Tensor, "*b m k"]]:
+        """L = (1/β) log Σⱼ exp(β S^ij) and α = ∂L/∂S."""
+        return log_sum_exp(scores, beta, mask)
+
+    def weights(
+        self, scores: Tensor, beta: float | Tensor = 1.0, mask: Tensor | None = None
+    ) -> Float[Tensor, "*b m k"]:
+        """α."""
+        return log_sum_exp(scores, beta, mask)[1]
+
+    def stats(
+        self, scores: Tensor, beta: float | Tensor = 1.0, mask: Tensor | None = None
+    ) -> AttentionStatistics:
+        """Statistics of α."""
+        return attention_statistics(scores, beta=beta, mask=mask)

@@ -1,0 +1,1 @@
+"""Associative memories: modern (continuous) and binary Hopfield networks."""

@@ -1,0 +1,103 @@
+"""Hopfield networks of ±1 neurons, from Hebb's rule to exponential capacity."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def hebbian(patterns: Float[Tensor, "k d"]) -> Float[Tensor, "d d"]:
+    """W = Σᵢ xᵢ xᵢᵀ. The diagonal stays, so that W is positive semi-definite and synchronous updates cannot cycle."""
+    return patterns.mT @ patterns
+
+
+class Classical:
+    r"""The network of 1982.
+
+        E = −½ ξᵀ W ξ + ξᵀ b,    ξ ← sgn(W ξ − b)
+
+    E never increases. About 0.14 d random patterns can be stored. A neuron whose field is zero
+    keeps its value.
+
+    Reference: Hopfield 1982. Shape: states (m d), patterns (k d), all ±1.
+    """
+
+    def __init__(
+        self, patterns: Float[Tensor, "k d"], *, threshold: Float[Tensor, "d"] | None = None
+    ):
+        self.w = hebbian(patterns)
+        self.b = torch.zeros_like(self.w[0]) if threshold is None else threshold
+
+    def energy(self, states: Float[Tensor, "m d"]) -> Float[Tensor, "m"]:
+        """E of each state."""
+        return -0.5 * ((states @ self.w) * states).sum(-1) + states @ self.b
+
+    def update(self, states: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
+        """All neurons at once."""
+        field = states @ self.w - self.b
+        return torch.where(field == 0, states, field.sign())
+
+    def sweep(
+        self, states: Float[Tensor, "m d"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m d"]:
+        """One neuron after the other, in random order."""
+        states = states.clone()
+        for l in torch.randperm(states.shape[-1], generator=generator).tolist():  # noqa: E741
+            field = states @ self.w[l] - self.b[l]
+            states[:, l] = torch.where(field == 0, states[:, l], field.sign())
+        return states
+
+
+class Dense(ABC):
+    r"""Dense associative memory.   E = −Σᵢ F(xᵢ·ξ),   ξ_l ← the sign with the lower energy, the others fixed
+
+    Reference: Krotov & Hopfield 2016; Demircigil et al. 2017. Shape: states (m d), patterns (k d),
+    all ±1.
+    """
+
+    def __init__(self, patterns: Float[Tensor, "k d"]):
+        self.patterns = patterns
+
+    @abstractmethod
+    def reward(self, overlap: Float[Tensor, "m k"]) -> Float[Tensor, "m"]:
+        """An increasing function of Σᵢ F, free of overflow."""
+
+    def energy(self, states: Float[Tensor, "m d"]) -> Float[Tensor, "m"]:
+        """Minus the reward: it orders states as E does."""
+        return -self.reward(states @ self.patterns.mT)
+
+    def sweep(
+        self, states: Float[Tensor, "m d"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m d"]:
+        """One neuron after the other, in random order; equal energies keep the old sign."""
+        states = states.clone()
+        overlap = states @ self.patterns.mT
+        for l in torch.randperm(states.shape[-1], generator=generator).tolist():  # noqa: E741
+            flipped = overlap - 2 * states[:, l, None] * self.patterns[:, l]
+            better = self.reward(flipped) > self.reward(overlap)
+            states[:, l] = torch.where(better, -states[:, l], states[:, l])
+            overlap = torch.where(better[:, None], flipped, overlap)
+        return states
+
+
+class Polynomial(Dense):
+    """F(s) = sᵃ: capacity of order d^(a−1); a = 2 is the classical network. Overlaps are taken relative to d."""
+
+    def __init__(self, patterns: Float[Tensor, "k d"], *, power: int = 3):
+        super().__init__(patterns)
+        self.power = power
+
+    def reward(self, overlap: Float[Tensor, "m k"]) -> Float[Tensor, "m"]:
+        """Σᵢ (xᵢ·ξ / d)ᵃ."""
+        return (overlap / self.patterns.shape[-1]).pow(self.power).sum(-1)
+
+
+class Exponential(Dense):
+    """F(s) = exp(s): capacity of order 2^(d/2)."""
+
+    def reward(self, overlap: Float[Tensor, "m k"]) -> Float[Tensor, "m"]:
+        """log Σᵢ exp(xᵢ·ξ)."""
+        return overlap.logsumexp(-1)

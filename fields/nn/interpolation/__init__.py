@@ -1,0 +1,1 @@
+"""Interpolation bases: hat functions, multilinear cells, trigonometric polynomials, principal components."""

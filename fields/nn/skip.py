@@ -1,0 +1,139 @@
+"""The input function as a query sees it around itself."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.core.component import Component
+from fields.nn.attention.weights import Softmax
+from fields.nn.geometry import embed, grid_axes
+
+
+class SkipMoments(Component):
+    r"""Gaussian means and first moments of the input around each query, at several learned lengths ℓ.
+
+        M₀(y) = Σⱼ αⱼ uⱼ,   M_a(y) = Σⱼ αⱼ (xⱼ − y)_a/ℓ · uⱼ,    α = softmaxⱼ( −‖y − xⱼ‖²/(2ℓ²) )
+
+    The skip path from input to output: what a compressed latent code cannot carry, the value and
+    slope of the input at the query. On periodic axes differences δ become sin(2πδ)/2π, which has no
+    jump half a period away.
+
+    Args:
+        axes: number of coordinates d.
+        lengths: ℓ at start-up, in unit coordinates.
+    """
+
+    def __init__(self, axes: int, *, lengths: tuple[float, ...]):
+        super().__init__()
+        self.log_length = nn.Parameter(torch.tensor([math.log(length) for length in lengths]))
+        self.features = len(lengths) * (1 + axes)
+        self.softmax = (
+            Softmax()
+        )  # α itself: it is shared by all samples on shared points, and multiplied with offsets
+
+    def forward(
+        self,
+        x: Float[Tensor, "#b n d"],
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        y: Float[Tensor, "#b m d"],
+        periodic: Bool[Tensor, "d"],
+    ) -> Float[Tensor, "b m c"]:
+        """Input values u at x -> c·features values per query y.
+
+        Raises:
+            ValueError: a value is NaN, not given at its point.
+        """
+        if not torch.compiler.is_compiling() and bool(u.isnan().any()):
+            raise ValueError(
+                "The skip path needs every input at every point, got NaN where one is not given. "
+                "Set `skip: null` and the decoder's `skip_features: 0`, as configs/encoder/multi_input.yaml does."
+            )
+        grid = None
+        if not torch.compiler.is_compiling() and len(x) == len(y) == 1 and bool(x_mask.all()):
+            grid = grid_axes(x)
+        moments = (
+            self._scattered(x, u, x_mask, y, periodic)
+            if grid is None
+            else self._by_axes(*grid, u, y[0], periodic)
+        )
+        return rearrange(moments, "b l m f c -> b m (l f c)")
+
+    def _scattered(
+        self, x: Tensor, u: Tensor, x_mask: Tensor, y: Float[Tensor, "#b m d"], periodic: Tensor
+    ) -> Float[Tensor, "b l m f c"]:
+        """Every query looks at every point."""
+        places, precision = embed(x, periodic), self._precision()
+        distance = torch.cdist(embed(y, periodic), places).square()
+        weight = rearrange(
+            self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None]),
+            "b l m n -> b (l m) n",
+        )
+        # α (x − y) = αx − αy, and sines alike: α is multiplied with few numbers per point, never with an offset per pair
+        of_x = torch.cat([u[:, :, None], places[..., None] * u[:, :, None]], dim=2)
+        of_x = rearrange(of_x, "b n f c -> b n (f c)")
+        if len(weight) == 1:  # shared points: one product for the whole batch
+            sums = torch.matmul(weight[0], rearrange(of_x, "b n f -> n (b f)"))
+            sums = rearrange(sums, "m (b f) -> b m f", f=of_x.shape[-1])
+        else:
+            sums = torch.matmul(weight, of_x)
+        sums = rearrange(sums, "b (l m) (f c) -> b l m f c", m=y.shape[1], c=u.shape[-1])
+        first = _shifted(sums, y, periodic) * precision.sqrt()[..., None]
+        return torch.cat([sums[:, :, :, :1], first], dim=3)
+
+    def _by_axes(
+        self,
+        axes: list[Tensor],
+        order: list[int],
+        u: Tensor,
+        y: Float[Tensor, "m d"],
+        periodic: Tensor,
+    ) -> Float[Tensor, "b l m f c"]:
+        """On a grid α is a product of one softmax per axis: axis by axis, no query looks at more points than lie on one."""
+        root = self._precision().sqrt()
+        left = rearrange(u, "b n c -> n (b c)")
+        sums = left.expand(
+            1, len(self.log_length), 1, *left.shape
+        )  # moments, lengths, queries, points, values
+        for a in order:
+            offset = axes[a] - y[:, a, None]
+            turn, straight = math.pi * offset, not bool(periodic[a])
+            alpha = self.softmax(
+                -0.5 * (root * (offset if straight else turn.sin() / math.pi)).square()[None]
+            )[0]
+            first = alpha * root * (offset if straight else (2 * turn).sin() / (2 * math.pi))
+            sums = rearrange(sums, "f l m (n r) v -> f l m n (r v)", n=len(axes[a]))
+            sums = torch.cat([_along(alpha, sums), _along(first, sums[:1])])
+            sums = rearrange(sums, "f l m (r v) -> f l m r v", v=left.shape[-1])
+        sums = sums[[0, *(1 + order.index(a) for a in range(len(order)))]]
+        return rearrange(sums, "f l m 1 (b c) -> b l m f c", c=u.shape[-1])
+
+    def _precision(self) -> Float[Tensor, "l 1 1"]:
+        return torch.exp(-2 * self.log_length)[:, None, None]
+
+
+def _along(
+    weight: Float[Tensor, "l m n"], values: Float[Tensor, "f l #m n v"]
+) -> Float[Tensor, "f l m v"]:
+    """Σₙ weight · values; before the first axis is summed the values are the same for all queries."""
+    if values.shape[2] == 1:
+        return weight @ values[:, :, 0]
+    return (weight[:, :, None] @ values)[..., 0, :]
+
+
+def _shifted(
+    sums: Float[Tensor, "b l m f c"], y: Float[Tensor, "#b m d"], periodic: Bool[Tensor, "d"]
+) -> Float[Tensor, "b l m d c"]:
+    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u, e as in `embed`."""
+    d = y.shape[-1]
+    mean, first, second = sums[:, :, :, :1], sums[:, :, :, 1 : 1 + d], sums[:, :, :, 1 + d :]
+    y = rearrange(y, "b m d -> b 1 m d 1")
+    turn = 2 * math.pi * y
+    return torch.where(
+        rearrange(periodic, "d -> d 1"), turn.cos() * first - turn.sin() * second, first - y * mean
+    )

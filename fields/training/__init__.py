@@ -1,0 +1,1 @@
+"""Training: the task, its objective and optimizer, the loop, and the main job."""

@@ -1,0 +1,174 @@
+"""What an evolution model is trained for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from fields.core.sample import Latent, Sample
+from fields.metrics.losses import relative_l2
+from fields.models.evolution import EvolutionOperator, inputs_later, renewed
+
+
+@dataclass(frozen=True)
+class Objective:
+    r"""Loss of one window, each term relative and averaged over its steps.
+
+        ‖v̂(t) − v(t)‖/‖v(t)‖ + λ ‖z(t) − z*(t)‖/‖z*(t)‖ + ρ ‖decode(z*(t)) − v(t)‖/‖v(t)‖ + κ
+        ‖encode(v̂(t)) − z(t)‖/‖z(t)‖
+
+        + δ ‖Δv̂(t) − Δv(t)‖/(‖Δv(t)‖ + ‖v(t)‖/100),    Δv(t) = v(t) − v(t₋), t₋ the step before
+
+    z*(t) is the code of the true frames at time t, z(t) the code that the propagator brings there.
+    Without λ a latent rollout drifts off the set of codes that the decoder knows soon after the
+    trained horizon.
+
+    Args:
+        consistency: λ, for propagators that evolve a code.
+        reconstruction: ρ.
+        cycle: κ.
+        deltas: δ, for slow fields, whose change is small beside themselves; needs windows of two
+            steps.
+        noise: standard deviation of Gaussian noise on the given frames, relative to that of each
+            variable.
+        pushforward: share of the steps that start from the model's own first prediction instead of
+            the data (no gradient through it; Brandstetter, Worrall & Welling, ICLR 2022).
+        curriculum: share of the run over which the horizon grows from one step to all.
+        times: ask for so many random times of the window instead of all, so that the model learns
+            unequal intervals.
+    """
+
+    consistency: float = 1.0
+    reconstruction: float = 1.0
+    cycle: float = 0.0
+    deltas: float = 0.0
+    noise: float = 0.0
+    pushforward: float = 0.0
+    curriculum: float = 0.0
+    times: int | None = None
+
+    def __call__(
+        self,
+        model: EvolutionOperator,
+        batch: Sample,
+        *,
+        progress: float,
+        queries: int | None,
+        random: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch whose targets lie at the points of its input."""
+        batch = self._shortened(batch, progress)
+        if batch.v.shape[1] > 1 and torch.rand((), generator=random) < self.pushforward:
+            batch = _pushed(model, batch)
+        later = inputs_later(batch.u, batch.v, model.schema)
+        if self.times is not None and self.times < batch.v.shape[1]:
+            chosen = (
+                torch.randperm(batch.v.shape[1], generator=random)[: self.times]
+                .sort()
+                .values.to(batch.v.device)
+            )
+            batch, later = (
+                batch._replace(v=batch.v[:, chosen], t=batch.t[:, chosen]),
+                later[:, chosen],
+            )
+        if self.noise:
+            grain = torch.randn(batch.u.shape, generator=random).to(batch.u) * self.noise
+            batch = batch._replace(u=batch.u + grain * model.normalizer.inputs_std)
+        return self._loss(model, batch, later, _thin(batch, queries, random))
+
+    def _loss(
+        self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample
+    ) -> Tensor:
+        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
+        v_hat = model.decode(codes, asked.y, batch.params)
+        loss = relative_l2(v_hat, asked.v, asked.y_mask).mean()
+        if self.deltas and asked.v.shape[1] > 1:
+            loss = loss + self.deltas * _changes(v_hat, asked.v, asked.y_mask)
+        if model.propagator.evolves and (self.consistency or self.reconstruction):
+            true = _codes(model, batch, later)
+            if self.consistency:
+                loss = loss + self.consistency * _distance(codes, true)
+            if self.reconstruction:
+                seen = model.decode(true, asked.y, batch.params)
+                loss = loss + self.reconstruction * relative_l2(seen, asked.v, asked.y_mask).mean()
+        if model.propagator.evolves and self.cycle:
+            own = _codes(
+                model,
+                batch,
+                inputs_later(batch.u, model.decode(codes, batch.x, batch.params), model.schema),
+            )
+            loss = loss + self.cycle * _distance(own, codes)
+        return loss
+
+    def _shortened(self, batch: Sample, progress: float) -> Sample:
+        if progress >= self.curriculum:
+            return batch
+        steps = max(1, math.ceil(batch.v.shape[1] * progress / self.curriculum))
+        return batch._replace(v=batch.v[:, :steps], t=batch.t[:, :steps])
+
+
+def _pushed(model: EvolutionOperator, batch: Sample) -> Sample:
+    """The window that starts one frame later, at what the model itself predicts for that frame."""
+    with torch.no_grad():
+        first = model(batch._replace(t=batch.t[:, :1], y=batch.x, y_mask=batch.x_mask))
+    return batch._replace(
+        u=renewed(batch.u, first, model.schema), v=batch.v[:, 1:], t=batch.t[:, 1:] - batch.t[:, :1]
+    )
+
+
+def _thin(batch: Sample, queries: int | None, random: torch.Generator) -> Sample:
+    if queries is None or queries >= batch.y.shape[1]:
+        return batch
+    chosen = torch.randperm(batch.y.shape[1], generator=random)[:queries].to(batch.y.device)
+    return batch._replace(
+        y=batch.y[:, chosen], v=batch.v[:, :, chosen], y_mask=batch.y_mask[:, chosen]
+    )
+
+
+def _codes(
+    model: EvolutionOperator, batch: Sample, inputs: Float[Tensor, "b s n c"]
+) -> list[Latent]:
+    """Codes of the frames at each of s times, all encoded together."""
+    b, s = inputs.shape[:2]
+
+    def spread(values: Tensor) -> Tensor:
+        return values if len(values) == 1 and b > 1 else repeat(values, "b ... -> (b s) ...", s=s)
+
+    flat = rearrange(inputs, "b s n c -> (b s) n c")
+    latent, cond = model.tokens(
+        spread(batch.x), flat, spread(batch.x_mask), repeat(batch.params, "b p -> (b s) p", s=s)
+    )
+    code = model.propagator.start(latent, cond)
+    z = rearrange(code.z, "(b s) k h -> s b k h", b=b)
+    pos = code.pos if len(code.pos) == 1 else code.pos[::s]
+    return [code._replace(z=one, pos=pos) for one in z]
+
+
+def _changes(
+    v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
+) -> Float[Tensor, ""]:
+    """mean ‖Δv̂ − Δv‖ / (‖Δv‖ + ‖v‖/100) from one step to the next; the floor keeps a field at rest from deciding all."""
+    real = mask[:, None, :, None]
+
+    def size(values: Tensor) -> Float[Tensor, "b s"]:
+        return torch.linalg.vector_norm(values * real, dim=(2, 3))
+
+    scale = size(v.diff(dim=1)) + size(v[:, 1:]) / 100
+    return (
+        size(v_hat.diff(dim=1) - v.diff(dim=1)) / scale.clamp_min(torch.finfo(v.dtype).tiny)
+    ).mean()
+
+
+def _distance(codes: list[Latent], true: list[Latent]) -> Float[Tensor, ""]:
+    """mean ‖z − z*‖ / ‖z*‖ over times and samples, norms over tokens and channels."""
+    z, z_true = torch.stack([code.z for code in codes]), torch.stack([code.z for code in true])
+    return (
+        torch.linalg.vector_norm(z - z_true, dim=(2, 3))
+        / torch.linalg.vector_norm(z_true, dim=(2, 3))
+    ).mean()

@@ -1,0 +1,72 @@
+"""Bands of a report: calibrated on validation trajectories, they cover the promised share of test trajectories."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fields import plot
+from fields.core.sample import Sample
+from fields.models.base import Operator
+from fields.report.bands import calibrate
+
+
+class Off(Operator):
+    """The truth, off by a heavy-tailed amount per trajectory that grows with the step; the second channel twice as far."""
+
+    def forward(self, batch: Sample) -> Tensor:
+        growth = torch.arange(1, batch.v.shape[1] + 1)[None, :, None, None] * torch.tensor(
+            [1.0, 2.0]
+        )
+        return batch.v + growth * batch.params[:, None, None]
+
+
+def trajectories(count: int, steps: int) -> list[Sample]:
+    off = torch.distributions.StudentT(2.0).sample((count, 1))
+    x, v = torch.linspace(0, 1, 5)[None, :, None], torch.randn(count, steps, 5, 2)
+    real, t = torch.ones(1, 5, dtype=torch.bool), torch.arange(1.0, steps + 1).expand(count, -1)
+    whole = Sample(x, torch.zeros(count, 5, 3), real, x, v, real, t, off)
+    half = count // 2
+    cut = ("u", "v", "t", "params")
+    parts = [
+        {name: getattr(whole, name)[piece] for name in cut}
+        for piece in (slice(0, half), slice(half, None))
+    ]
+    return [whole._replace(**part) for part in parts]
+
+
+def test_bands_cover_what_they_promise_for_the_steps_that_validation_has(make):
+    torch.manual_seed(0)
+    _, model = make()
+    off = Off(schema=model.schema, normalizer=model.normalizer)
+    bands = calibrate(off, trajectories(399, 3), trajectories(2000, 7))
+    assert (
+        bands is not None
+        and bands.width.shape == bands.covered.shape == (3, 2)
+        and bands.tested == 2000
+    )
+    torch.testing.assert_close(bands.width[:, 1], 2 * bands.width[:, 0], rtol=1e-4, atol=1e-5)
+    assert (bands.covered - 0.9).abs().max() < 0.06
+    tight = calibrate(off, trajectories(399, 3), trajectories(2000, 7), alpha=0.5)
+    assert tight is not None and (tight.covered - 0.5).abs().max() < 0.1
+
+
+def test_too_few_validation_trajectories_make_no_band(make):
+    _, model = make()
+    off = Off(schema=model.schema, normalizer=model.normalizer)
+    assert calibrate(off, trajectories(8, 3), trajectories(20, 3)) is None
+    assert calibrate(off, trajectories(9, 3), trajectories(20, 3)) is not None
+    assert calibrate(off, [], trajectories(20, 3)) is None
+
+
+def test_the_picture_shows_one_row_of_a_plane_with_the_band_around_the_prediction():
+    x = np.stack(np.meshgrid(np.arange(4.0), np.arange(4.0), indexing="ij"), axis=-1).reshape(-1, 2)
+    v = np.stack([x[:, 0] + 10 * x[:, 1]] * 2)
+    case = plot.Case("a", x, v[0], x, v, v + 1, np.array([1.0, 2.0]), ("x", "y"), "u", "u")
+    axes = plot.band_figure(case, 1, 0.5).axes[0]
+    prediction, truth = axes.lines
+    np.testing.assert_array_equal(truth.get_ydata(), np.arange(4.0) + 10)
+    np.testing.assert_array_equal(prediction.get_ydata(), np.arange(4.0) + 11)
+    edges = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert edges.min() == 10.5 and edges.max() == 14.5
