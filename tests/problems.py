@@ -11,7 +11,7 @@ import xarray as xr
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 from fields.decoders.cross_attention import CrossAttention
-from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.models.static import FieldOperator
 from fields.nn.skip import SkipMoments
 from fields.processors.transformer import Transformer

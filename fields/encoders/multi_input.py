@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.encoders.base import Anchored
-from fields.encoders.cross_attending import reader
+from fields.encoders.cross_attention_encoder import reader
 
 
 class MultiInput(Anchored):

@@ -41,7 +41,7 @@ def test_format_one_stays_readable(tmp_path):
             "class_path": "fields.models.static.FieldOperator",
             "init_args": {
                 "dim": 32,
-                "encoder": {"class_path": "fields.encoders.cross_attending.CrossAttentionEncoder", "init_args": {"dim": 32, "tokens": [4]}},
+                "encoder": {"class_path": "fields.encoders.cross_attention_encoder.CrossAttentionEncoder", "init_args": {"dim": 32, "tokens": [4]}},
                 "processor": part,
                 "decoder": {"class_path": "fields.decoders.cross_attention.CrossAttention", "init_args": {"dim": 32}},
                 "skip": None,

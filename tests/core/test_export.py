@@ -14,7 +14,7 @@ import fields
 from fields.data import schema_of
 from fields.data.normalizer import Normalizer
 from fields.decoders.cross_attention import CrossAttention
-from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.flows.graph_hamiltonian import GraphHamiltonian
 from fields.flows.hamiltonian import Hamiltonian

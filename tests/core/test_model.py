@@ -9,7 +9,7 @@ from problems import operator, waves
 
 from fields.core.sample import Sample, collate
 from fields.data import FieldDataset, points_of, schema_of
-from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.encoders.windowed_moments import WindowedMoments
 
 CASES = [((True,), (24,)), ((False, True), (7, 8)), ((False, False, True), (4, 5, 6))]

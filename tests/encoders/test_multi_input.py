@@ -18,7 +18,7 @@ from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
 from fields.data.splits import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
-from fields.encoders.cross_attending import CrossAttentionEncoder
+from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.encoders.multi_input import MultiInput
 from fields.models.static import FieldOperator
 from fields.nn.skip import SkipMoments
