@@ -126,4 +126,4 @@ def travelling(
     )
 
 
-__all__ = ["Patches", "operator", "schema", "travelling", "waves"]
+__all__ = ["operator", "schema", "travelling", "waves"]

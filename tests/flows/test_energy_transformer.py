@@ -40,9 +40,10 @@ def test_one_line_chooses_the_energy_and_the_law_holds(name, law):
         for x in lines
     ]
     assert sum(a != b for a, b in zip(lines, others, strict=True)) == 1
-    energies = lambda p: {
-        type(m) for m in p.modules() if isinstance(m, EnergyTransformer | AttentionEnergy)
-    }
+
+    def energies(p):
+        return {type(m) for m in p.modules() if isinstance(m, EnergyTransformer | AttentionEnergy)}
+
     assert energies(built(others)) == {AttentionEnergy}
     torch.manual_seed(0)
     processor = built(lines)

@@ -183,9 +183,10 @@ def test_padding_is_ignored_and_masks_combine():
     x, z = torch.rand(1, 7, 2).double(), torch.randn(1, 7, 12).double()
     real = torch.tensor([[True] * 5 + [False] * 2])
     junk = torch.where(real[..., None], z, 1e3 * torch.randn(1, 7, 12).double())
-    with_mask = lambda tokens, **kw: layer(
-        z, tokens, x_q=x, x_k=x, periodic=PERIODIC, mask=real, **kw
-    )
+
+    def with_mask(tokens, **kw):
+        return layer(z, tokens, x_q=x, x_k=x, periodic=PERIODIC, mask=real, **kw)
+
     assert (with_mask(z) - with_mask(junk)).abs().max() == 0
     short = layer(z, z[:, :5], x_q=x, x_k=x[:, :5], periodic=PERIODIC)
     assert (with_mask(z) - short).abs().max() < 1e-12

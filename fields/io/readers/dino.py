@@ -108,9 +108,8 @@ class ShelfHandle(Handle):
 
     def _connect(self) -> dict[str, bytes]:
         with dbm.open(str(self.path), "r") as shelf:
-            return {
-                key.decode() if isinstance(key, bytes) else str(key): b"" for key in shelf.keys()
-            }
+            keys = list(shelf.keys())
+        return {key.decode() if isinstance(key, bytes) else str(key): b"" for key in keys}
 
     def _find(self, file: dict[str, bytes], name: str) -> np.ndarray:
         with dbm.open(str(self.path), "r") as shelf:
