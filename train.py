@@ -173,7 +173,7 @@ def execute(run: Run, parts: Namespace, folder: Path, command: str) -> None:
 
     from fields.checkpoints.checkpoint import save
     from fields.report.builder import ReportBuilder
-    from fields.report.evolution import RolloutReport
+    from fields.report.rollout import RolloutReport
     from fields.report.static import StaticReport
     from fields.training.fit import fit
 

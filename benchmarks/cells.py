@@ -20,7 +20,7 @@ import torch
 
 import train
 from benchmarks.kept import alone, kept, peak_memory, stamp
-from fields.baselines.base import AtSensors
+from fields.baselines.base import SensorOperator
 from fields.baselines.deeponet import DeepONet
 from fields.baselines.fno import FNO
 from fields.baselines.grid import GridOperator
@@ -131,7 +131,9 @@ def sized(
     operator = baseline(cls, parts.data, width)
     if cls in FITTED:
         return None, operator
-    augment = not issubclass(cls, GridOperator | AtSensors) or all(parts.data.schema.homogeneous)
+    augment = not issubclass(cls, GridOperator | SensorOperator) or all(
+        parts.data.schema.homogeneous
+    )
     return BaselineTraining(operator, optimizer=optimizer, augment=augment), operator
 
 

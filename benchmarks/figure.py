@@ -29,7 +29,15 @@ from fields.core.sample import Sample, collate
 from fields.data import FieldDataset
 from fields.evaluation.rollouts import Rollouts, measure_rollouts
 from fields.models.base import Operator
-from fields.plot.style import ERROR_MAP, FIELD_MAP, TRUTH, color_bar, heading, new_figure, styled
+from fields.plot.style import (
+    ERROR_COLORMAP,
+    FIELD_COLORMAP,
+    TRUTH_COLOR,
+    color_bar,
+    heading,
+    new_figure,
+    with_style,
+)
 
 ROOT = Path(__file__).parents[1]
 SHOWN, ROLLED, TRAJECTORIES = (
@@ -55,7 +63,7 @@ def main() -> None:
         )
 
 
-@styled
+@with_style
 def front() -> Figure:
     figure = new_figure(10.0, 5.9)
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
@@ -75,7 +83,7 @@ def front() -> Figure:
     return figure
 
 
-def burgers() -> tuple[plot.Case, float]:
+def burgers() -> tuple[plot.PredictedSample, float]:
     """The sample with the median error at the finest test resolution, as the model's card names it."""
     model, card = fields.load("burgers"), read_header(find("burgers"))["card"]
     score = next(s for s in card["scores"] if (s["model"], s["test"]) == ("field", "512"))
@@ -85,10 +93,12 @@ def burgers() -> tuple[plot.Case, float]:
     sample = FieldDataset(ds, model.schema)[0]
     v_hat = answer(model, sample)
     error = torch.linalg.vector_norm(v_hat - sample.v) / torch.linalg.vector_norm(sample.v)
-    return plot.Case.from_sample(sample, v_hat.numpy(), model.schema, title=""), float(error)
+    return plot.PredictedSample.from_sample(sample, v_hat.numpy(), model.schema, title=""), float(
+        error
+    )
 
 
-def klein_gordon() -> tuple[plot.Case, dict[str, Rollouts]]:
+def klein_gordon() -> tuple[plot.PredictedSample, dict[str, Rollouts]]:
     """The first test trajectory, and the energies of several by two models."""
     problem = KleinGordon(part="test", frames=ROLLED + 1)
     ds, waves = problem.solve(range(TRAJECTORIES), resolution=64, seed=0), {}
@@ -103,7 +113,9 @@ def klein_gordon() -> tuple[plot.Case, dict[str, Rollouts]]:
             name, model, [batch], quantities=problem.conserved(), quiet=True
         )
     first = data[0]._replace(t=data[0].t[:SHOWN], v=data[0].v[:SHOWN])
-    return plot.Case.from_sample(first, answer(model, first).numpy(), model.schema, title=""), waves
+    return plot.PredictedSample.from_sample(
+        first, answer(model, first).numpy(), model.schema, title=""
+    ), waves
 
 
 @torch.no_grad()
@@ -111,11 +123,11 @@ def answer(model: Operator, sample: Sample) -> torch.Tensor:
     return model(collate([sample]))[0]
 
 
-def still(panels: np.ndarray, case: plot.Case) -> None:
+def still(panels: np.ndarray, case: plot.PredictedSample) -> None:
     x = case.y[:, 0]
     panels[0].plot(x, case.u, color="#666666")
     panels[0].set(title="given: a = u(x, 0)", ylabel="a")
-    panels[1].plot(x, case.v[0], color=TRUTH, linewidth=2.4, label="truth")
+    panels[1].plot(x, case.v[0], color=TRUTH_COLOR, linewidth=2.4, label="truth")
     panels[1].plot(x, case.v_hat[0], "--", color="C1", label="prediction")
     panels[1].set(title="wanted: u(x, 1)", ylabel="u")
     panels[1].legend(loc="upper center")
@@ -126,13 +138,13 @@ def still(panels: np.ndarray, case: plot.Case) -> None:
         axes.set_xlabel("x")
 
 
-def moving(panels: np.ndarray, case: plot.Case, waves: dict[str, Rollouts]) -> None:
+def moving(panels: np.ndarray, case: plot.PredictedSample, waves: dict[str, Rollouts]) -> None:
     top, error = float(np.abs(case.v).max()), case.v_hat - case.v
     worst = float(np.abs(error).max())
     rows = (
-        ("truth u(x, t)", case.v, FIELD_MAP, top),
-        ("prediction", case.v_hat, FIELD_MAP, top),
-        ("prediction − truth", error, ERROR_MAP, worst),
+        ("truth u(x, t)", case.v, FIELD_COLORMAP, top),
+        ("prediction", case.v_hat, FIELD_COLORMAP, top),
+        ("prediction − truth", error, ERROR_COLORMAP, worst),
     )
     for axes, (title, values, colors, limit) in zip(panels[:3], rows, strict=True):
         scale = {"cmap": colors, "vmin": -limit, "vmax": limit}
@@ -151,7 +163,7 @@ def energy(axes: Axes, waves: dict[str, Rollouts]) -> None:
         ours, true = rolled.quantities["energy"]
         drawn = axes.plot(rolled.times, (ours / true[:, :1]).T, color=color, linewidth=1)
         drawn[0].set_label(name)
-    axes.axhline(1.0, color=TRUTH, linewidth=0.6, zorder=1)
+    axes.axhline(1.0, color=TRUTH_COLOR, linewidth=0.6, zorder=1)
     axes.legend(loc="upper left")
     axes.set(
         xscale="log", xlabel=f"time ({TRAJECTORIES} rollouts each)", title="energy / its start"

@@ -55,7 +55,7 @@ from benchmarks.cells import (
     settings,
 )
 from benchmarks.pace import paced
-from fields.baselines.base import AtSensors
+from fields.baselines.base import SensorOperator
 from fields.baselines.grid import GridOperator
 from fields.data.datamodule import FieldDataModule
 
@@ -212,7 +212,7 @@ def able(names: Sequence[str] | None, problem: str, data: FieldDataModule) -> li
     unable = [
         name
         for name in asked
-        if name in BASELINES and issubclass(BASELINES[name], GridOperator | AtSensors)
+        if name in BASELINES and issubclass(BASELINES[name], GridOperator | SensorOperator)
     ]
     if data.train.shared is not None or not unable:
         return asked

@@ -35,7 +35,7 @@ from fields import plot
 from fields.baselines.trivial import Persistence
 from fields.core.sample import Sample, collate
 from fields.data.normalizer import Normalizer
-from fields.evaluation.rollouts import VANISHES, Rollouts, horizons, measure_rollouts
+from fields.evaluation.rollouts import ZERO_TOLERANCE, Rollouts, measure_rollouts, report_steps
 from fields.evaluation.verify import certify
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
@@ -57,7 +57,7 @@ def summary(r: Rollouts, law: Measured | None, trained: int) -> Measured:
         "correlated": r.correlated(),
         "drift": {name: r.drift(name).tolist() for name in r.quantities},
         "bound": {
-            name: float(r.drift(name).max() / max(r.drift(name)[trained - 1], VANISHES))
+            name: float(r.drift(name).max() / max(r.drift(name)[trained - 1], ZERO_TOLERANCE))
             for name in r.quantities
         },
         "law": law,
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure_rollouts("persistence", still, batches, quantities=quantities), None, trained
         )
     ]
-    words = table(models, horizons(trained, steps), trained)
+    words = table(models, report_steps(trained, steps), trained)
     stem = args.name or f"rollouts_{args.problem}"
     command = f"python benchmarks/rollouts.py {' '.join(sys.argv[1:] if argv is None else argv)}"
     runs = "\n".join(
@@ -249,8 +249,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Relative L2 of the step, channels jointly, mean over {len(chosen)} test trajectories of {steps} predicted steps (given "
         f"frames not counted), counted in the configuration's windows of {trained}. *Whole*: ‖v̂ − v‖/‖v‖ of the trajectory. "
         "*Blown up*: not finite, or ten times the largest value of the truth, at any step. *Off*: mean |Q(v̂) − Q(v)| over the "
-        f"root mean square of the first Q(v). *Largest / at {trained}*: of that over all steps; less than {VANISHES:g} counts as "
-        f"{VANISHES:g}, what single precision leaves of a zero. Mean ± standard deviation over seeds.\n\n{runs}\n\n"
+        f"root mean square of the first Q(v). *Largest / at {trained}*: of that over all steps; less than {ZERO_TOLERANCE:g} counts as "
+        f"{ZERO_TOLERANCE:g}, what single precision leaves of a zero. Mean ± standard deviation over seeds.\n\n{runs}\n\n"
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; `{command}`."
     )
     args.out.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,9 @@ def picture(model: Operator, sample: Sample) -> Figure:
     )
     outputs = enumerate(model.schema.outputs)
     cases = [
-        plot.Case.from_sample(one, v_hat, model.schema, title=f"{name}, a test sample", channel=c)
+        plot.PredictedSample.from_sample(
+            one, v_hat, model.schema, title=f"{name}, a test sample", channel=c
+        )
         for c, name in outputs
     ]
     return plot.sample_figure(cases)

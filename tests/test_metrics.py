@@ -34,7 +34,7 @@ ALL = {
     "FourierRMSE": partial(pdebench.FourierRMSE, GRID, steps=2, channels=3),
     "MaxError": partial(pdebench.MaxError, steps=2, channels=3),
     "VRMSE": partial(the_well.VRMSE, steps=2, channels=3),
-    "the_well.NRMSE": partial(the_well.WellNRMSE, steps=2, channels=3),
+    "the_well.WellNRMSE": partial(the_well.WellNRMSE, steps=2, channels=3),
     "SpectralError": partial(the_well.SpectralError, GRID, steps=2, channels=3),
     "SpectralError relative": partial(
         the_well.SpectralError, GRID, relative=True, steps=2, channels=3

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fields.core.sample import Sample, Schema
 from fields.plot import (
-    Case,
     Curve,
+    PredictedSample,
     animate,
     frames_figure,
     png,
@@ -21,8 +21,8 @@ from fields.plot import (
     space_time_figure,
     time_figure,
 )
-from fields.plot.field import plane, plot_axes, symmetric, triangles
-from fields.plot.samples import clock
+from fields.plot.field import middle_plane, plot_axes, symmetric_limits, triangulate
+from fields.plot.samples import title_at_step
 from fields.plot.style import save_figure
 
 
@@ -33,7 +33,7 @@ def grid_points(*axes):
 def case(y, *, steps=1):
     t = np.arange(steps) / 4
     v = np.sin(3 * y.sum(axis=1)) + t[:, None]
-    return Case(
+    return PredictedSample(
         "median",
         y,
         v[0],
@@ -78,8 +78,8 @@ def test_images_show_values_where_they_are_and_truth_and_prediction_on_one_scale
 
 
 def test_error_scale_ignores_what_is_not_finite():
-    assert symmetric(np.array([0.5, -2.0, np.nan, np.inf])) == (-2, 2)
-    low, high = symmetric(np.zeros(3))
+    assert symmetric_limits(np.array([0.5, -2.0, np.nan, np.inf])) == (-2, 2)
+    low, high = symmetric_limits(np.zeros(3))
     assert low < 0 < high
 
 
@@ -87,12 +87,12 @@ def test_triangles_bridge_holes_only():
     line = np.linspace(0, 1, 21)
     points = grid_points(line, line) + 1e-3 * np.random.default_rng(0).random((441, 2))
     points = points[np.hypot(*(points - 0.5).T) > 0.25]
-    mesh = triangles(points)
+    mesh = triangulate(points)
     inside = mesh.get_trifinder()(
         *(0.5 + 0.1 * np.random.default_rng(1).standard_normal((2, 100)).clip(-1, 1))
     )
     assert (inside == -1).all()
-    scattered = triangles(np.random.default_rng(0).random((3000, 2)))
+    scattered = triangulate(np.random.default_rng(0).random((3000, 2)))
     assert (
         scattered.get_trifinder()(*np.random.default_rng(1).uniform(0.1, 0.9, (2, 1000))) >= 0
     ).all()
@@ -101,10 +101,10 @@ def test_triangles_bridge_holes_only():
 
 def test_middle_plane_of_three_dimensions():
     points = grid_points(np.arange(3.0), np.arange(4.0), np.arange(5.0))
-    flat, values, note = plane(points, points[:, 2])
+    flat, values, note = middle_plane(points, points[:, 2])
     assert flat.shape == (12, 2) and set(values) == {2.0} and "2" in note
     scattered = np.random.default_rng(0).random((1000, 3))
-    assert np.abs(plane(scattered, scattered[:, 2])[1] - 0.5).max() < 0.1
+    assert np.abs(middle_plane(scattered, scattered[:, 2])[1] - 0.5).max() < 0.1
 
 
 def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
@@ -129,7 +129,7 @@ def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
         torch.zeros(1),
         torch.zeros(0),
     )
-    made = Case.from_sample(sample, torch.zeros(1, 3, 1).numpy(), schema, title="worst")
+    made = PredictedSample.from_sample(sample, torch.zeros(1, 3, 1).numpy(), schema, title="worst")
     assert made.u.tolist() == [3.0, 7.0]
     assert made.v.shape == made.v_hat.shape == (1, 2)
     assert (made.input, made.output, made.coords) == ("u [K]", "u [K]", ("x [m]",))
@@ -137,7 +137,7 @@ def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
         (("a", "u_seen"), 1),
         (("a", "v_seen"), 0),
     ):  # the latest frame's columns are 2 and 3
-        made = Case.from_sample(
+        made = PredictedSample.from_sample(
             sample, torch.zeros(1, 3, 1).numpy(), replace(schema, inputs=inputs), title=""
         )
         assert made.input.startswith(inputs[chosen]) and made.u.tolist() == [
@@ -169,7 +169,8 @@ def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
 
 def test_the_clock_says_time_and_unit():
     assert (
-        clock(replace(case(np.zeros((3, 1)), steps=3), time="time [s]"), -1) == "median, time 0.5 s"
+        title_at_step(replace(case(np.zeros((3, 1)), steps=3), time="time [s]"), -1)
+        == "median, time 0.5 s"
     )
 
 
@@ -180,7 +181,7 @@ def test_animation_has_a_frame_per_time_and_the_field_moves(tmp_path, y):
     path = animate(case(y, steps=3), tmp_path / "film.gif")
     film = Image.open(path)
     assert film.n_frames == 3
-    first = np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :]  # below the clock
+    first = np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :]  # below the title
     film.seek(2)
     assert np.abs(np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :] - first).max() > 50
     assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]

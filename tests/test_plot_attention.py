@@ -11,7 +11,7 @@ from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.models.static import FieldOperator
 from fields.plot import attention_basis
-from fields.plot.attention import basis_of, hat
+from fields.plot.attention import basis_data, hat_functions
 from fields.processors.transformer import Transformer
 
 
@@ -44,7 +44,7 @@ def model_and_data(d):
 @pytest.mark.parametrize("d", [1, 2])
 def test_basis(d):
     model, ds = model_and_data(d)
-    basis = basis_of(model, ds, points=12)
+    basis = basis_data(model, ds, points=12)
     assert basis.weights.shape == (4, 12**d, 4**d) and basis.hats.shape == (12**d, 4**d)
     for weights in (*basis.weights, basis.hats):
         assert np.abs(weights.sum(-1) - 1).max() < 1e-5 and weights.min() >= 0
@@ -73,13 +73,13 @@ def test_a_decoder_without_attention_to_all_tokens_has_no_basis():
     model, ds = model_and_data(1)
     model.decoder = CrossAttention(16, model.schema, nearest=2)
     with pytest.raises(ValueError, match="without `nearest`"):
-        basis_of(model, ds, points=12)
+        basis_data(model, ds, points=12)
 
 
 def test_hats_are_one_at_their_node_and_reproduce_lines():
     nodes = ((torch.arange(5).double() + 0.5) / 5 - 0.5)[:, None]
-    assert (hat(nodes, nodes, (False,)) - torch.eye(5)).abs().max() < 1e-12
+    assert (hat_functions(nodes, nodes, (False,)) - torch.eye(5)).abs().max() < 1e-12
     x = torch.linspace(-0.4, 0.4, 33, dtype=torch.float64)[:, None]
-    assert (hat(x, nodes, (False,)) @ nodes - x).abs().max() < 1e-12
+    assert (hat_functions(x, nodes, (False,)) @ nodes - x).abs().max() < 1e-12
     with pytest.raises(ValueError, match="on no grid"):
-        hat(torch.rand(3, 2), torch.rand(5, 2), (False, False))
+        hat_functions(torch.rand(3, 2), torch.rand(5, 2), (False, False))

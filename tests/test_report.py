@@ -12,7 +12,16 @@ from rich.console import Console
 
 from fields.plot import png
 from fields.plot.style import new_figure
-from fields.report import Picture, Results, Row, duration, number, print_table, render_html, to_json
+from fields.report import (
+    Picture,
+    Results,
+    Row,
+    format_duration,
+    format_number,
+    print_table,
+    render_html,
+    to_json,
+)
 from fields.report.output import write_report
 
 PNG = base64.b64decode(
@@ -140,10 +149,11 @@ def test_table_shows_every_number_at_any_usual_width(width):
 
 def test_numbers_and_durations_are_spelled_for_people():
     spelled = [
-        number(value) for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))
+        format_number(value)
+        for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))
     ]
     assert spelled == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0", "not finite"]
-    assert [duration(s) for s in (0.5, 41.2, 545, 7800, 59.7)] == [
+    assert [format_duration(s) for s in (0.5, 41.2, 545, 7800, 59.7)] == [
         "0.5 s",
         "41 s",
         "9 min 05 s",

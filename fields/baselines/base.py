@@ -19,23 +19,23 @@ from fields.nn.interpolation.multilinear import multilinear
 from fields.nn.sensor_array import SensorArray
 
 
-class AtInput(Operator, ABC):
+class InputPointOperator(Operator, ABC):
     """Answers at the points of its input; answers elsewhere are interpolated linearly from them, and a warning says so."""
 
     @abstractmethod
-    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+    def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """Normalized outputs at the input's points."""
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        v = self.normalizer.physical(self.at_input(batch), batch.params)
+        v = self.normalizer.physical(self.forward_at_input(batch), batch.params)
         if batch.y.shape != batch.x.shape or not torch.equal(batch.y, batch.x):
             warnings.warn(
                 f"{type(self).__name__} answers at the points of its input; others are interpolated.",
                 stacklevel=2,
             )
             x, y = self.normalizer.points(batch.x), self.normalizer.points(batch.y)
-            v = carry(v, x, y, self.schema.periodic, batch.x_mask)
+            v = interpolate_linear(v, x, y, self.schema.periodic, batch.x_mask)
         return v[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
@@ -43,14 +43,14 @@ class AtInput(Operator, ABC):
         return interpolation_bytes(batch)
 
 
-class AtSensors(Operator, ABC):
+class SensorOperator(Operator, ABC):
     """Reads its input at fixed sensors, the training points; input from elsewhere is interpolated, and a warning says so."""
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int):
         super().__init__(schema=schema, normalizer=normalizer)
         self.sensors = SensorArray(count, schema.dim)
 
-    def read(self, batch: Sample) -> Float[Tensor, "b f"]:
+    def sensor_inputs(self, batch: Sample) -> Float[Tensor, "b f"]:
         """Normalized input at all sensors, and the constants of the PDE, in one row per sample."""
         x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u, batch.params)
         order = self.sensors.match(x)
@@ -63,10 +63,12 @@ class AtSensors(Operator, ABC):
             warnings.warn(
                 f"{name} reads {count} fixed sensors; the input is interpolated.", stacklevel=3
             )
-            u = carry(u, x, self.sensors.places[None], self.schema.periodic, batch.x_mask)
+            u = interpolate_linear(
+                u, x, self.sensors.places[None], self.schema.periodic, batch.x_mask
+            )
         return torch.cat([u.flatten(1), self.normalizer.params(batch.params)], dim=-1)
 
-    def answer(self, v: Float[Tensor, "b n o"], batch: Sample) -> Float[Tensor, "b s m o"]:
+    def decode_sensors(self, v: Float[Tensor, "b n o"], batch: Sample) -> Float[Tensor, "b s m o"]:
         """Normalized outputs at the sensors -> predictions at the queries, in physical units."""
         y = self.normalizer.points(batch.y)
         order = self.sensors.match(y)
@@ -76,7 +78,7 @@ class AtSensors(Operator, ABC):
             f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.",
             stacklevel=3,
         )
-        v = carry(v, self.sensors.places[None], y, self.schema.periodic)
+        v = interpolate_linear(v, self.sensors.places[None], y, self.schema.periodic)
         return self.normalizer.physical(v, batch.params)[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
@@ -89,7 +91,7 @@ def interpolation_bytes(batch: Sample) -> float:
     return 32.0 * len(batch.u) * batch.v.shape[-1]
 
 
-def carry(
+def interpolate_linear(
     values: Float[Tensor, "b n c"],
     x: Float[Tensor, "#b n d"],
     y: Float[Tensor, "#b m d"],
@@ -101,7 +103,7 @@ def carry(
     if grid is not None:
         axes, order = grid
         on_grid = values.reshape(len(values), *(len(axes[a]) for a in order), -1)
-        on_grid, axes = upright(on_grid, axes, order)
+        on_grid, axes = sort_axes(on_grid, axes, order)
         return multilinear(on_grid, axes, y[0], periodic)
     out = []
     for i, row in enumerate(values):
@@ -113,7 +115,7 @@ def carry(
     return torch.stack(out)
 
 
-def upright(
+def sort_axes(
     values: Float[Tensor, "b *sizes c"], axes: list[Tensor], order: list[int]
 ) -> tuple[Tensor, list[Tensor]]:
     """Grid values with their axes in the schema's order, each ascending (points moved by a symmetry may run otherwise)."""

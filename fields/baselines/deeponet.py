@@ -10,12 +10,12 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.baselines.base import AtSensors
+from fields.baselines.base import SensorOperator
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 
 
-class DeepONet(AtSensors):
+class DeepONet(SensorOperator):
     r"""v_o(y) = Σ_r B_or(u(x₁), …, u(x_n), p) T_r(y) + b_o
 
     The sensors x_j are the points of the first input it sees; the points y are any.
@@ -39,7 +39,7 @@ class DeepONet(AtSensors):
         depth: int = 3,
     ):
         super().__init__(
-            schema=schema, normalizer=normalizer, count=count or grid_count(schema, "DeepONet")
+            schema=schema, normalizer=normalizer, count=count or grid_size(schema, "DeepONet")
         )
         self.outputs, self.width = schema.out_channels, width
         features = self.sensors.count * schema.in_channels + len(schema.params)
@@ -49,7 +49,7 @@ class DeepONet(AtSensors):
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        b = rearrange(self.branch(self.read(batch)), "b (o r) -> b o r", o=self.outputs)
+        b = rearrange(self.branch(self.sensor_inputs(batch)), "b (o r) -> b o r", o=self.outputs)
         t = self.trunk(self.normalizer.points(batch.y)).expand(len(b), -1, -1)
         v = einsum(b, t, "b o r, b m r -> b m o") / math.sqrt(t.shape[-1]) + self.bias
         return self.normalizer.physical(v, batch.params)[:, None]
@@ -59,7 +59,7 @@ class DeepONet(AtSensors):
         return 16.0 * self.width
 
 
-def grid_count(schema: Schema, name: str) -> int:
+def grid_size(schema: Schema, name: str) -> int:
     """Points of the training grid."""
     if schema.grid is None:
         raise ValueError(

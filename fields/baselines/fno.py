@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from fields.baselines.grid import Spectral, embedding
+from fields.baselines.grid import NeuralopModel, positional_embedding
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 
 
-class FNO(Spectral):
+class FNO(NeuralopModel):
     r"""v = Q( (σ(W + K))^L ( P(u, x) ) ),   K a convolution with learned Fourier coefficients of the lowest modes.
 
     Reference: Li et al., ICLR 2021; implementation: neuraloperator 2.0.
@@ -33,7 +33,9 @@ class FNO(Spectral):
         layers: int = 4,
     ):
         super().__init__(schema=schema, normalizer=normalizer, divisor=2)
-        self.adopt(fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers))
+        self.set_network(
+            fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers)
+        )
 
 
 def fourier_layers(
@@ -48,6 +50,6 @@ def fourier_layers(
         n_layers=layers,
         in_channels=channels,
         out_channels=schema.out_channels,
-        positional_embedding=embedding(schema),
+        positional_embedding=positional_embedding(schema),
         **tensor,
     )

@@ -10,7 +10,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.baselines.base import AtInput, upright
+from fields.baselines.base import InputPointOperator, sort_axes
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.nn.geometry import grid_axes
@@ -18,7 +18,7 @@ from fields.nn.geometry import grid_axes
 UNEVEN = 0.01  # gaps may differ by so much of their mean: coordinates are kept in single precision
 
 
-class GridOperator(AtInput, ABC):
+class GridOperator(InputPointOperator, ABC):
     """A model of arrays: takes the input's grid, of any resolution, with its axes upright and the PDE's constants as channels.
 
     Raises:
@@ -30,13 +30,13 @@ class GridOperator(AtInput, ABC):
         self.channels = schema.in_channels + len(schema.params)
 
     @abstractmethod
-    def on_grid(
+    def forward_on_grid(
         self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
     ) -> Float[Tensor, "b o *sizes"]:
         """Normalized output on the grid with these axes (unit coordinates)."""
 
-    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `AtInput`."""
+    def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+        """See `InputPointOperator`."""
         if (found := grid_axes(batch.x)) is None:
             raise ValueError(
                 f"{type(self).__name__} needs one regular grid for all samples, got {batch.x.shape[1]} points that are not the "
@@ -52,7 +52,7 @@ class GridOperator(AtInput, ABC):
                 )
         sizes = [len(axes[a]) for a in order]
         given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
-        u, ascending = upright(given, axes, order)
+        u, ascending = sort_axes(given, axes, order)
         constants = (
             self.normalizer.params(batch.params)
             .reshape(len(u), *(1 for _ in sizes), -1)
@@ -62,13 +62,15 @@ class GridOperator(AtInput, ABC):
             (line - self.normalizer.center[a]) / self.normalizer.extent[a]
             for a, line in enumerate(ascending)
         ]
-        v = self.on_grid(torch.cat([u, constants], dim=-1).movedim(-1, 1), lines).movedim(1, -1)
+        v = self.forward_on_grid(torch.cat([u, constants], dim=-1).movedim(-1, 1), lines).movedim(
+            1, -1
+        )
         for a, axis in enumerate(axes):
             v = v.index_select(1 + a, axis.argsort().argsort())
         return v.permute(0, *(1 + a for a in order), -1).flatten(1, -2)
 
 
-class Spectral(GridOperator, ABC):
+class NeuralopModel(GridOperator, ABC):
     """A model of neuraloperator 2.0, with a guard against its spectral convolution, which is wrong on odd sizes (identity off by
     over 100 %) of any axis but the last: sizes have to be multiples of ``divisor`` there.
 
@@ -81,12 +83,12 @@ class Spectral(GridOperator, ABC):
         super().__init__(schema=schema, normalizer=normalizer)
         self.divisor = divisor
 
-    def adopt(self, net: nn.Module) -> None:
+    def set_network(self, net: nn.Module) -> None:
         """Makes ``net`` the model."""
         self.net = net
         self.register_state_dict_post_hook(_without_metadata)
 
-    def on_grid(
+    def forward_on_grid(
         self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
     ) -> Float[Tensor, "b o *sizes"]:
         """See `GridOperator`."""
@@ -105,12 +107,12 @@ class Spectral(GridOperator, ABC):
             return self.net(u)
 
 
-def embedding(schema: Schema) -> Any:
+def positional_embedding(schema: Schema) -> Any:
     """Whether neuraloperator gives the grid as an input; it takes None, which its annotations leave out."""
     return None if all(schema.homogeneous) else "grid"
 
 
-def coordinates(axes: list[Tensor], batch: int) -> Float[Tensor, "b d *sizes"]:
+def coordinate_channels(axes: list[Tensor], batch: int) -> Float[Tensor, "b d *sizes"]:
     """Unit coordinates of every grid point as channels."""
     return repeat(torch.stack(torch.meshgrid(*axes, indexing="ij")), "d ... -> b d ...", b=batch)
 

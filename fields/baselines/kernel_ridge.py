@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fields.baselines.base import AtSensors
-from fields.baselines.pca_net import gather
+from fields.baselines.base import SensorOperator
+from fields.baselines.pca_net import stack_samples
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 
-REACHES = (
+LENGTH_SCALES = (
     0.5,
     1.0,
     2.0,
@@ -26,7 +26,7 @@ REACHES = (
 RIDGES = tuple(10.0**power for power in range(-10, 1))
 
 
-class KernelRidge(AtSensors):
+class KernelRidge(SensorOperator):
     r"""v(u) = v̄ + Σᵢ k(u, uᵢ) αᵢ,   α = (K + λ)⁻¹ (V − v̄),   k = (1 + √5 r + 5r²/3) e^{−√5 r},   r = ‖u − uᵢ‖/ℓ
 
     A Matérn-5/2 kernel of the sampled inputs. It is fitted in closed form and never trained: ℓ and
@@ -58,15 +58,15 @@ class KernelRidge(AtSensors):
     @classmethod
     def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer) -> KernelRidge:
         """The model of its training data."""
-        every = gather(data, "KernelRidge")
+        every = stack_samples(data, "KernelRidge")
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1], samples=len(data))
         order = model.sensors.expect(normalizer.points(every.x), "KernelRidge")
-        rows = model.read(every).double()
+        rows = model.sensor_inputs(every).double()
         targets = normalizer.normalized(every.v[:, 0, order], every.params).flatten(1).double()
         mean, distances = targets.mean(0), torch.cdist(rows, rows)
         median, best = distances[distances > 0].median(), (math.inf, torch.ones(()), targets)
-        for reach in REACHES:
-            values, vectors = torch.linalg.eigh(matern(distances / (reach * median)))
+        for reach in LENGTH_SCALES:
+            values, vectors = torch.linalg.eigh(matern52(distances / (reach * median)))
             turned = vectors.mT @ (targets - mean)
             for ridge in RIDGES:
                 inverse = 1 / (values.clamp_min(0) + ridge)
@@ -87,12 +87,12 @@ class KernelRidge(AtSensors):
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
         distance = torch.cdist(
-            self.read(batch).double(), self.given.double()
+            self.sensor_inputs(batch).double(), self.given.double()
         )  # α is large and of both signs
-        v = self.mean + matern(distance / self.length) @ self.alpha.double()
-        return self.answer(v.float().reshape(len(v), self.sensors.count, -1), batch)
+        v = self.mean + matern52(distance / self.length) @ self.alpha.double()
+        return self.decode_sensors(v.float().reshape(len(v), self.sensors.count, -1), batch)
 
 
-def matern(r: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+def matern52(r: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     """Matérn-5/2."""
     return (1 + math.sqrt(5) * r + 5 / 3 * r.square()) * torch.exp(-math.sqrt(5) * r)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.baselines.base import AtSensors
+from fields.baselines.base import SensorOperator
 from fields.baselines.deeponet import mlp
 from fields.core.sample import Sample, Schema, collate
 from fields.data.normalizer import Normalizer
 from fields.nn.interpolation.pod import PODBasis
 
 
-class PCANet(AtSensors):
+class PCANet(SensorOperator):
     r"""v = v̄ + V S_v MLP( S_u⁻¹ Uᵀ (u − ū) )
 
     Both ends are linear in a basis learned from the training data, whitened by the spread S of its
@@ -56,7 +56,7 @@ class PCANet(AtSensors):
         **options: int,
     ) -> PCANet:
         """The model with the bases of its training data; there are no more components than samples."""
-        every, components = gather(data, "PCANet"), min(components, len(data) - 1)
+        every, components = stack_samples(data, "PCANet"), min(components, len(data) - 1)
         model = cls(
             schema=schema,
             normalizer=normalizer,
@@ -65,17 +65,17 @@ class PCANet(AtSensors):
             **options,
         )
         order = model.sensors.expect(normalizer.points(every.x), "PCANet")
-        model.given.fit(model.read(every))
+        model.given.fit(model.sensor_inputs(every))
         model.asked.fit(normalizer.normalized(every.v[:, 0, order], every.params).flatten(1))
         return model
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        v = self.asked(self.net(self.given.coefficients(self.read(batch))))
-        return self.answer(v.reshape(len(v), self.sensors.count, -1), batch)
+        v = self.asked(self.net(self.given.coefficients(self.sensor_inputs(batch))))
+        return self.decode_sensors(v.reshape(len(v), self.sensors.count, -1), batch)
 
 
-def gather(data: Sequence[Sample], name: str) -> Sample:
+def stack_samples(data: Sequence[Sample], name: str) -> Sample:
     """All samples of a data set as one batch, on shared points."""
     every = collate([data[i] for i in range(len(data))])
     if len(every.x) != 1:

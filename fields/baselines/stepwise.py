@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.baselines.base import AtInput
+from fields.baselines.base import InputPointOperator
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.models.base import Operator
@@ -27,7 +27,7 @@ class Stepwise(Operator):
         ValueError: a time is no whole number of frames, or queries are not the points of the input.
     """
 
-    def __init__(self, *, schema: Schema, normalizer: Normalizer, operator: AtInput):
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, operator: InputPointOperator):
         super().__init__(schema=schema, normalizer=normalizer)
         self.step = operator
         self.last = [
@@ -43,7 +43,9 @@ class Stepwise(Operator):
             )
         wanted, now, out = self._frames(batch.t[0]), 0, []
         while now < wanted[-1]:
-            v = batch.u[..., self.last] + self.normalizer.outputs_std * self.step.at_input(batch)
+            v = batch.u[..., self.last] + self.normalizer.outputs_std * self.step.forward_at_input(
+                batch
+            )
             batch, now = batch._replace(u=renewed(batch.u, v[:, None], self.schema)), now + 1
             out += [v] * wanted.count(now)
         return torch.stack(out, dim=1)

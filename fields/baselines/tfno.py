@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fields.baselines.fno import fourier_layers
-from fields.baselines.grid import Spectral
+from fields.baselines.grid import NeuralopModel
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 
 
-class TFNO(Spectral):
+class TFNO(NeuralopModel):
     r"""An FNO whose Fourier coefficients are Tucker tensors: a core times one matrix per axis, in a share ``rank`` of the numbers.
 
     Reference: Kossaifi et al., TMLR 2024; implementation: neuraloperator 2.0.
@@ -33,6 +33,6 @@ class TFNO(Spectral):
     ):
         super().__init__(schema=schema, normalizer=normalizer, divisor=2)
         tensor = {"factorization": "Tucker", "rank": rank}
-        self.adopt(
+        self.set_network(
             fourier_layers(schema, self.channels, modes=modes, width=width, layers=layers, **tensor)
         )

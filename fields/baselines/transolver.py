@@ -7,7 +7,7 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fields.baselines.base import AtInput
+from fields.baselines.base import InputPointOperator
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.nn.attention.kernels import attention_kernel
@@ -16,7 +16,7 @@ from fields.nn.blocks import MLP
 from fields.nn.embeddings import Position
 
 
-class Transolver(AtInput):
+class Transolver(InputPointOperator):
     r"""Points are shared out among a few slices by what they are, slices attend to each other, and points read them back.
 
         w_j(x) = softmax_j(z(x) A/τ),   t_j = Σ_x w_j(x) z(x) / Σ_x w_j(x),   z(x) ← z(x) + Σ_j w_j(x) Attn(t)_j
@@ -57,8 +57,8 @@ class Transolver(AtInput):
         self.blocks = nn.ModuleList(SliceBlock(width, heads, slices) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, schema.out_channels))
 
-    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `AtInput`."""
+    def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+        """See `InputPointOperator`."""
         u = self.normalizer.inputs(batch.u, batch.params)
         constants = self.normalizer.params(batch.params)[:, None].expand(-1, u.shape[1], -1)
         z = self.lift(torch.cat([u, constants], dim=-1)) + self.position(

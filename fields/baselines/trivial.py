@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.baselines.base import AtInput, AtSensors
-from fields.baselines.pca_net import gather
+from fields.baselines.base import InputPointOperator, SensorOperator
+from fields.baselines.pca_net import stack_samples
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.models.base import Operator
 
 
-class MeanField(AtSensors):
+class MeanField(SensorOperator):
     """The mean of the training outputs, whatever the input.
 
     Args:
@@ -32,7 +32,7 @@ class MeanField(AtSensors):
     @classmethod
     def fit(cls, data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer) -> MeanField:
         """The model of its training data."""
-        every = gather(data, "MeanField")
+        every = stack_samples(data, "MeanField")
         model = cls(schema=schema, normalizer=normalizer, count=every.x.shape[1])
         order = model.sensors.expect(normalizer.points(every.x), "MeanField")
         targets = normalizer.normalized(every.v[:, 0, order], every.params)
@@ -41,7 +41,7 @@ class MeanField(AtSensors):
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the batch's queries, in physical units."""
-        return self.answer(self.mean.expand(len(batch.u), -1, -1), batch)
+        return self.decode_sensors(self.mean.expand(len(batch.u), -1, -1), batch)
 
 
 class MeanValue(Operator):
@@ -53,7 +53,7 @@ class MeanValue(Operator):
         return self.normalizer.physical(batch.u.new_zeros(shape), batch.params)
 
 
-class Persistence(AtInput):
+class Persistence(InputPointOperator):
     """Nothing changes: the last frame of the input is the answer.
 
     Raises:
@@ -74,6 +74,6 @@ class Persistence(AtInput):
         """The same at all times."""
         return super().forward(batch).expand(-1, batch.t.shape[1], -1, -1)
 
-    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `AtInput`."""
+    def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+        """See `InputPointOperator`."""
         return self.normalizer.normalized(batch.u[..., self.columns], batch.params)

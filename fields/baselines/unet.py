@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fields.baselines.grid import GridOperator, coordinates
+from fields.baselines.grid import GridOperator, coordinate_channels
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 
@@ -41,14 +41,15 @@ class UNet(GridOperator):
         widths = [width * 2**level for level in range(levels + 1)]
         starts = [self.channels + len(self.axes), *widths[:-1]]
         self.down = nn.ModuleList(
-            Double(a, b, schema.periodic) for a, b in zip(starts, widths, strict=True)
+            DoubleConvolution(a, b, schema.periodic) for a, b in zip(starts, widths, strict=True)
         )
         self.up = nn.ModuleList(
-            Double(widths[i] + widths[i + 1], widths[i], schema.periodic) for i in range(levels)
+            DoubleConvolution(widths[i] + widths[i + 1], widths[i], schema.periodic)
+            for i in range(levels)
         )
         self.head = CONVOLUTION[schema.dim](width, schema.out_channels, 1)
 
-    def on_grid(
+    def forward_on_grid(
         self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
     ) -> Float[Tensor, "b o *sizes"]:
         """See `GridOperator`."""
@@ -57,7 +58,7 @@ class UNet(GridOperator):
                 f"UNet halves the grid {self.levels} times and needs {2**self.levels} points per axis, got {tuple(u.shape[2:])}. "
                 "Use fewer `levels` or a finer grid."
             )
-        h, skips = torch.cat([u, coordinates(axes, len(u))[:, self.axes]], dim=1), []
+        h, skips = torch.cat([u, coordinate_channels(axes, len(u))[:, self.axes]], dim=1), []
         for level, block in enumerate(self.down):
             h = block(POOL[len(axes)](h, 2) if level else h)
             skips.append(h)
@@ -67,7 +68,7 @@ class UNet(GridOperator):
         return self.head(h)
 
 
-class Double(nn.Module):
+class DoubleConvolution(nn.Module):
     """Twice: convolution over 3 points per axis, group norm, GELU."""
 
     def __init__(self, inner: int, outer: int, periodic: tuple[bool, ...]):

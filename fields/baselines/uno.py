@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import redirect_stdout
 from io import StringIO
 
-from fields.baselines.grid import Spectral, embedding
+from fields.baselines.grid import NeuralopModel, positional_embedding
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 
 
-class UNO(Spectral):
+class UNO(NeuralopModel):
     r"""Fourier layers that halve the grid, one in the middle, and layers that double it again, with skips between equals.
 
     The middle grid must be even too, so sizes are multiples of 4 on all axes but the last.
@@ -35,11 +35,11 @@ class UNO(Spectral):
                 hidden_channels=width,
                 lifting_channels=2 * width,
                 projection_channels=2 * width,
-                positional_embedding=embedding(schema),
+                positional_embedding=positional_embedding(schema),
                 n_layers=len(scalings),
                 uno_out_channels=[width] * len(scalings),
                 uno_n_modes=[[max(modes // share, 1)] * schema.dim for share in shares],
                 uno_scalings=[[scaling] * schema.dim for scaling in scalings],
                 channel_mlp_skip="linear",  # its default cannot change the number of channels
             )
-        self.adopt(net)
+        self.set_network(net)

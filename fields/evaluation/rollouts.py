@@ -15,12 +15,12 @@ from torch import Tensor
 from fields.core.distributed import all_gather, rank_and_size
 from fields.core.sample import Sample, Schema
 from fields.metrics.base import to_grid
-from fields.metrics.evolution import BlowUps, Correlation, correlation_time
 from fields.metrics.losses import channel_relative_l2, relative_l2, trajectory_relative_l2
+from fields.metrics.rollout import BlowUps, Correlation, correlation_time
 from fields.metrics.the_well import VRMSE, SpectralError
 from fields.models.base import Operator
 
-VANISHES = 1e-6  # of the field's root mean square: what single precision leaves of a zero
+ZERO_TOLERANCE = 1e-6  # of the field's root mean square: what single precision leaves of a zero
 
 Quantity = Callable[
     ..., Tensor
@@ -147,7 +147,7 @@ def measure_rollouts(
     )
 
 
-def horizons(trained: int, steps: int) -> list[int]:
+def report_steps(trained: int, steps: int) -> list[int]:
     """Steps that tables show: the trained horizon and multiples of it, as far as the trajectories go, give or take 1 %."""
     chosen = [
         min(trained * factor, steps)
@@ -180,5 +180,5 @@ def _relative(
 ) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = all_gather(torch.cat(ours)), all_gather(torch.cat(true))
     scale = truth[:, 0].square().mean().sqrt()
-    scale = scale if scale > VANISHES * size else torch.as_tensor(size)
+    scale = scale if scale > ZERO_TOLERANCE * size else torch.as_tensor(size)
     return (prediction / scale).numpy(), (truth / scale).numpy()

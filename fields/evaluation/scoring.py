@@ -15,7 +15,7 @@ from fields.core.distributed import rank_and_size
 from fields.data.datamodule import FieldDataModule
 from fields.data.dataset import FieldDataset
 from fields.inference.predict import average_over_symmetries
-from fields.metrics.relative import RelativeL2, median_and_worst
+from fields.metrics.relative_l2 import RelativeL2, median_and_worst
 from fields.models.base import Operator
 
 
@@ -63,7 +63,7 @@ def score(
 
 
 @torch.no_grad()
-def score_mean(data: FieldDataModule) -> list[Score]:
+def score_mean_field(data: FieldDataModule) -> list[Score]:
     """The trivial predictor: the mean training field, interpolated to nothing else than the points it was averaged at.
 
     On grids finer than the training grid, and for scattered points, the mean value of every channel

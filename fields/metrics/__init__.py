@@ -7,19 +7,19 @@ scalar, :func:`window` a mean over some steps. The frames a model is given are n
 and hence never counted.
 
 Names that two benchmarks share stay in their modules: ``pdebench.NRMSE`` has no ε,
-``the_well.NRMSE`` has one.
+``the_well.WellNRMSE`` has one.
 """
 
 from fields.metrics import pdebench, the_well
 from fields.metrics.base import MeanOverSamples
-from fields.metrics.evolution import (
+from fields.metrics.relative_l2 import RelativeL2, median_and_worst
+from fields.metrics.rollout import (
     THE_WELL_WINDOWS,
     BlowUps,
     Correlation,
     correlation_time,
     window,
 )
-from fields.metrics.relative import RelativeL2, median_and_worst
 
 __all__ = [
     "THE_WELL_WINDOWS",

@@ -79,6 +79,6 @@ def to_grid(
     return values.unflatten(2, grid)
 
 
-def radius(axes: list[Float[Tensor, "_"]]) -> Float[Tensor, "m"]:
+def wavenumber_magnitude(axes: list[Float[Tensor, "_"]]) -> Float[Tensor, "m"]:
     """√(Σ kᵢ²) at every point of the grid spanned by the axes, flattened, the first axis slowest."""
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt().flatten()

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from fields.metrics.base import MeanOverSamples, mean_over_points, radius, to_grid
+from fields.metrics.base import MeanOverSamples, mean_over_points, to_grid, wavenumber_magnitude
 
-BANDS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
+BINS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
 
 
 class RMSE(MeanOverSamples):
@@ -119,7 +119,7 @@ class FourierRMSE(MeanOverSamples):
         halves = [torch.arange(n // 2, dtype=torch.float64, device=v.device) for n in self.grid]
         for axis, half in enumerate(halves):
             power = power.narrow(axis + 2, 0, len(half))
-        shell = radius(halves).long()
+        shell = wavenumber_magnitude(halves).long()
         power = power.flatten(2, -2)[:, :, shell < self.bins]
         shells = power.new_zeros(*power.shape[:2], self.bins, power.shape[-1])
         return shells.index_add(2, shell[shell < self.bins], power).movedim(2, 1)
@@ -127,7 +127,7 @@ class FourierRMSE(MeanOverSamples):
     def compute(self) -> Float[Tensor, "3 s o"]:
         """Low, middle and high band."""
         root = super().compute().sqrt() * self.scale
-        return torch.stack([root[low:high].mean(dim=0) for low, high in BANDS])
+        return torch.stack([root[low:high].mean(dim=0) for low, high in BINS])
 
 
 class MaxError(Metric):

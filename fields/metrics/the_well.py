@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.metrics.base import MeanOverSamples, mean_over_points, radius, to_grid
+from fields.metrics.base import MeanOverSamples, mean_over_points, to_grid, wavenumber_magnitude
 
 EPS = 1e-7
 
@@ -85,6 +85,6 @@ class SpectralError(MeanOverSamples):
         edges = torch.logspace(
             log10(2 * pi / max(self.grid)), last, 4, dtype=torch.float64, device=field.device
         )
-        bins = torch.bucketize(radius(axes), edges[1:3], right=True)
+        bins = torch.bucketize(wavenumber_magnitude(axes), edges[1:3], right=True)
         total = power.new_zeros(*power.shape[:2], 3, power.shape[-1])
         return total.index_add(2, bins, power.flatten(2, -2)).movedim(2, 1)

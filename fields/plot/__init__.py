@@ -7,14 +7,14 @@ themselves; :func:`png` turns it into bytes.
 
 from fields.plot.attention import attention_basis
 from fields.plot.curves import Curve, curves_figure, loss_figure, resolution_figure, time_figure
-from fields.plot.evolution import animate, band_figure, frames_figure, space_time_figure
-from fields.plot.samples import Case, sample_figure
+from fields.plot.samples import PredictedSample, sample_figure
 from fields.plot.style import STYLE, label, png, save_figure
+from fields.plot.trajectories import animate, band_figure, frames_figure, space_time_figure
 
 __all__ = [
     "STYLE",
-    "Case",
     "Curve",
+    "PredictedSample",
     "animate",
     "attention_basis",
     "band_figure",

@@ -16,8 +16,8 @@ from fields.nn.attention.capture import capture_attention
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.statistics import AttentionStatistics
 from fields.nn.attention.weights import Attentive
-from fields.plot.field import image, line
-from fields.plot.style import color_bar, legend, new_figure, styled
+from fields.plot.field import draw_image, draw_line
+from fields.plot.style import color_bar, legend, new_figure, with_style
 
 WIDEST = 200  # points per axis of the pictures
 
@@ -41,7 +41,7 @@ class BasisFigureData(NamedTuple):
     ]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
 
 
-def hat(
+def hat_functions(
     x: Float[Tensor, "m d"], nodes: Float[Tensor, "k d"], periodic: tuple[bool, ...]
 ) -> Float[Tensor, "m k"]:
     """Products of hat functions on a regular grid of nodes, in unit coordinates; beyond the outermost nodes they stay 1."""
@@ -61,7 +61,7 @@ def hat(
 
 
 @torch.no_grad()
-def basis_of(
+def basis_data(
     model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64
 ) -> BasisFigureData:
     """The last cross-attention of the decoder, asked on a fine grid for one sample of ``ds``."""
@@ -97,14 +97,14 @@ def basis_of(
         y=target_points(axes, schema).numpy(),
         nodes=x_k[0].numpy(),
         weights=weights[0].numpy(),
-        hats=hat(x_q[0], x_k[0], schema.periodic).numpy(),
+        hats=hat_functions(x_q[0], x_k[0], schema.periodic).numpy(),
         entropy=stats.entropy[0].numpy(),
         tokens=stats.entropy[0].exp().mean(0).numpy(),
         free_energy={n: float(calls[0][1].free_energy.mean()) for n, calls in seen.items()},
     )
 
 
-@styled
+@with_style
 def attention_basis(
     model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64
 ) -> Figure:
@@ -118,7 +118,7 @@ def attention_basis(
         shown: number of tokens whose basis function is drawn.
         points: points per axis of the picture.
     """
-    basis, d = basis_of(model, ds, sample=sample, points=points), model.schema.dim
+    basis, d = basis_data(model, ds, sample=sample, points=points), model.schema.dim
     if d > 2:
         raise ValueError(f"`attention_basis` draws one or two dimensions, this model has {d}.")
     across = np.linspace(-0.5, 0.5, shown + 2)[1:-1, None].repeat(d, axis=1)
@@ -141,14 +141,14 @@ def _lines(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -
     )
     for axes, title, values in panels:
         for i in which:
-            line(axes, basis.y, values[:, i], label=f"token {i}")
+            draw_line(axes, basis.y, values[:, i], label=f"token {i}")
         axes.set(title=title, xlabel=coords[0])
     legend(hats)
     for head, values in enumerate(basis.entropy):
-        line(entropy, basis.y, values, label=f"head {head}")
+        draw_line(entropy, basis.y, values, label=f"head {head}")
     entropy.set(title="entropy of the weights", xlabel=coords[0], ylim=(0, None))
     legend(entropy)
-    line(count, basis.y, basis.tokens)
+    draw_line(count, basis.y, basis.tokens)
     count.set(title="effective number of tokens", xlabel=coords[0], ylim=(0, None))
     _energies(energy, basis)
     empty.axis("off")
@@ -172,7 +172,7 @@ def _images(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) 
     panels.append((grid[0, -1], "entropy, mean of heads", basis.entropy.mean(0)))
     panels.append((grid[1, -1], "effective number of tokens", basis.tokens))
     for axes, title, values in panels:
-        color_bar(axes, image(axes, basis.y, values, limits=None, colors="viridis"))
+        color_bar(axes, draw_image(axes, basis.y, values, limits=None, colors="viridis"))
         axes.set(title=title, xlabel=coords[0], ylabel=coords[1])
     _energies(grid[2, -1], basis)
     return figure

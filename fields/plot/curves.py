@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from fields.plot.style import new_figure, styled
+from fields.plot.style import new_figure, with_style
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Curve:
     high: Float[np.ndarray, "n"] | None = None
 
 
-@styled
+@with_style
 def curves_figure(
     curves: dict[str, Curve],
     *,
@@ -66,7 +66,7 @@ def loss_figure(
     return curves_figure(curves, x_label=x_label, y_label=y_label, log_y=True)
 
 
-@styled
+@with_style
 def resolution_figure(
     curves: dict[str, Curve],
     *,

@@ -18,7 +18,7 @@ LONG_EDGE = (
 SLAB = 0.1  # share of scattered 3-D points that make up the picture of a middle plane
 
 
-def line(
+def draw_line(
     axes: Axes, points: Float[np.ndarray, "m 1"], values: Float[np.ndarray, "m"], **look: object
 ) -> None:
     """A field of one coordinate; few points are marked, so that nobody takes the line between them for data."""
@@ -27,7 +27,7 @@ def line(
     axes.margins(x=0.02)
 
 
-def image(
+def draw_image(
     axes: Axes,
     points: Float[np.ndarray, "m 2"],
     values: Float[np.ndarray, "m"],
@@ -46,14 +46,16 @@ def image(
         )
     else:
         finite = np.isfinite(values)
-        drawn = axes.tripcolor(triangles(points[finite]), values[finite], shading="gouraud", **look)
+        drawn = axes.tripcolor(
+            triangulate(points[finite]), values[finite], shading="gouraud", **look
+        )
     axes.set_aspect("equal" if _similar(points) else "auto")
     axes.locator_params(nbins=4)
     axes.grid(False)
     return drawn
 
 
-def recolor(
+def value_setter(
     drawn: ScalarMappable, points: Float[np.ndarray, "m 2"]
 ) -> Callable[[Float[np.ndarray, "m"]], None]:
     """A function that puts other values at the points of a picture made by :func:`image`."""
@@ -64,7 +66,7 @@ def recolor(
     return lambda values: drawn.set_array(values[order].reshape(len(x), len(y)).T)
 
 
-def proportion(points: Float[np.ndarray, "m d"]) -> float:
+def aspect_ratio(points: Float[np.ndarray, "m d"]) -> float:
     """Height over width of the picture of a field of two or three coordinates."""
     x, y = np.ptp(points[:, :2], axis=0)
     return float(np.clip(y / x, 0.4, 1.6)) if _similar(points) else 0.8
@@ -76,7 +78,7 @@ def _similar(points: np.ndarray) -> bool:
     return bool(0.25 * x < y < 4 * x)
 
 
-def symmetric(errors: Float[np.ndarray, "..."]) -> tuple[float, float]:
+def symmetric_limits(errors: Float[np.ndarray, "..."]) -> tuple[float, float]:
     """Limits centerd at zero that hold every finite value."""
     largest = float(np.abs(errors[np.isfinite(errors)]).max(initial=0.0)) or 1e-12
     return -largest, largest
@@ -100,7 +102,7 @@ def plot_axes(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.nd
     return [grid[(*where, i)] for i, where in enumerate(first)], order
 
 
-def triangles(points: Float[np.ndarray, "m 2"]) -> Triangulation:
+def triangulate(points: Float[np.ndarray, "m 2"]) -> Triangulation:
     """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
 
     The usual spacing at a point is the median length of its edges, so that meshes refined somewhere
@@ -128,7 +130,7 @@ def _median_by_point(owner: np.ndarray, values: np.ndarray, count: int) -> np.nd
     return np.where(degree > 0, values[order][np.minimum(middle, len(values) - 1)], 0.0)
 
 
-def plane(
+def middle_plane(
     points: Float[np.ndarray, "m d"], values: Float[np.ndarray, "m"]
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k"], str]:
     """The middle plane of a 3-D field (scattered points: a thin slab around it), and a note that says where.

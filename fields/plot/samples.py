@@ -10,22 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from fields.core.sample import Sample, Schema
-from fields.plot.field import image, line, plane, proportion, symmetric
+from fields.plot.field import aspect_ratio, draw_image, draw_line, middle_plane, symmetric_limits
 from fields.plot.style import (
-    ERROR_MAP,
-    FIELD_MAP,
-    TRUTH,
+    ERROR_COLORMAP,
+    FIELD_COLORMAP,
+    TRUTH_COLOR,
     color_bar,
     heading,
     label,
     legend,
     new_figure,
-    styled,
+    with_style,
 )
 
 
 @dataclass(frozen=True)
-class Case:
+class PredictedSample:
     """One channel of one sample and its prediction, in physical units, ready to draw."""
 
     title: str
@@ -40,7 +40,7 @@ class Case:
     output: str
     time: str = "time"
 
-    def until(self, steps: int) -> Case:
+    def first_steps(self, steps: int) -> PredictedSample:
         """The first steps alone."""
         return replace(self, v=self.v[:steps], v_hat=self.v_hat[:steps], t=self.t[:steps])
 
@@ -53,7 +53,7 @@ class Case:
         *,
         title: str,
         channel: int = 0,
-    ) -> Case:
+    ) -> PredictedSample:
         """Picks an output channel, and the input of its name (its latest frame), or what else begins with it, or the first one."""
         wanted = schema.outputs[channel]
         kin = [name for name in schema.inputs if name == wanted or name.startswith(f"{wanted}_")]
@@ -79,16 +79,16 @@ class Case:
         )
 
 
-@styled
-def sample_figure(cases: list[Case]) -> Figure:
+@with_style
+def sample_figure(cases: list[PredictedSample]) -> Figure:
     """A row per case (say the median and the worst sample); of an evolution the last frame is shown."""
     width, height = (
-        (9.0, 2.6) if cases[0].y.shape[1] == 1 else (11.0, 0.85 + 1.9 * proportion(cases[0].y))
+        (9.0, 2.6) if cases[0].y.shape[1] == 1 else (11.0, 0.85 + 1.9 * aspect_ratio(cases[0].y))
     )
     figure = new_figure(width, height * len(cases))
     rows = figure.subfigures(len(cases), 1, squeeze=False)[:, 0]
     for row, case in zip(rows, cases, strict=True):
-        heading(row, clock(case, -1) if len(case.t) > 1 else case.title)
+        heading(row, title_at_step(case, -1) if len(case.t) > 1 else case.title)
         if case.y.shape[1] == 1:
             _lines(row, case)
         else:
@@ -96,15 +96,15 @@ def sample_figure(cases: list[Case]) -> Figure:
     return figure
 
 
-def _lines(row: SubFigure, case: Case) -> None:
+def _lines(row: SubFigure, case: PredictedSample) -> None:
     given, both, error = row.subplots(1, 3)
-    line(given, case.x, case.u, color="#666666")
+    draw_line(given, case.x, case.u, color="#666666")
     given.set(title="input", ylabel=case.input)
-    line(both, case.y, case.v[-1], color=TRUTH, label="truth")
-    line(both, case.y, case.v_hat[-1], linestyle="--", label="prediction")
+    draw_line(both, case.y, case.v[-1], color=TRUTH_COLOR, label="truth")
+    draw_line(both, case.y, case.v_hat[-1], linestyle="--", label="prediction")
     both.set(title="output", ylabel=case.output)
     legend(both)
-    line(error, case.y, case.v_hat[-1] - case.v[-1], color="C1")
+    draw_line(error, case.y, case.v_hat[-1] - case.v[-1], color="C1")
     error.axhline(0, color="#999999", linewidth=0.8, zorder=1)
     error.set(title="prediction − truth", ylabel=case.output)
     error.yaxis.set_offset_position("right")  # beside the title, not under it
@@ -112,17 +112,25 @@ def _lines(row: SubFigure, case: Case) -> None:
         axes.set_xlabel(case.coords[0])
 
 
-def _images(row: SubFigure, case: Case) -> None:
+def _images(row: SubFigure, case: PredictedSample) -> None:
     given, truth, prediction, error = row.subplots(1, 4)
-    points, u, place = plane(case.x, case.u)
+    points, u, place = middle_plane(case.x, case.u)
     _panel(given, points, u, case, f"input {case.input}{place}")
-    points, v, place = plane(case.y, case.v[-1])
-    v_hat = plane(case.y, case.v_hat[-1])[1]
+    points, v, place = middle_plane(case.y, case.v[-1])
+    v_hat = middle_plane(case.y, case.v_hat[-1])[1]
     # Truth and prediction are told apart by eye only on the same scale: the truth's.
     limits = (float(np.nanmin(v)), float(np.nanmax(v)))
     _panel(truth, points, v, case, f"truth {case.output}{place}", limits)
     _panel(prediction, points, v_hat, case, "prediction", limits)
-    _panel(error, points, v_hat - v, case, "prediction − truth", symmetric(v_hat - v), ERROR_MAP)
+    _panel(
+        error,
+        points,
+        v_hat - v,
+        case,
+        "prediction − truth",
+        symmetric_limits(v_hat - v),
+        ERROR_COLORMAP,
+    )
     for axes in (truth, prediction, error):
         axes.set_ylabel("")
 
@@ -131,17 +139,17 @@ def _panel(
     axes: Axes,
     points: np.ndarray,
     values: np.ndarray,
-    case: Case,
+    case: PredictedSample,
     title: str,
     limits: tuple[float, float] | None = None,
-    colors: str = FIELD_MAP,
+    colors: str = FIELD_COLORMAP,
 ) -> None:
-    drawn = image(axes, points, values, limits=limits, colors=colors)
+    drawn = draw_image(axes, points, values, limits=limits, colors=colors)
     color_bar(axes, drawn)
     axes.set(title=title, xlabel=case.coords[0], ylabel=case.coords[1])
 
 
-def clock(case: Case, step: int) -> str:
+def title_at_step(case: PredictedSample, step: int) -> str:
     """Title and time of one step."""
     name, _, unit = case.time.removesuffix("]").partition(" [")
     return f"{case.title}, {name} {case.t[step]:.3g} {unit}".rstrip()

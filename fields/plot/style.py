@@ -22,13 +22,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Okabe & Ito's colors: told apart with any kind of color vision, and in print. Black is kept for the truth.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 
-TRUTH = "#1a1a1a"
+TRUTH_COLOR = "#1a1a1a"
 
-FIELD_MAP = "viridis"  # perceptually uniform
+FIELD_COLORMAP = "viridis"  # perceptually uniform
 
-ERROR_MAP = "RdBu_r"  # diverging, white at zero
+ERROR_COLORMAP = "RdBu_r"  # diverging, white at zero
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(linestyle=("-", "--"))
-    * cycler(color=COLOURS),  # an eighth line is dashed
+    * cycler(color=COLORS),  # an eighth line is dashed
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.use_mathtext": True,
     "grid.color": "#e4e4e4",
@@ -70,7 +70,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
+def with_style(draw: Callable[P, R]) -> Callable[P, R]:
     """Runs a function under the project's style, leaving the user's own settings as they were."""
 
     @functools.wraps(draw)
@@ -104,7 +104,9 @@ def color_bar(axes: Axes, drawn: ScalarMappable) -> None:
 
 def heading(figure: Figure | SubFigure, text: str) -> Text:
     """The title of a row of panels."""
-    return figure.suptitle(text, x=0.01, ha="left", fontsize=10, fontweight="bold", color=TRUTH)
+    return figure.suptitle(
+        text, x=0.01, ha="left", fontsize=10, fontweight="bold", color=TRUTH_COLOR
+    )
 
 
 def legend(axes: Axes) -> None:
@@ -113,7 +115,7 @@ def legend(axes: Axes) -> None:
         axes.legend()
 
 
-@styled
+@with_style
 def png(figure: Figure) -> bytes:
     """The figure as PNG."""
     buffer = io.BytesIO()
@@ -121,7 +123,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-@styled
+@with_style
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes the figure in the format of the suffix; the file appears only once complete."""
     path = Path(path)

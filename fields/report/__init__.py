@@ -4,16 +4,16 @@ Collecting the numbers is the trainer's work; here they are only written down. P
 bytes.
 """
 
+from fields.report.html import render_html
 from fields.report.output import print_table, to_json, write_report
-from fields.report.page import render_html
-from fields.report.results import Picture, Results, Row, duration, number
+from fields.report.results import Picture, Results, Row, format_duration, format_number
 
 __all__ = [
     "Picture",
     "Results",
     "Row",
-    "duration",
-    "number",
+    "format_duration",
+    "format_number",
     "print_table",
     "render_html",
     "to_json",

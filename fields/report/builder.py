@@ -16,7 +16,7 @@ from fields.evaluation.verify import Certificate, certify
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
 from fields.models.static import FieldOperator
-from fields.report.limits import limits
+from fields.report.limitations import limitations
 from fields.report.results import Picture, Results, Row
 from fields.training.task import Training
 
@@ -99,7 +99,7 @@ class ReportBuilder(ABC):
             "scores": self.scores(),
             "symmetries": self.data.symmetries,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
-            "limits": limits(self.data),
+            "limits": limitations(self.data),
         }
 
     def results(self, *, title: str, problem: str, command: str, next_command: str) -> Results:

@@ -13,8 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fields.report.page import render_html
-from fields.report.results import COLUMNS, Results, cells
+from fields.report.html import render_html
+from fields.report.results import COLUMNS, Results, table_cells
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
@@ -35,7 +35,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
             name, justify="left" if name == "model" else "right", no_wrap=name != "model"
         )
     for row in results.rows:
-        table.add_row(*cells(row), style="bold" if row.ours else None)
+        table.add_row(*table_cells(row), style="bold" if row.ours else None)
     (console or Console()).print(table)
 
 

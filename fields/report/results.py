@@ -67,20 +67,20 @@ class Results:
 COLUMNS = ("model", "parameters", "resolution", "mean", "median", "worst", "training")
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def table_cells(row: Row) -> tuple[str, ...]:
     """A row as text, in the order of ``COLUMNS``."""
     size = "–" if row.parameters is None else f"{row.parameters:,}".replace(",", "\u202f")
-    errors = (number(row.mean), number(row.median), number(row.worst))
+    errors = (format_number(row.mean), format_number(row.median), format_number(row.worst))
     return (
         row.model,
         size,
         row.resolution,
         *errors,
-        "–" if row.seconds is None else duration(row.seconds),
+        "–" if row.seconds is None else format_duration(row.seconds),
     )
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three significant digits without noise: 0.00412, 0.0975, 1.26, 3.1e-07; nothing is 0."""
     if value == 0:
         return "0"
@@ -91,7 +91,7 @@ def number(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """41 s, 9 min 05 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:

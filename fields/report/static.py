@@ -12,7 +12,7 @@ import torch
 from fields import plot
 from fields.core.sample import collate
 from fields.data.datamodule import FieldDataModule
-from fields.evaluation.scoring import Score, score, score_mean
+from fields.evaluation.scoring import Score, score, score_mean_field
 from fields.models.base import Operator
 from fields.report.builder import ReportBuilder
 from fields.report.results import Picture, Row
@@ -37,7 +37,7 @@ class StaticReport(ReportBuilder):
     @cached_property
     def trivial(self) -> list[Score]:
         """The mean field, which takes a pass over the training data: measured once, for table, card and picture."""
-        return score_mean(self.data)
+        return score_mean_field(self.data)
 
     def rows(self) -> list[Row]:
         """See `ReportBuilder`."""
@@ -108,11 +108,11 @@ class StaticReport(ReportBuilder):
             (seconds for name, seconds in self.seconds.items() if s.model.startswith(name)), None
         )
 
-    def _case(self, which: str, index: int) -> plot.Case:
+    def _case(self, which: str, index: int) -> plot.PredictedSample:
         assert self.ours is not None
         sample = self.data.tests[self.measured[0].test][index]
         with torch.no_grad():
             v_hat = self.ours(collate([sample]))[0]
-        return plot.Case.from_sample(
+        return plot.PredictedSample.from_sample(
             sample, v_hat.numpy(), self.schema, title=f"{which} test sample"
         )

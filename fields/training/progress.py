@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fields.report.results import duration, number
+from fields.report.results import format_duration, format_number
 
 PAUSE = 30.0  # seconds between two lines where there is no terminal
 
@@ -58,12 +58,12 @@ class Meter(ProgressBar):
         if trainer.sanity_checking or self.silent or not module.history:
             return
         last = module.history[-1]
-        now = f"epoch {last['epoch'] + 1}: loss {number(last['loss'])}, validation error {number(last['val_error'])}"
+        now = f"epoch {last['epoch'] + 1}: loss {format_number(last['loss'])}, validation error {format_number(last['val_error'])}"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], description=now)
         elif time.perf_counter() - self.said >= PAUSE:
             self.said, done = time.perf_counter(), min(module.progress(), 1.0)
-            left = duration(module.elapsed * (1 - done) / done) if done else "?"
+            left = format_duration(module.elapsed * (1 - done) / done) if done else "?"
             self.console.print(
                 f"{now}; {100 * done:.0f} % done, {left} left", highlight=False, soft_wrap=True
             )

@@ -26,7 +26,7 @@ from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.base import Encoder
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.metrics.losses import relative_l2
-from fields.metrics.relative import RelativeL2
+from fields.metrics.relative_l2 import RelativeL2
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import Autoregressive, Propagator

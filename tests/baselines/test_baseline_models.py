@@ -8,9 +8,9 @@ import torch
 from problems import schema, waves
 from scipy.interpolate import RegularGridInterpolator
 
-from fields.baselines.base import carry
+from fields.baselines.base import interpolate_linear
 from fields.baselines.deeponet import DeepONet
-from fields.baselines.kernel_ridge import KernelRidge, matern
+from fields.baselines.kernel_ridge import KernelRidge, matern52
 from fields.baselines.pca_net import PCANet
 from fields.baselines.transolver import Transolver
 from fields.baselines.trivial import MeanField, MeanValue, Persistence
@@ -57,7 +57,9 @@ def test_values_are_carried_between_clouds_exactly_for_planes():
     mask[1, 40:] = False
     values = (x @ torch.tensor([1.0, 2.0]).double())[..., None].masked_fill(~mask[..., None], 1e6)
     expected = (y @ torch.tensor([1.0, 2.0]).double())[..., None]
-    torch.testing.assert_close(carry(values, x, y, PLANE, mask), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        interpolate_linear(values, x, y, PLANE, mask), expected, atol=1e-12, rtol=0
+    )
 
 
 def test_unet_commutes_with_shifts_by_whole_coarse_cells_on_a_circle():
@@ -93,7 +95,7 @@ def test_pca_bases_are_orthonormal_and_hold_smooth_data():
         gram, torch.diag((torch.arange(15) < rank).float()), atol=1e-4, rtol=0
     )
     assert 2 <= rank <= 5  # three waves of one or two turns
-    rows = model.read(batch) - model.given.mean
+    rows = model.sensor_inputs(batch) - model.given.mean
     kept = rows @ model.given.directions.mT @ model.given.directions
     assert (kept - rows).norm() < 1e-3 * rows.norm()
     coefficients = rows @ model.given.directions[:2].mT / model.given.spread[:2]
@@ -102,7 +104,7 @@ def test_pca_bases_are_orthonormal_and_hold_smooth_data():
 
 def affine_ends(model, batch):
     """How far PCA-Net is from affine in the input's coefficients, and its answers from the span of the output's basis."""
-    rows = model.read(batch)
+    rows = model.sensor_inputs(batch)
     seen = []
     model.net.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     with torch.no_grad():
@@ -122,13 +124,13 @@ def test_pca_net_is_linear_in_both_ends(monkeypatch):
     model = PCANet.fit(data, **given, components=6)
     entry, exit_ = affine_ends(model, batch)
     assert entry < 1e-3 and exit_ < 1e-4
-    whole = PCANet.read  # a bent input does not pass
-    monkeypatch.setattr(PCANet, "read", lambda self, batch: whole(self, batch).tanh())
+    whole = PCANet.sensor_inputs  # a bent input does not pass
+    monkeypatch.setattr(PCANet, "sensor_inputs", lambda self, batch: whole(self, batch).tanh())
     assert affine_ends(model, batch)[0] > 0.01
     monkeypatch.undo()
-    answer = PCANet.answer  # neither does a bent output
+    answer = PCANet.decode_sensors  # neither does a bent output
     monkeypatch.setattr(
-        PCANet, "answer", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch)
+        PCANet, "decode_sensors", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch)
     )
     assert affine_ends(model, batch)[1] > 1e-3
 
@@ -143,7 +145,7 @@ def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
     assert errors[KernelRidge] < 0.5 * errors[MeanField]
     points = torch.randn(9, 3).double()
     kernel, values = (
-        matern(torch.cdist(points, points)) + 0.1 * torch.eye(9),
+        matern52(torch.cdist(points, points)) + 0.1 * torch.eye(9),
         torch.randn(9, 1).double(),
     )
     shortcut = (torch.linalg.solve(kernel, values)[:, 0] / torch.linalg.inv(kernel).diagonal())[4]

@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 import fields.baselines
 from fields.baselines.deeponet import DeepONet
-from fields.baselines.grid import GridOperator, Spectral
+from fields.baselines.grid import GridOperator, NeuralopModel
 from fields.baselines.stepwise import Stepwise
 from fields.baselines.trivial import MeanValue, Persistence
 from fields.core.component import build
@@ -140,7 +140,7 @@ def test_uneven_axes_are_refused_in_one_sentence(cls):
 
 
 @pytest.mark.parametrize(
-    "cls", [c for c in all_baselines() if issubclass(c, Spectral)], ids=lambda c: c.__name__
+    "cls", [c for c in all_baselines() if issubclass(c, NeuralopModel)], ids=lambda c: c.__name__
 )
 def test_odd_grids_are_refused_where_neuraloperator_is_wrong(cls):
     with pytest.raises(ValueError, match=r"wrong on .* got \(9, 9\). Use multiples of"):

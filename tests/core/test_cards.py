@@ -259,7 +259,7 @@ def test_a_card_is_true_of_a_few_samples(path, monkeypatch, request):
 def test_a_card_is_reproduced_from_its_recipe(path, monkeypatch, tmp_path):
     """All data are made anew by the card's command, and every error of ours is within 2 % of what the card says."""
     from fields.evaluation.scoring import score
-    from fields.report.evolution import RolloutReport
+    from fields.report.rollout import RolloutReport
 
     model = fields.load(path)
     recipe = Recipe(model.card, monkeypatch)

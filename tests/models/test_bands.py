@@ -1,4 +1,4 @@
-"""Bands of a report: calibrated on validation trajectories, they cover the promised share of test trajectories."""
+"""Prediction bands of a report: calibrated on validation trajectories, they cover the promised share of test trajectories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from fields import plot
 from fields.core.sample import Sample
 from fields.models.base import Operator
-from fields.report.bands import calibrate
+from fields.report.prediction_bands import calibrate_bands
 
 
 class Off(Operator):
@@ -40,30 +40,32 @@ def test_bands_cover_what_they_promise_for_the_steps_that_validation_has(make):
     torch.manual_seed(0)
     _, model = make()
     off = Off(schema=model.schema, normalizer=model.normalizer)
-    bands = calibrate(off, trajectories(399, 3), trajectories(2000, 7))
+    bands = calibrate_bands(off, trajectories(399, 3), trajectories(2000, 7))
     assert (
         bands is not None
-        and bands.width.shape == bands.covered.shape == (3, 2)
-        and bands.tested == 2000
+        and bands.width.shape == bands.coverage.shape == (3, 2)
+        and bands.test_samples == 2000
     )
     torch.testing.assert_close(bands.width[:, 1], 2 * bands.width[:, 0], rtol=1e-4, atol=1e-5)
-    assert (bands.covered - 0.9).abs().max() < 0.06
-    tight = calibrate(off, trajectories(399, 3), trajectories(2000, 7), alpha=0.5)
-    assert tight is not None and (tight.covered - 0.5).abs().max() < 0.1
+    assert (bands.coverage - 0.9).abs().max() < 0.06
+    tight = calibrate_bands(off, trajectories(399, 3), trajectories(2000, 7), alpha=0.5)
+    assert tight is not None and (tight.coverage - 0.5).abs().max() < 0.1
 
 
 def test_too_few_validation_trajectories_make_no_band(make):
     _, model = make()
     off = Off(schema=model.schema, normalizer=model.normalizer)
-    assert calibrate(off, trajectories(8, 3), trajectories(20, 3)) is None
-    assert calibrate(off, trajectories(9, 3), trajectories(20, 3)) is not None
-    assert calibrate(off, [], trajectories(20, 3)) is None
+    assert calibrate_bands(off, trajectories(8, 3), trajectories(20, 3)) is None
+    assert calibrate_bands(off, trajectories(9, 3), trajectories(20, 3)) is not None
+    assert calibrate_bands(off, [], trajectories(20, 3)) is None
 
 
 def test_the_picture_shows_one_row_of_a_plane_with_the_band_around_the_prediction():
     x = np.stack(np.meshgrid(np.arange(4.0), np.arange(4.0), indexing="ij"), axis=-1).reshape(-1, 2)
     v = np.stack([x[:, 0] + 10 * x[:, 1]] * 2)
-    case = plot.Case("a", x, v[0], x, v, v + 1, np.array([1.0, 2.0]), ("x", "y"), "u", "u")
+    case = plot.PredictedSample(
+        "a", x, v[0], x, v, v + 1, np.array([1.0, 2.0]), ("x", "y"), "u", "u"
+    )
     axes = plot.band_figure(case, 1, 0.5).axes[0]
     prediction, truth = axes.lines
     np.testing.assert_array_equal(truth.get_ydata(), np.arange(4.0) + 10)

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 import fields
-from fields.baselines.base import AtInput
+from fields.baselines.base import InputPointOperator
 from fields.baselines.stepwise import Stepwise
 from fields.baselines.unet import UNet
 from fields.core.sample import Sample
-from fields.evaluation.rollouts import horizons, measure_rollouts
+from fields.evaluation.rollouts import measure_rollouts, report_steps
 from fields.models.base import Operator
 
 
@@ -25,10 +25,10 @@ class Factor(Operator):
         return batch.v * (1 + 0.1 * steps)
 
 
-class Shift(AtInput):
+class Shift(InputPointOperator):
     """G = 1 everywhere: each frame one standard deviation above the last."""
 
-    def at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
+    def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         return torch.ones(*batch.u.shape[:2], 2)
 
 
@@ -103,9 +103,9 @@ def test_blown_trajectories_are_counted(make, batch_of):
 
 
 def test_tables_show_the_trained_horizon_and_multiples():
-    assert horizons(10, 399) == [10, 20, 40, 100, 399]  # 400, but for one step
-    assert horizons(10, 1000) == [10, 20, 40, 100, 400, 1000]
-    assert horizons(10, 7) == [7]
+    assert report_steps(10, 399) == [10, 20, 40, 100, 399]  # 400, but for one step
+    assert report_steps(10, 1000) == [10, 20, 40, 100, 400, 1000]
+    assert report_steps(10, 7) == [7]
 
 
 @pytest.mark.parametrize("history", [1, 2])

@@ -62,12 +62,12 @@ class BlowUps(Metric):
 
     full_state_update = False
     higher_is_better = False
-    blown: Tensor
+    count: Tensor
 
     def __init__(self, factor: float = 10.0):
         super().__init__()
         self.factor = factor
-        self.add_state("blown", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -79,8 +79,8 @@ class BlowUps(Metric):
         real = mask[:, None, :, None]
         largest = reduce(torch.where(real, v, 0.0).abs(), "b s m o -> b 1 1 o", "max")
         inside = (v_hat.abs() <= self.factor * largest) | ~real  # NaN compares false
-        self.blown = self.blown + (~inside.flatten(1).all(dim=1)).sum()
+        self.count = self.count + (~inside.flatten(1).all(dim=1)).sum()
 
     def compute(self) -> Tensor:
         """How many samples blew up."""
-        return self.blown
+        return self.count

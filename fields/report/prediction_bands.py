@@ -18,30 +18,30 @@ ALPHA = 0.1
 
 
 @dataclass(frozen=True)
-class Bands:
+class PredictionBands:
     """v̂ ± width holds the whole field of a step with probability 1 − α, for the steps that validation trajectories have.
 
     Args:
         width: half-width per step and channel, equal everywhere in space.
-        covered: share of the test trajectories inside, per step and channel.
-        calibrated, tested: how many trajectories.
+        coverage: share of the test trajectories inside, per step and channel.
+        calibration_samples, test_samples: how many trajectories.
     """
 
     width: Float[Tensor, "s o"]
-    covered: Float[Tensor, "s o"]
-    calibrated: int
-    tested: int
+    coverage: Float[Tensor, "s o"]
+    calibration_samples: int
+    test_samples: int
 
 
 @torch.no_grad()
-def calibrate(
+def calibrate_bands(
     model: Operator,
     validation: Iterable[Sample],
     test: Iterable[Sample],
     *,
     alpha: float = ALPHA,
     memory: float = 1e9,
-) -> Bands | None:
+) -> PredictionBands | None:
     """Split-conformal bands of a model in time; None where the validation trajectories are too few for any band.
 
     Args:
@@ -58,7 +58,7 @@ def calibrate(
     tested = _scores(model, test, len(width), memory)
     assert tested is not None, "there are test trajectories"
     steps = tested.shape[1]
-    return Bands(width[:steps], coverage(tested, width[:steps]), len(scores), len(tested))
+    return PredictionBands(width[:steps], coverage(tested, width[:steps]), len(scores), len(tested))
 
 
 def _scores(

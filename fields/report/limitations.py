@@ -9,7 +9,7 @@ from fields.data.datamodule import FieldDataModule
 from fields.data.scaling import Statistics
 
 
-def limits(data: FieldDataModule) -> str:
+def limitations(data: FieldDataModule) -> str:
     """Where the model was trained and tested, and that elsewhere nothing is known of it."""
     s = data.schema
     assert s is not None, "set up before"

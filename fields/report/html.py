@@ -8,7 +8,7 @@ from html import escape
 from string import Template
 from typing import Any
 
-from fields.report.results import COLUMNS, Picture, Results, Row, cells, number
+from fields.report.results import COLUMNS, Picture, Results, Row, format_number, table_cells
 
 DPI = 160  # of the project's figures, fields.plot.STYLE["savefig.dpi"]
 
@@ -74,7 +74,8 @@ def render_html(results: Results) -> str:
         summary,
         _section("Test errors", _table(results.rows, results.error_name)),
         _section(
-            "Other scores", _list({name: number(value) for name, value in results.metrics.items()})
+            "Other scores",
+            _list({name: format_number(value) for name, value in results.metrics.items()}),
         ),
         _section("Pictures", "\n".join(map(_figure, results.pictures))),
         _section("Protocol", _list(results.protocol)),
@@ -95,7 +96,7 @@ def _table(rows: list[Row], caption: str) -> str:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     body = "\n".join(
-        f"<tr{' class=ours' if row.ours else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in cells(row))}</tr>"
+        f"<tr{' class=ours' if row.ours else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in table_cells(row))}</tr>"
         for row in rows
     )
     note = f"<caption>{escape(caption)}, over the test split; training time on the hardware named below.</caption>"

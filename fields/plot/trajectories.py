@@ -12,13 +12,21 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from fields.plot.field import image, plane, proportion, recolor, symmetric
-from fields.plot.samples import Case, clock
-from fields.plot.style import ERROR_MAP, FIELD_MAP, TRUTH, color_bar, heading, new_figure, styled
+from fields.plot.field import aspect_ratio, draw_image, middle_plane, symmetric_limits, value_setter
+from fields.plot.samples import PredictedSample, title_at_step
+from fields.plot.style import (
+    ERROR_COLORMAP,
+    FIELD_COLORMAP,
+    TRUTH_COLOR,
+    color_bar,
+    heading,
+    new_figure,
+    with_style,
+)
 
 
-@styled
-def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
+@with_style
+def space_time_figure(case: PredictedSample, *, trained_to: float | None = None) -> Figure:
     """Truth, prediction and error of a 1-D evolution over space (across) and time (up), training horizon marked."""
     if case.y.shape[1] != 1 or len(case.t) < 2:
         raise ValueError(
@@ -38,7 +46,7 @@ def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
         if trained_to is not None:
             axes.axhline(
                 trained_to,
-                color="white" if colors == FIELD_MAP else "#333333",
+                color="white" if colors == FIELD_COLORMAP else "#333333",
                 linestyle=":",
                 linewidth=1.4,
             )
@@ -48,8 +56,8 @@ def space_time_figure(case: Case, *, trained_to: float | None = None) -> Figure:
     return figure
 
 
-@styled
-def band_figure(case: Case, step: int, width: float) -> Figure:
+@with_style
+def band_figure(case: PredictedSample, step: int, width: float) -> Figure:
     """Prediction ± width and truth of one step, along the first coordinate (of more: at the middle of the others)."""
     y, v, v_hat = case.y, case.v[step], case.v_hat[step]
     middle = np.quantile(y, 0.5, axis=0, method="lower")  # a row of points, not between two
@@ -57,7 +65,7 @@ def band_figure(case: Case, step: int, width: float) -> Figure:
     line = np.flatnonzero(near <= near.min() + 1e-9 * max(np.ptp(y), 1.0))
     line = line[np.argsort(y[line, 0])]
     figure = new_figure(6.4, 3.0)
-    heading(figure, clock(case, step))
+    heading(figure, title_at_step(case, step))
     axes = figure.subplots()
     axes.fill_between(
         y[line, 0],
@@ -69,22 +77,22 @@ def band_figure(case: Case, step: int, width: float) -> Figure:
         label="band",
     )
     axes.plot(y[line, 0], v_hat[line], color="C0", linestyle="--", label="prediction")
-    axes.plot(y[line, 0], v[line], color=TRUTH, label="truth")
+    axes.plot(y[line, 0], v[line], color=TRUTH_COLOR, label="truth")
     axes.set(xlabel=case.coords[0], ylabel=case.output)
     axes.legend(loc="upper right")
     return figure
 
 
-@styled
-def frames_figure(case: Case, steps: list[int]) -> Figure:
+@with_style
+def frames_figure(case: PredictedSample, steps: list[int]) -> Figure:
     """Truth, prediction and error (rows) of a 2-D or 3-D evolution at some steps (columns), one scale per row."""
-    figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * proportion(case.y))
+    figure = new_figure(2.1 * len(steps) + 0.8, 0.8 + 5.4 * aspect_ratio(case.y))
     heading(figure, case.title)
     panels = figure.subplots(3, len(steps), sharex=True, sharey=True, squeeze=False)
     for row, (name, values, scale, colors) in zip(panels, _rows(case), strict=True):
         for axes, step in zip(row, steps, strict=True):
-            points, shown_values, _ = plane(case.y, values[step])
-            drawn = image(axes, points, shown_values, limits=scale, colors=colors)
+            points, shown_values, _ = middle_plane(case.y, values[step])
+            drawn = draw_image(axes, points, shown_values, limits=scale, colors=colors)
         row[0].set_ylabel(f"{name}\n{case.coords[1]}")
         color_bar(row[-1], drawn)
     for axes, step in zip(panels[0], steps, strict=True):
@@ -94,8 +102,8 @@ def frames_figure(case: Case, steps: list[int]) -> Figure:
     return figure
 
 
-@styled
-def animate(case: Case, path: str | Path, *, fps: int = 10) -> Path:
+@with_style
+def animate(case: PredictedSample, path: str | Path, *, fps: int = 10) -> Path:
     """Writes truth, prediction and error over time as a GIF or MP4, by the suffix of ``path``; returns the path."""
     path = Path(path)
     writer = _writer(path.suffix, fps)
@@ -109,15 +117,15 @@ def animate(case: Case, path: str | Path, *, fps: int = 10) -> Path:
     return path
 
 
-def _moving_lines(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
+def _moving_lines(case: PredictedSample) -> tuple[Figure, Callable[[int], list[Artist]]]:
     order = np.argsort(case.y[:, 0])
     x, error = case.y[order, 0], case.v_hat - case.v
     (low, high), error_limits = _limits(case)
     margin = 0.05 * (high - low)
     figure = new_figure(7.6, 3.0)
-    title = heading(figure, clock(case, 0))
+    title = heading(figure, title_at_step(case, 0))
     both, below = figure.subplots(1, 2)
-    (truth,) = both.plot(x, case.v[0, order], color=TRUTH, label="truth")
+    (truth,) = both.plot(x, case.v[0, order], color=TRUTH_COLOR, label="truth")
     (prediction,) = both.plot(x, case.v_hat[0, order], linestyle="--", label="prediction")
     (difference,) = below.plot(x, error[0, order], color="C1")
     both.set(title=case.output, xlabel=case.coords[0], ylim=(low - margin, high + margin))
@@ -127,46 +135,48 @@ def _moving_lines(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
     def update(step: int) -> list[Artist]:
         for artist, values in ((truth, case.v), (prediction, case.v_hat), (difference, error)):
             artist.set_ydata(values[step, order])
-        title.set_text(clock(case, step))
+        title.set_text(title_at_step(case, step))
         return [truth, prediction, difference, title]
 
     return figure, update
 
 
-def _moving_images(case: Case) -> tuple[Figure, Callable[[int], list[Artist]]]:
-    figure = new_figure(9.0, 1.0 + 2.1 * proportion(case.y))
-    title = heading(figure, clock(case, 0))
+def _moving_images(case: PredictedSample) -> tuple[Figure, Callable[[int], list[Artist]]]:
+    figure = new_figure(9.0, 1.0 + 2.1 * aspect_ratio(case.y))
+    title = heading(figure, title_at_step(case, 0))
     artists, setters = [], []
     for axes, (name, values, scale, colors) in zip(figure.subplots(1, 3), _rows(case), strict=True):
-        points, first, _ = plane(case.y, values[0])
-        drawn = image(axes, points, first, limits=scale, colors=colors)
+        points, first, _ = middle_plane(case.y, values[0])
+        drawn = draw_image(axes, points, first, limits=scale, colors=colors)
         color_bar(axes, drawn)
         axes.set(title=name, xlabel=case.coords[0])
         artists.append(drawn)
-        setters.append((recolor(drawn, points), values))
+        setters.append((value_setter(drawn, points), values))
     figure.axes[0].set_ylabel(case.coords[1])
 
     def update(step: int) -> list[Artist]:
         for change, values in setters:
-            change(plane(case.y, values[step])[1])
-        title.set_text(clock(case, step))
+            change(middle_plane(case.y, values[step])[1])
+        title.set_text(title_at_step(case, step))
         return [*artists, title]
 
     return figure, update
 
 
-def _rows(case: Case) -> list[tuple[str, np.ndarray, tuple[float, float], str]]:
+def _rows(case: PredictedSample) -> list[tuple[str, np.ndarray, tuple[float, float], str]]:
     """What is shown, on which scale: truth and prediction share the truth's, the error is centerd at zero."""
     limits, error_limits = _limits(case)
     return [
-        (f"truth {case.output}", case.v, limits, FIELD_MAP),
-        ("prediction", case.v_hat, limits, FIELD_MAP),
-        ("prediction − truth", case.v_hat - case.v, error_limits, ERROR_MAP),
+        (f"truth {case.output}", case.v, limits, FIELD_COLORMAP),
+        ("prediction", case.v_hat, limits, FIELD_COLORMAP),
+        ("prediction − truth", case.v_hat - case.v, error_limits, ERROR_COLORMAP),
     ]
 
 
-def _limits(case: Case) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (float(np.nanmin(case.v)), float(np.nanmax(case.v))), symmetric(case.v_hat - case.v)
+def _limits(case: PredictedSample) -> tuple[tuple[float, float], tuple[float, float]]:
+    return (float(np.nanmin(case.v)), float(np.nanmax(case.v))), symmetric_limits(
+        case.v_hat - case.v
+    )
 
 
 def _writer(suffix: str, fps: int) -> PillowWriter | FFMpegWriter:

@@ -15,11 +15,11 @@ from fields.baselines.trivial import Persistence
 from fields.core.sample import collate
 from fields.data.datamodule import FieldDataModule
 from fields.data.normalizer import Normalizer
-from fields.evaluation.rollouts import Quantity, Rollouts, horizons, measure_rollouts
-from fields.metrics.relative import median_and_worst
+from fields.evaluation.rollouts import Quantity, Rollouts, measure_rollouts, report_steps
+from fields.metrics.relative_l2 import median_and_worst
 from fields.models.base import Operator
-from fields.report.bands import ALPHA, Bands, calibrate
 from fields.report.builder import ReportBuilder
+from fields.report.prediction_bands import ALPHA, PredictionBands, calibrate_bands
 from fields.report.results import Picture, Row
 
 
@@ -40,7 +40,7 @@ class RolloutReport(ReportBuilder):
         self.quantities = quantities or {}
         self.measured: list[Rollouts] = []
         self.still: Rollouts
-        self.bands: Bands | None = None
+        self.bands: PredictionBands | None = None
 
     def measure(self, name: str, model: Operator) -> None:
         """See `ReportBuilder`."""
@@ -59,7 +59,7 @@ class RolloutReport(ReportBuilder):
             for test, batches in self.others.items()
         }
         if model is self.ours:
-            self.bands = calibrate(model, self.data.val_dataloader(), self.batches)
+            self.bands = calibrate_bands(model, self.data.val_dataloader(), self.batches)
 
     def rows(self) -> list[Row]:
         """See `ReportBuilder`; a row for every resolution and step."""
@@ -124,14 +124,16 @@ class RolloutReport(ReportBuilder):
                         f"{r.model}: relative error energy at step {first}, {band} wavenumbers"
                     ] = float(value)
         if self.bands is not None:
-            said = f"{1 - ALPHA:.0%} band of {self.bands.calibrated} validation trajectories"
+            said = (
+                f"{1 - ALPHA:.0%} band of {self.bands.calibration_samples} validation trajectories"
+            )
             for step in (s for s in self.shown if s <= len(self.bands.width)):
                 for o, output in enumerate(self.schema.outputs):
                     at = f"{ours.model}: {said}, {output} at step {step}"
                     metrics[f"{at}, half-width"] = float(self.bands.width[step - 1, o])
-                    metrics[f"{at}, share of {self.bands.tested} test trajectories inside"] = float(
-                        self.bands.covered[step - 1, o]
-                    )
+                    metrics[
+                        f"{at}, share of {self.bands.test_samples} test trajectories inside"
+                    ] = float(self.bands.coverage[step - 1, o])
         near, far = ours.at(first).mean(), ours.at(last).mean()
         summary = (
             f"Mean relative L2 {near:.4f} at step {first} (trained), {far:.3g} at step {last}."
@@ -166,7 +168,7 @@ class RolloutReport(ReportBuilder):
                     plot.png(drawn),
                 )
             )
-        shown = case.until(4 * self.trained)
+        shown = case.first_steps(4 * self.trained)
         if self.schema.dim == 1:
             drawn = plot.space_time_figure(shown, trained_to=trained_to)
         else:
@@ -183,8 +185,8 @@ class RolloutReport(ReportBuilder):
             step = min(4 * self.trained, len(self.bands.width))
             promise = (
                 f"Prediction of step {step} with the band that holds the whole field of {1 - ALPHA:.0%} of new trajectories, from "
-                f"the errors of {self.bands.calibrated} validation trajectories (which also chose the weights); of the "
-                f"{self.bands.tested} test trajectories {float(self.bands.covered[step - 1, 0]):.0%} stay inside."
+                f"the errors of {self.bands.calibration_samples} validation trajectories (which also chose the weights); of the "
+                f"{self.bands.test_samples} test trajectories {float(self.bands.coverage[step - 1, 0]):.0%} stay inside."
             )
             drawn = plot.band_figure(case, step - 1, float(self.bands.width[step - 1, 0]))
             out.append(Picture("band", promise, plot.png(drawn)))
@@ -200,16 +202,16 @@ class RolloutReport(ReportBuilder):
     @property
     def shown(self) -> list[int]:
         """Steps of the table."""
-        return horizons(self.trained, self.batches[0].v.shape[1])
+        return report_steps(self.trained, self.batches[0].v.shape[1])
 
     def _errors(self, r: Rollouts) -> dict[str, float]:
         return {str(step): float(r.at(step).mean()) for step in self.shown}
 
-    def _case(self, index: int) -> plot.Case:
+    def _case(self, index: int) -> plot.PredictedSample:
         assert self.ours is not None
         sample = next(iter(self.data.tests.values()))[index]
         with torch.no_grad():
             v_hat = self.ours.evaluate(collate([sample]), 1e9)[0]
-        return plot.Case.from_sample(
+        return plot.PredictedSample.from_sample(
             sample, v_hat.numpy(), self.schema, title="median test trajectory"
         )
