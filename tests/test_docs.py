@@ -1,4 +1,4 @@
-"""The documentation says what the code does: its tables, messages, settings and examples; and the site builds without a warning."""
+"""The documentation agrees with the code: tables, messages, settings, examples, and the site."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -55,9 +56,18 @@ def test_every_message_that_is_explained_is_one_of_the_program():
 
 
 def test_every_test_that_is_named_exists():
-    named = set(re.findall(r"\b(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
-    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    assert len(named) > 40 and {name for name in named if f"def {name}(" not in written} == set()
+    """`file.py::function` below tests/ names a function of that file; `file.py` alone, a file."""
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    files = set(re.findall(r"`([\w/]+\.py)`", text)) | set(re.findall(r"`([\w/]+\.py)::", text))
+    assert {name for name in files if not (ROOT / "tests" / name).is_file()} == set()
+    named = set(re.findall(r"`([\w/]+\.py)::(test_\w+)`", text))
+    assert len(named) > 40
+    assert {
+        (file, name)
+        for file, name in named
+        if f"def {name}(" not in (ROOT / "tests" / file).read_text()
+    } == set()
+    assert set(re.findall(r"\b(test_\w+)`", text)) == {name for _, name in named}
 
 
 def test_the_table_of_laws_is_the_one_in_the_code():
@@ -162,32 +172,88 @@ def test_examples_run(page, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), namespace)
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_or_a_foreign_script(tmp_path):
+@cache
+def public_classes() -> list[str]:
+    """Dotted names of all classes of the package, from its source."""
+    out = []
+    for path in (ROOT / "fields").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                out.append(f"{module}.{node.name}")
+    return out
+
+
+def test_every_room_is_on_exactly_one_reference_page():
+    """A directive shows a room with all its modules, so that a new file needs no entry."""
+    shown = [
+        name
+        for page in (ROOT / "docs" / "reference").glob("*.md")
+        for name in re.findall(r"^::: ([\w.]+)", page.read_text(), re.MULTILINE)
+    ]
+    rooms = {name.rpartition(".")[0].split(".")[1] for name in public_classes()}
+    assert {name.split(".")[1] for name in shown} == rooms
+    assert len(shown) == len(set(shown))
+
+
+def test_docstrings_are_prepared_for_griffe():
+    """Several parameters on one line get one entry each; continued lines and nesting stay."""
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location(
+        "griffe_extension", ROOT / "docs" / "griffe_extension.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Args:\n    a, b: one\n        more.\n    c: x, y: z.\n\nExample:\n    >>> 1"
+    assert module.expand(text) == (
+        "Args:\n    a: one\n        more.\n    b: one\n        more.\n    c: x, y: z.\n\n"
+        "Examples:\n    >>> 1"
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site as `.ci/run` builds it. Without `--quiet`, since quiet hides what strict counts."""
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("mkdocs is not installed: pip install -c constraints.txt -e '.[docs]'")
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--strict",
-        "--quiet",
-        "--site-dir",
-        str(tmp_path),
-    ]
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    pages = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.html")}
-    assert len(pages) > 14
+    assert not re.search(r"^WARNING", done.stderr, re.MULTILINE)
+    return folder
+
+
+def test_the_site_builds_without_a_warning_or_a_foreign_script(site):
+    pages = {path.relative_to(site): path.read_text() for path in site.rglob("*.html")}
+    assert len(pages) > 25
+    source = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)'
+        r'|<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)'
+    )
     for path, page in pages.items():
-        fetched = re.findall(
-            r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)',
-            page,
-        )
-        assert fetched == [], path
+        assert source.findall(page) == [], path
         assert "arithmatex" not in page, f"{path} has an equation that is not rendered"
-        assert not re.search(r":(class|meth|func|mod):", page), f"{path} shows a role"
+        assert not re.search(r":(class|meth|func|mod|attr):", page), f"{path} shows a role"
     assert "<math" in pages[Path("guarantees/index.html")]
     assert "Störmer" in pages[Path("guarantees/index.html")]
     assert "EnergyProjectedVerlet" in pages[Path("reference/integrators/index.html")]
+
+
+def test_every_public_class_is_on_exactly_one_page_of_the_site(site):
+    text = "".join(path.read_text() for path in site.rglob("*.html"))
+    shown = Counter(re.findall(r'id="(fields\.[\w.]+)"', text))
+    assert len(public_classes()) > 200
+    assert [(name, shown[name]) for name in public_classes() if shown[name] != 1] == []
+
+
+def test_a_warning_fails_the_build(tmp_path):
+    """The guard itself: an unknown page in the navigation is an error, not a line that scrolls."""
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed: pip install -c constraints.txt -e '.[docs]'")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# A page\n\n[gone](nowhere.md)\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: broken\nstrict: true\n")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "nowhere.md" in done.stderr

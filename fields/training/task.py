@@ -253,7 +253,8 @@ class FieldTraining(Training):
         skip: from the number of axes to the skip path of static maps; None for none.
         propagator: from (dim, processor) to what moves the code in time (evolution problems).
         objective: the terms of the loss of evolution problems.
-        training: see :class:`Training`.
+
+    The remaining arguments are those of :class:`Training`.
     """
 
     def __init__(
