@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import lightning.pytorch as L
 import torch
 
-import train
 from benchmarks.kept import alone, kept, peak_memory, stamp
 from fields.baselines.base import SensorOperator
 from fields.baselines.deeponet import DeepONet
@@ -36,7 +35,10 @@ from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
 from fields.evaluation.scoring import score
 from fields.models.base import Operator
+from fields.training.catalogue import make_missing_files
 from fields.training.fit import fit
+from fields.training.run import matmul_precision
+from fields.training.settings import settings_parser
 from fields.training.task import BaselineTraining, Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,11 +63,11 @@ def settings(problem: str, model: str, extra: Sequence[str] = ()) -> Any:
     missing = [file for file in files if not (ROOT / file).is_file()]
     if missing:
         raise SystemExit(f"leaderboard: there is no {missing[0]}. Known: {known('')}")
-    parser = train.parser()
+    parser = settings_parser()
     config = parser.parse_args(
         [word for file in files for word in ("--config", str(ROOT / file))] + list(extra)
     )
-    train.make(config.data, config.make)
+    make_missing_files(config.data, config.make)
     return parser.instantiate(config), parser.dump(config)
 
 
@@ -222,7 +224,7 @@ def trained(task: Training, parts: Any, cell: Cell, folder: Path, out: dict[str,
     }
     options |= {"max_steps": round(amount)} if kind == "n" else {}
     options |= {
-        "precision": train.precision(parts.run.bf16),
+        "precision": matmul_precision(parts.run.bf16),
         "enable_model_summary": False,
         "enable_progress_bar": False,
     }

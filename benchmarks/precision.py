@@ -17,19 +17,19 @@ from statistics import median
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import train
 from fields.data.normalizer import Normalizer
 from fields.data.symmetry import Symmetry
 from fields.metrics.losses import relative_l2
+from fields.training.settings import DEFAULT, settings_parser
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--config", default=str(train.DEFAULT))
+    arguments.add_argument("--config", default=str(DEFAULT))
     arguments.add_argument("--steps", type=int, default=40)
     arguments.add_argument("--width", type=int, default=None, help="another model.dim")
     given = arguments.parse_args()
-    settings = train.parser()
+    settings = settings_parser()
     extra = [] if given.width is None else [f"--model.dim={given.width}"]
     parts = settings.instantiate(settings.parse_args(["--config", given.config, *extra]))
     data, task = parts.data, parts.model

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 
 import fields
-import train
 from benchmarks.board import markdown, spread
 from benchmarks.board import trained as trained_as
 from benchmarks.cells import ROOT, settings
@@ -41,6 +40,7 @@ from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import LatentFlow
 from fields.processors.stack import Stack
+from fields.training.catalogue import lawful_quantities
 
 Measured = dict[str, Any]
 
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = [rows[i] for i in range(min(args.samples, len(rows)))]
     batches = [collate(chosen[i : i + 20]) for i in range(0, len(chosen), 20)]
     quantities, trained, steps = (
-        train.quantities(data.source),
+        lawful_quantities(data.source),
         data.train.horizon,
         batches[0].v.shape[1],
     )

@@ -1,1 +1,3 @@
-"""The catalogue of benchmark problems."""
+"""The catalogue of benchmark problems; in a wheel this package is called `bracketfields_datasets`."""
+
+MARKER = "bracketfields"  # tells this package from others of the same name

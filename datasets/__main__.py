@@ -1,4 +1,9 @@
-"""`python -m datasets NAME --samples N --resolution R --seed S --out FILE`: makes a file of the catalogue."""
+"""Generate a file of the catalogue.
+
+    python -m datasets NAME --samples N --resolution R --seed S --out FILE
+
+From a wheel: ``python -m bracketfields_datasets``.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +27,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-import datasets
-from datasets.base import Problem, write
+from .base import Problem, write
+
+PACKAGE = __package__ or Path(__file__).parent.name
 
 
 def catalogue() -> dict[str, type[Problem]]:
     """Every final problem of this package, by name."""
-    names = [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name != "__main__"]
-    modules = [importlib.import_module(f"datasets.{name}") for name in names]
+    here = [str(Path(__file__).parent)]
+    names = [m.name for m in pkgutil.iter_modules(here) if m.name != "__main__"]
+    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in names]
     classes = {
         c
         for m in modules
@@ -43,7 +50,9 @@ def catalogue() -> dict[str, type[Problem]]:
 
 def parser() -> ArgumentParser:
     """One sub-command per problem: the constants of its PDE, then what to make."""
-    out = ArgumentParser(prog="python -m datasets", description="Makes data sets of the catalogue.")
+    out = ArgumentParser(
+        prog=f"python -m {PACKAGE}", description="Generate data sets of the catalogue."
+    )
     commands = out.add_subcommands(dest="problem")
     for name, problem in catalogue().items():
         sub = ArgumentParser(description=inspect.getdoc(problem))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from datasets.base import Problem, circle, field
+from .base import Problem, circle, field
 
 MODES = 512
 

@@ -10,8 +10,8 @@ import xarray as xr
 from jaxtyping import Complex
 from torch import Tensor
 
-from datasets.base import Problem, circle, field
-from datasets.solvers.spectral import ETDRK4, resample, sample_at, self_advection, wavenumbers
+from .base import Problem, circle, field
+from .solvers.spectral import ETDRK4, resample, sample_at, self_advection, wavenumbers
 
 MODES = 512  # of the initial state: the modes left out carry 1e-4 of its norm, and nothing of u(1)
 

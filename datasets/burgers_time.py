@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, integral, self_advection, wavenumbers
+from .evolution import Evolution, Quantity, Step, random_field
+from .solvers.spectral import ETDRK4, fields_flow, integral, self_advection, wavenumbers
 
 STEPS = 20  # per interval
 

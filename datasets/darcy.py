@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from datasets.base import Problem, axis, field
-from datasets.solvers import darcy
+from .base import Problem, axis, field
+from .solvers import darcy
 
 MODES = 421  # cosines per axis of the random field, as in the published generator
 

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from datasets.base import Problem, circle, field
+from .base import Problem, circle, field
 
 Step = Callable[[Tensor], Tensor]  # states (b c *x) one interval later
 Quantity = Callable[

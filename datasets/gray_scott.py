@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.evolution import Evolution, Step, torus
-from datasets.solvers.spectral import ETDRK4, fields_flow, two_thirds, wavenumbers
+from .evolution import Evolution, Step, torus
+from .solvers.spectral import ETDRK4, fields_flow, two_thirds, wavenumbers
 
 STEPS = 20  # per interval, twice the published number
 FEED_KILL = (

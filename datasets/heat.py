@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.evolution import Evolution, Quantity, Step, random_field, torus
-from datasets.solvers.spectral import integral, wavenumbers
+from .evolution import Evolution, Quantity, Step, random_field, torus
+from .solvers.spectral import integral, wavenumbers
 
 
 class Heat(Evolution):

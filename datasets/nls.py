@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.evolution import Evolution, Quantity, Step, random_field, torus
-from datasets.solvers.spectral import gradient, integral, wavenumbers
-from datasets.solvers.splitting import splitting
+from .evolution import Evolution, Quantity, Step, random_field, torus
+from .solvers.spectral import gradient, integral, wavenumbers
+from .solvers.splitting import splitting
 
 STEPS = 10  # per interval
 

@@ -9,8 +9,8 @@ import torch
 import xarray as xr
 from scipy.spatial import KDTree
 
-from datasets.base import Problem, field
-from datasets.solvers.fem import plate, triangulate
+from .base import Problem, field
+from .solvers.fem import plate, triangulate
 
 
 class Plate(Problem):

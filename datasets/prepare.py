@@ -20,8 +20,9 @@ import numpy as np
 import xarray as xr
 
 import fields
-from datasets.wake import cylinder_wake
-from datasets.winds import navy_forecast, navy_reconstruction
+
+from .wake import cylinder_wake
+from .winds import navy_forecast, navy_reconstruction
 
 SQUARE = [
     {"flip": ["x"]},

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.evolution import Evolution, Quantity, Step, random_field
-from datasets.solvers.spectral import ETDRK4, fields_flow, integral, two_thirds, wavenumbers
+from .evolution import Evolution, Quantity, Step, random_field
+from .solvers.spectral import ETDRK4, fields_flow, integral, two_thirds, wavenumbers
 
 STEPS = 20  # per interval
 

@@ -100,7 +100,7 @@ def test_the_table_of_laws_is_the_one_in_the_code():
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.stem)
 def test_commands_have_the_settings_they_name(page):
-    import train
+    from fields.training.settings import DEFAULT, settings_parser
 
     lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
     for line in lines:
@@ -114,7 +114,7 @@ def test_commands_have_the_settings_they_name(page):
                 settings = [
                     str(ROOT / word) if word.startswith("configs/") else word for word in rest
                 ]
-                train.parser().parse_args(["--config", str(train.DEFAULT), *settings])
+                settings_parser().parse_args(["--config", str(DEFAULT), *settings])
             case ["python", "-m", "fields", name, *rest]:
                 known = inspect.signature(cli.COMMANDS[name]).parameters
                 assert {w.removeprefix("--") for w in rest if w.startswith("--")} <= set(known)

@@ -124,18 +124,20 @@ class Recipe:
     """What a card's command trained on, and how the data are made again."""
 
     def __init__(self, card: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-        import train
+        from fields.training.catalogue import make_missing_files
+        from fields.training.settings import DEFAULT, settings_parser
+
 
         monkeypatch.chdir(ROOT)
         words = shlex.split(card["protocol"]["command"])[2:]
         words = (
             words
             if any(word.startswith("--config") for word in words)
-            else ["--config", str(train.DEFAULT), *words]
+            else ["--config", str(DEFAULT), *words]
         )
-        self.parser = train.parser()
+        self.parser = settings_parser()
         self.config = self.parser.parse_args(words)
-        self.generate, self.apart = train.make, bool(self.config.data.test_paths)
+        self.generate, self.apart = make_missing_files, bool(self.config.data.test_paths)
 
     def problem(self) -> tuple[Any, dict[str, Any]]:
         """The catalogue's problem of the test data, and its samples, resolution and seed."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fields
+import train
 from datasets import prepare
 from fields.data import schema_of
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 FILES = {
     "holed_poisson": "holed_poisson.h5",

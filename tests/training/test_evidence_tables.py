@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import fields
+from benchmarks import between, sensors
 from datasets.heat import Heat
 from fields import decoders, encoders
 from fields.data import FieldDataset, schema_of
@@ -23,9 +23,6 @@ from fields.flows.stencil_port_hamiltonian import (
 from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import LatentFlow
 from fields.processors.flow import Flow
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks import between, sensors
 
 
 def heat_flow(path: Path) -> Path:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fields
+import train
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location(
     "layout_writers", ROOT / "tests" / "io" / "writers.py"

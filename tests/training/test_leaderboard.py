@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +10,9 @@ import torch
 from problems import waves
 
 import fields
+from benchmarks import cells, leaderboard
 from fields.core.sample import collate
 from fields.data.normalizer import Normalizer
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks import cells, leaderboard
 
 
 def test_widths_meet_the_number_of_parameters():

@@ -17,12 +17,11 @@ from problems import travelling, waves
 from torch.distributed.fsdp import FlatParameter
 
 import fields
+import train
 from fields.training.fit import processes as options_for
 from fields.training.optim import MuonAdamW
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 forks = pytest.mark.skipif(
     torch.cuda.is_available(), reason="a process that has used the GPU cannot be forked"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from problems import travelling
 
 import fields
+from benchmarks import rollouts
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
 from fields.data.splits import dataset_statistics
@@ -19,9 +19,6 @@ from fields.flows.hamiltonian import Hamiltonian
 from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import Autoregressive, LatentFlow
 from fields.processors.transformer import Transformer
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks import rollouts
 
 DIM = 16
 

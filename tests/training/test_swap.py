@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,10 @@ from fields.data.datamodule import FieldDataModule
 from fields.decoders.pca import PCA
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.training.fit import fit
+from fields.training.settings import settings_parser
 from fields.training.task import FieldTraining
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 DECODERS = sorted((ROOT / "configs" / "decoder").glob("*.yaml"))
 PROBLEMS = [
@@ -34,7 +32,7 @@ def test_every_decoder_takes_the_local_path_of_every_problem(decoder):
     assert set(chosen.get("init_args", {})) <= {
         "nearest"
     }  # a name, and at most what makes it this decoder
-    parser = train.parser()
+    parser = settings_parser()
     for file in PROBLEMS:
         settings = parser.parse_args(["--config", str(file), "--config", str(decoder)])
         model = parser.instantiate(settings).model

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
-import sys
+import signal
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -15,14 +17,13 @@ import yaml
 from problems import travelling, waves
 
 import fields
+import train
 from fields.data.datamodule import FieldDataModule
 from fields.dynamics.base import Invariant
 from fields.training.fit import fit
 from fields.training.task import FieldTraining
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 QUICK = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -175,6 +176,21 @@ def test_baseline_trains_beside_the_field(tmp_path, capsys):
         row["model"] for row in json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
     }
     assert "next: python -m fields predict" in capsys.readouterr().out
+
+
+def test_the_process_is_left_as_it_was_found(tmp_path):
+    def state() -> tuple:
+        loggers = [logging.getLogger(name) for name in (None, "fields", "lightning.pytorch")]
+        handlers = list(loggers[0].handlers)
+        return signal.getsignal(signal.SIGTERM), handlers, [log.level for log in loggers]
+
+    before, filters = state(), list(warnings.filters)
+    config = ["--config", str(ROOT / "configs" / "burgers.yaml"), "--run.baseline=false"]
+    train.main([*config, *run_overrides(tmp_path, data_file(tmp_path))])
+    assert state() == before and warnings.filters == filters
+    with pytest.raises(SystemExit, match="there is no file"):
+        train.main([*config, *run_overrides(tmp_path, tmp_path / "none.h5"), "--make=null"])
+    assert state() == before and warnings.filters == filters
 
 
 def test_trajectories_are_tested_at_every_resolution(tmp_path):

@@ -1,0 +1,111 @@
+"""The settings of a training: command line, YAML files, and the configurations that are shipped."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+import fields
+
+# In a wheel beside the code, in a checkout at its root.
+PACKAGED = Path(fields.__file__).parent / "configs"
+CONFIGS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "configs"
+DEFAULT = CONFIGS / "burgers.yaml"
+# Options of the trainer that `fit` sets.
+FIXED: set[str | int] = {
+    "callbacks",
+    "logger",
+    "default_root_dir",
+    "precision",
+    "plugins",
+    "use_distributed_sampler",
+}
+
+
+@dataclass
+class Run:
+    """Name and folder of the run, and what is trained beside the model.
+
+    Args:
+        name: folder of this run inside ``folder``; by default the stem of ``data.path``.
+        folder: folder of all runs.
+        resume: continue from the last complete epoch, or start if there is none.
+        baseline: also train neuraloperator's FNO on the same data for the same wall time.
+        bf16: multiply matrices in bfloat16 (weights stay float32) on machines where that is faster.
+
+    Example:
+        >>> Run(name="burgers").folder
+        'runs'
+    """
+
+    name: str | None = None
+    folder: str = "runs"
+    resume: bool = False
+    baseline: bool = True
+    bf16: bool = False
+
+
+class SettingsParser(ArgumentParser):
+    """Parser of the command line and of YAML files that suggests a known key for an unknown one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Exit with the message and with the known keys that are closest to what was given."""
+        known = {key.lstrip("-") for action in self._actions for key in action.option_strings}
+        words = [word.strip("'\"-:,.").split("=")[0] for word in message.replace("=", " ").split()]
+        close = [
+            match
+            for word in words
+            if word not in known and "." in word
+            for match in difflib.get_close_matches(word, known, 2, 0.6)
+        ]
+        hint = f"\nDid you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
+        sys.exit(f"{self.prog}: {message}{hint}")
+
+
+def settings_parser(program: str = "train.py") -> SettingsParser:
+    """Parser of all settings, in the groups run, make, model, data and trainer.
+
+    Args:
+        program: name of the program in messages.
+
+    Example:
+        >>> settings_parser().parse_args(["--data.path=mine.h5", "--model.dim=64"]).model.dim
+        64
+    """
+    import lightning.pytorch as L
+
+    from fields.data.datamodule import FieldDataModule
+    from fields.training.task import FieldTraining
+
+    out = SettingsParser(
+        prog=program,
+        description="Train a model, test it at every resolution, compare it with a baseline and "
+        "write a report.",
+        parser_mode="yaml",
+    )
+    out.add_argument(
+        "--config",
+        action="config",
+        help="YAML file, or the name of a shipped configuration; later ones override earlier ones",
+    )
+    out.add_argument(
+        "--resume",
+        dest="run.resume",
+        action="store_true",
+        help="continue from the last complete epoch, or start if there is none",
+    )
+    out.add_class_arguments(Run, "run")
+    out.add_argument(
+        "--make",
+        type=dict[str, Any] | None,
+        help="problem of the catalogue and its arguments, with which missing files are made",
+    )
+    out.add_class_arguments(FieldTraining, "model")
+    out.add_class_arguments(FieldDataModule, "data")
+    out.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=FIXED)
+    return out
