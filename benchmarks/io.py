@@ -90,7 +90,7 @@ def compare(path: Path, name: str, count: int) -> dict[str, float]:
         readers = {
             "h5py": lambda i, t: raw[i, t : t + WINDOW],
             "lazy": lambda i, t: fast.read((i, slice(t, t + WINDOW), slice(None), slice(None))),
-            "samples": lambda i, t: data[i * data.windows + t],
+            "samples": lambda i, t: data[i * data.windows.max_per_sample + t],
             "isel": lambda i, t: ds["u"].isel(sample=i, time=slice(t, t + WINDOW)).values,
         }
         assert all(

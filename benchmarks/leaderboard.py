@@ -214,7 +214,7 @@ def able(names: Sequence[str] | None, problem: str, data: FieldDataModule) -> li
         for name in asked
         if name in BASELINES and issubclass(BASELINES[name], GridOperator | SensorOperator)
     ]
-    if data.train.shared is not None or not unable:
+    if data.train.shared_points is not None or not unable:
         return asked
     if names is not None:
         raise SystemExit(

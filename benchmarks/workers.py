@@ -80,7 +80,8 @@ def bare(path: Path, processes: int) -> Callable[[], Epoch]:
     """The same windows in the same order by h5py alone, by so many processes that begin together."""
     data = windows_of(path)
     order = [
-        data.place(item) for item in TrainSampler(data, seed=0, batch_size=BATCH, workers=processes)
+        data.locate(item)
+        for item in TrainSampler(data, seed=0, batch_size=BATCH, workers=processes)
     ]
     batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
     context = multiprocessing.get_context("fork")

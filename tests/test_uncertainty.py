@@ -11,7 +11,7 @@ import fields
 from fields.core.sample import collate
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.models.ensemble import draw_samples
@@ -34,7 +34,7 @@ def thin():
         propagator=Autoregressive(16, Transformer(16, depth=1, dropout=0.3)),
         decoder=CrossAttention(16, data.schema),
     )
-    return model.eval(), collate([data[0], data[data.windows]]), ds
+    return model.eval(), collate([data[0], data[data.windows.max_per_sample]]), ds
 
 
 def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):

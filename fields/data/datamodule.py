@@ -1,4 +1,4 @@
-"""Splits, statistics and loaders around an opened file."""
+"""Splits, statistics and loaders of one problem, as Lightning asks for them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 import xarray as xr
 from torch.utils.data import DataLoader
 
-from fields.core.distributed import broadcast, rank_and_size
+from fields.core.distributed import rank_and_size
 from fields.core.memory_limits import available
 from fields.core.sample import Sample, Schema, collate
 from fields.data.dataset import FieldDataset
-from fields.data.samplers import EvalSampler, EvenBatchSampler, TrainSampler
+from fields.data.samplers import EvalBatchSampler, EvalSampler, TrainSampler
 from fields.data.scaling import Scaling, Statistics
 from fields.data.schema import schema_of
-from fields.data.splits import dataset_statistics, split_indices
-from fields.data.statistics_cache import cached_statistics
+from fields.data.splits import split_indices
+from fields.data.statistics import training_statistics
 from fields.data.transfer import collate_to_shared_memory
 from fields.io import open_dataset
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 class FieldDataModule(L.LightningDataModule):
     """Training, validation and test data of one problem.
 
-    Data that fit into memory are read once and kept, others are read from the file batch by batch;
-    the log says which. Under torchrun the processes share each batch (of data read from a file:
-    each takes trajectories of its own), and tests, so that every sample counts once.
+    Data that fit into memory are read once and held, others are read from the file batch by batch;
+    the log says which. Under torchrun the processes share each batch (of data read from a file,
+    each takes trajectories of its own) and the test samples, so that every sample counts once.
 
     Args:
         path: the file to train on, of any layout that ``fields.open_dataset`` reads.
@@ -43,21 +43,34 @@ class FieldDataModule(L.LightningDataModule):
         stride: train on every stride-th grid point of the file.
         test_strides: test on these strides of the test data, each a resolution of its own.
         batch_size: samples per step and process.
-        validation, test: shares taken at random (``seed``) if the file records no split.
-        samples: use only so many training samples.
-        history, horizon: given and wanted frames of evolution problems, in training; validation and
-            tests roll out the whole trajectory from its first frames.
-        time_stride: frames of the file from one of a window to the next.
-        window_stride: frames from the beginning of one training window to that of the next.
-        sensors: give the input at so many random points of each sample instead of all.
-        scalings: by variable, how its values are brought to order one;
-            :class:`fields.data.scaling.Standard` for the others.
-        workers: loader processes; 0 reads in the training process, best for data held in memory.
-        start_method: of the loader processes; None for the system's own.
+        validation, test: shares drawn at random (``seed``) if the file records no split.
+        samples: use only this many training samples.
+        history: input frames of evolution problems.
+        horizon: target frames of evolution problems in training; validation and tests predict the
+            whole trajectory from its first frames.
+        time_stride: frames of the file from one frame of a window to the next.
+        window_stride: frames of the file from the beginning of one training window to that of the
+            next.
+        sensors: give the input at this many random points of each sample instead of all.
+        scalings: by variable, the map that brings its values to order one;
+            :class:`~fields.data.scaling.Standard` for the others.
+        workers: loader processes; 0 reads in the training process, which is best for data held in
+            memory.
+        start_method: of the loader processes; None for the default of the system.
         memory: bytes that each part (training, validation, a test) may take; by default half of
             what is free when it is opened.
         seed: of the random split, of the order of samples and of the sensors.
+
+    Example:
+        >>> data = FieldDataModule("data/burgers.h5", stride=4, batch_size=16)
+        >>> data.batch_size, data.schema is None  # `setup` opens the file
+        (16, True)
     """
+
+    train: FieldDataset
+    val: FieldDataset
+    tests: dict[str, FieldDataset]
+    statistics: dict[str, Statistics]
 
     def __init__(
         self,
@@ -83,33 +96,33 @@ class FieldDataModule(L.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.path, self.test_paths, self.stride, self.test_strides = (
-            path,
-            tuple(test_paths),
-            stride,
-            tuple(test_strides),
-        )
-        self.batch_size, self.shares, self.samples = (
-            batch_size,
-            (validation, 0.0 if test_paths else test),
-            samples,
-        )
-        self.history, self.horizon, self.workers, self.seed = history, horizon, workers, seed
-        self.time_stride, self.window_stride, self.sensors = time_stride, window_stride, sensors
-        self.mapping, self.scalings, self.start_method, self.memory = (
-            mapping,
-            scalings or {},
-            start_method,
-            memory,
-        )
+        self.path = path
+        self.test_paths = tuple(test_paths)
+        self.mapping = mapping
+        self.stride = stride
+        self.test_strides = tuple(test_strides)
+        self.batch_size = batch_size
+        self.shares = (validation, 0.0 if test_paths else test)
+        self.samples = samples
+        self.history = history
+        self.horizon = horizon
+        self.time_stride = time_stride
+        self.window_stride = window_stride
+        self.sensors = sensors
+        self.scalings = scalings or {}
+        self.workers = workers
+        self.start_method = start_method
+        self.memory = memory
+        self.seed = seed
         self.schema: Schema | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the files, splits them, computes the statistics of the training split; once."""
+        """Opens and splits the files and computes the statistics of the training samples, once."""
         if self.schema is not None:
             return
         ds = open_dataset(self.path, mapping=self.mapping)
-        self.source, self.symmetries = ds, json.loads(ds.attrs.get("symmetries", "[]"))
+        self.source = ds
+        self.symmetries = json.loads(ds.attrs.get("symmetries", "[]"))
         self.schema = schema_of(
             ds, stride=self.stride, history=self.history, time_stride=self.time_stride
         )
@@ -118,38 +131,30 @@ class FieldDataModule(L.LightningDataModule):
         split = split_indices(ds, validation=self.shares[0], test=self.shares[1], seed=self.seed)
         free = available()
         chosen = split["train"][: self.samples]
-        self.train = self._data(ds, chosen, self.stride, self.horizon, self.window_stride)
-        self.val = self._data(ds, split["validation"], self.stride)
-        tests = {path: open_dataset(path, mapping=self.mapping) for path in self.test_paths} or {
-            self.path: ds
-        }
-        self.tests = {}
-        for path, source in tests.items():
-            for stride in self.test_strides:
-                data = self._data(source, None if self.test_paths else split["test"], stride)
-                self.tests[resolution_name(source, data.schema, stride, path)] = data
-        self.statistics = self._statistics(chosen)
+        self.train = self._dataset(ds, chosen, self.stride, self.horizon, self.window_stride)
+        self.val = self._dataset(ds, split["validation"], self.stride)
+        self.tests = self._test_sets(ds, split["test"])
+        self.statistics = self._statistics()
         if rank_and_size()[0] == 0:
-            log.info(
-                "%s, with %s free: %s.", self.path, format_bytes(free), "; ".join(self._where())
-            )
+            placement = "; ".join(self._placement())
+            log.info("%s, with %s free: %s.", self.path, format_bytes(free), placement)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Whole epochs in an order that depends on seed and epoch alone."""
+        """Batches of one epoch, in an order that depends only on the seed and the epoch."""
         order = TrainSampler(
             self.train, seed=self.seed, batch_size=self.batch_size, workers=self.workers
         )
         return self._loader(self.train, batch_size=self.batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """The validation split at the training resolution."""
-        return self._test_loader(self.val)
+        """Batches of the validation split, at the training resolution."""
+        return self._eval_loader(self.val)
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
-        """One loader per test resolution, in the order of ``tests``."""
-        return [self._test_loader(data) for data in self.tests.values()]
+        """One loader for each test resolution, in the order of ``tests``."""
+        return [self._eval_loader(data) for data in self.tests.values()]
 
-    def _data(
+    def _dataset(
         self,
         ds: xr.Dataset,
         indices: np.ndarray | None,
@@ -171,33 +176,36 @@ class FieldDataModule(L.LightningDataModule):
             memory_limit=self.memory,
         )
 
-    def _statistics(self, samples: np.ndarray) -> dict[str, Statistics]:
-        """Computed by one process for all, and kept beside the file."""
+    def _test_sets(self, ds: xr.Dataset, split: np.ndarray) -> dict[str, FieldDataset]:
+        """By name of the resolution: the test files, or the test split of the training file."""
+        sources = {path: open_dataset(path, mapping=self.mapping) for path in self.test_paths}
+        tests = {}
+        for path, source in (sources or {self.path: ds}).items():
+            for stride in self.test_strides:
+                data = self._dataset(source, None if sources else split, stride)
+                tests[resolution_name(source, data.schema, stride, path)] = data
+        return tests
+
+    def _statistics(self) -> dict[str, Statistics]:
+        """Statistics of the training samples (see `fields.data.statistics`)."""
         assert self.schema is not None
         names = (self.schema.inputs, self.schema.outputs, self.schema.params)
-        selection = [names, samples, self.stride, self.mapping and Path(self.mapping).read_text()]
-        known: Any = None
-        if rank_and_size()[0] == 0:
-            known = cached_statistics(
-                Path(self.path),
-                selection,
-                self.scalings,
-                lambda: dataset_statistics(self.train, self.scalings),
-            )
-        return broadcast(known)
+        mapping = self.mapping and Path(self.mapping).read_text()
+        selection = [names, self.train.indices, self.stride, mapping]
+        return training_statistics(self.train, Path(self.path), selection, self.scalings)
 
-    def _where(self) -> list[str]:
-        """What is kept in memory and what is read from its file, with sizes."""
-        parts = {"training": self.train, "validation": self.val} | {
-            f"test {name}": data for name, data in self.tests.items()
-        }
+    def _placement(self) -> list[str]:
+        """Which parts are held in memory and which are read from their file, with sizes."""
+        parts = {"training": self.train, "validation": self.val}
+        parts |= {f"test {name}": data for name, data in self.tests.items()}
         return [
-            f"{n} {format_bytes(d.nbytes)} {'held in memory' if d.in_memory else 'streamed from the file'}"
-            for n, d in parts.items()
+            f"{name} {format_bytes(data.nbytes)} "
+            + ("held in memory" if data.in_memory else "streamed from the file")
+            for name, data in parts.items()
         ]
 
-    def _test_loader(self, data: FieldDataset) -> DataLoader[Any]:
-        batches = EvenBatchSampler(EvalSampler(data), samples=len(data), batch_size=self.batch_size)
+    def _eval_loader(self, data: FieldDataset) -> DataLoader[Any]:
+        batches = EvalBatchSampler(EvalSampler(data), samples=len(data), batch_size=self.batch_size)
         return self._loader(data, batch_sampler=batches)
 
     def _loader(self, data: FieldDataset, **order: Any) -> DataLoader[Any]:
@@ -212,7 +220,12 @@ class FieldDataModule(L.LightningDataModule):
 
 
 def format_bytes(count: float) -> str:
-    """Bytes for people: ``1.2 GB``."""
+    """A number of bytes with three digits and a unit.
+
+    Example:
+        >>> format_bytes(1_234_567_890)
+        '1.23 GB'
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -221,7 +234,7 @@ def format_bytes(count: float) -> str:
 
 
 def resolution_name(ds: xr.Dataset, schema: Schema, stride: int, path: str) -> str:
-    """``64x64`` for grids, the file's name for scattered points."""
+    """The name of a test set: ``64x64`` for grids, the name of the file for scattered points."""
     if "point" in ds.dims:
         return Path(path).stem
     return "x".join(str(-(-ds.sizes[axis] // stride)) for axis in schema.coords)

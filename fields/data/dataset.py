@@ -1,4 +1,4 @@
-"""Torch samples over an opened dataset."""
+"""Torch samples over a dataset in canonical form."""
 
 from __future__ import annotations
 
@@ -15,38 +15,56 @@ from fields.core.sample import Sample, Schema
 from fields.data.reading import (
     ChannelRun,
     Columns,
-    Storage,
     gather_channels,
     group_columns,
     stack_history,
 )
 from fields.data.schema import points_of, require, space_dims
+from fields.data.storage import Storage
 from fields.data.windows import Windows
+
+# A read of samples that are to be held in memory brings about this many bytes at a time.
+READ_BYTES = 2**24
 
 
 class FieldDataset(Dataset[Sample]):
-    """Samples of a dataset in canonical form (see ``fields.io.base``): input function, queries, targets.
+    """Samples of a dataset in canonical form (see `fields.io.base`): inputs, queries, targets.
 
-    Static maps give their ``input`` variables and ask for the ``output`` variables at the same
-    points. Evolution problems cut
-    each trajectory of the ``state`` variables into windows: ``history`` given frames, then
-    ``horizon`` wanted ones. Grids share one tensor of points among all samples. Data that fit
-    ``memory_limit`` are read once and kept.
+    Static maps have the ``input`` variables as input and the ``output`` variables at the same
+    points as targets. Evolution problems cut each trajectory of the ``state`` variables into
+    :class:`~fields.data.windows.Windows`: ``history`` input frames, then ``horizon`` target frames.
+    On grids all samples share one tensor of points. Data that fit into ``memory_limit`` are read
+    once and held in memory; others are read window by window.
 
     Args:
         ds: the dataset.
-        schema: what to take from it; :func:`schema_of` derives one.
+        schema: what to take from it; :func:`~fields.data.schema.schema_of` derives one.
         indices: which samples; all by default.
         stride: take every stride-th point along each grid axis (and of scattered points).
-        horizon: wanted frames per window (evolution problems); None for all that follow the first
-            given ones.
-        time_stride: frames from one of a window to the next.
-        window_stride: frames from the beginning of one window to that of the next.
-        sensors: give the input at so many random points of each sample instead of all; other ones
-            every ``epoch``.
+        horizon: target frames per window (evolution problems); None for all that follow the first
+            input frames.
+        time_stride: frames of the file from one frame of a window to the next.
+        window_stride: frames of the file from the beginning of one window to that of the next.
+        sensors: give the input at this many random points of each sample instead of all; other
+            ones in every ``epoch``.
         seed: of the sensors.
         memory_limit: bytes up to which the arrays are held in memory; by default half of what this
-            process may still take.
+            process may still allocate.
+
+    Raises:
+        DataError: the dataset lacks a variable or coordinate of the schema, or a window is longer
+            than every trajectory.
+
+    Example:
+        >>> u = np.zeros((2, 5, 8))
+        >>> ds = xr.Dataset(
+        ...     {"u": (("sample", "time", "x"), u, {"role": "state"})},
+        ...     coords={"time": np.arange(5.0), "x": np.linspace(0, 1, 8)},
+        ... )
+        >>> from fields.data.schema import schema_of
+        >>> data = FieldDataset(ds, schema_of(ds, history=2), horizon=1)
+        >>> len(data), data[0].u.shape, data[0].v.shape
+        (6, torch.Size([8, 2]), torch.Size([1, 8, 1]))
     """
 
     def __init__(
@@ -65,152 +83,170 @@ class FieldDataset(Dataset[Sample]):
     ):
         require(ds, schema)
         names = list(dict.fromkeys((*schema.inputs, *schema.outputs)))
-        self.ds, self.schema = ds[list(dict.fromkeys((*names, *schema.params)))], schema
+        self.ds = ds[list(dict.fromkeys((*names, *schema.params)))]
+        self.schema = schema
         self.indices = np.arange(ds.sizes["sample"]) if indices is None else np.asarray(indices)
-        self.sensors, self.seed = sensors, seed
-        self.epoch = (
-            torch.zeros((), dtype=torch.int64).share_memory_()
-            if sensors
-            else torch.zeros((), dtype=torch.int64)
+        self.windows = Windows(
+            ds,
+            schema,
+            self.indices,
+            horizon=horizon,
+            time_stride=time_stride,
+            window_stride=window_stride,
         )
-        self.cut = Windows(
-            ds, schema, self.indices, horizon=horizon, stride=time_stride, step=window_stride
-        )
-        self.frames, self.horizon, self.windows = self.cut.frames, self.cut.horizon, self.cut.most
+        self.sensors = sensors
+        self.seed = seed
+        self.epoch = torch.zeros((), dtype=torch.int64)
+        if sensors:
+            self.epoch.share_memory_()  # loader processes see the epoch that the sampler sets
         space = space_dims(ds, schema)
-        self.thin = {dim: slice(None, None, stride) for dim in space} if stride > 1 else {}
-        geometry = self.ds.coords.to_dataset().isel(self.thin)
-        self.scattered = "point" in ds.dims
-        moving = self.scattered and "sample" in ds[schema.coords[0]].dims
-        self.shared = None if moving else points_of(geometry, schema)
-        self.points = geometry.sizes["point"] if self.shared is None else len(self.shared)
-        self.real = None if moving else torch.ones(self.points, dtype=torch.bool)
-        constants = [
-            np.broadcast_to(self.ds[n].values, ds.sizes["sample"])[self.indices]
-            for n in schema.params
-        ]
-        self.params = torch.from_numpy(
-            np.stack([np.zeros(len(self.indices)), *constants], axis=1)[:, 1:]
-        ).float()
-        self.columns = group_columns(
-            {name: self.ds.variables[name] for name in names}, space, self.thin
-        )
+        self.strides = {dim: slice(None, None, stride) for dim in space} if stride > 1 else {}
+        self.params = self._parameters()
+        self._set_points(ds)
+        variables = {name: self.ds.variables[name] for name in names}
+        self.groups = group_columns(variables, space, self.strides)
+        self.input_runs = ChannelRun.find(self.groups, schema.inputs)
+        self.target_runs = ChannelRun.find(self.groups, schema.outputs)
         self.nbytes = sum(
-            4 * len(self.indices) * self._frames_of(c) * self.points * len(c.names)
-            for c in self.columns
+            4 * len(self.indices) * self._frames_of(columns) * self.num_points * len(columns.names)
+            for columns in self.groups
         )
-        self.in_memory = self.nbytes <= (available() / 2 if memory_limit is None else memory_limit)
-        self.places = (
-            points_of(geometry.isel(sample=self.indices), schema)
-            if moving and self.in_memory
-            else None
-        )
-        self.held = [self._hold(columns) for columns in self.columns] if self.in_memory else None
-        self.given, self.wanted = (
-            ChannelRun.find(self.columns, schema.inputs),
-            ChannelRun.find(self.columns, schema.outputs),
+        limit = available() / 2 if memory_limit is None else memory_limit
+        self.in_memory = self.nbytes <= limit
+        self._arrays = [self._load(c) for c in self.groups] if self.in_memory else None
+        self._sample_points = (
+            self._points_at(self.indices) if self.in_memory and self.shared_points is None else None
         )
 
     def __len__(self) -> int:
-        return len(self.cut)
+        return len(self.windows)
 
     def __getitem__(self, item: int) -> Sample:
-        sample, first = self.place(item)
-        x, real, h = self._where(sample), self.real, self.schema.history
-        if self.schema.dt is None:
-            parts, t = self._parts(sample, slice(None)), torch.zeros(1)
-            u, v = (
-                stack_history(parts, self.given, 1),
-                gather_channels(parts, self.wanted, slice(None)),
-            )
-        else:
-            window = slice(first, first + self.cut.span, self.cut.stride)
-            parts, t = (
-                self._parts(sample, window),
-                torch.from_numpy(self.cut.after(sample, window)).float(),
-            )
-            u, v = (
-                stack_history(parts, self.given, h),
-                gather_channels(parts, self.wanted, slice(h, None)),
-            )
-        if real is None:  # ragged samples are padded with NaN coordinates in the file
-            there = torch.isfinite(x).all(-1)
-            x, u, v = x[there], u[there], v[:, there]
-            real = torch.ones(len(x), dtype=torch.bool)
-        y, y_real = x, real
-        if (
-            self.scattered
-        ):  # where one of several input functions lives there may be nothing to predict
-            wanted = torch.isfinite(v).all(-1).all(0)
-            y, v, y_real = (
-                (x, v, real) if bool(wanted.all()) else (x[wanted], v[:, wanted], real[wanted])
-            )
-        whole = Sample(x, u, real, y, v, y_real, t, self.params[sample])
-        return whole if self.sensors is None else self._thinned(whole, item, self.sensors)
+        sample, first = self.locate(item)
+        x = self._points(sample)
+        u, v, t = self._values(sample, first)
+        mask = self.point_mask
+        if mask is None:
+            # In the file, ragged samples are padded with NaN coordinates.
+            exists = torch.isfinite(x).all(-1)
+            x, u, v = x[exists], u[exists], v[:, exists]
+            mask = torch.ones(len(x), dtype=torch.bool)
+        y, y_mask = x, mask
+        if self.scattered:
+            # Points that only carry one of several input functions may have no target.
+            has_target = torch.isfinite(v).all(-1).all(0)
+            if not bool(has_target.all()):
+                y, v, y_mask = x[has_target], v[:, has_target], mask[has_target]
+        whole = Sample(x, u, mask, y, v, y_mask, t, self.params[sample])
+        return whole if self.sensors is None else self._at_sensors(whole, item, self.sensors)
 
-    def place(self, item: int) -> tuple[int, int]:
-        """Which of ``indices`` an item comes from, and its first frame."""
-        return self.cut.place(item)
+    @property
+    def frames(self) -> int:
+        """Frames of a trajectory in the file; 1 for static maps."""
+        return self.windows.frames
 
-    def items(self, sample: int) -> np.ndarray:
-        """All items that come from one of ``indices``."""
-        return np.arange(self.cut.starts[sample], self.cut.starts[sample + 1])
+    @property
+    def horizon(self) -> int:
+        """Target frames per window; 1 for static maps."""
+        return self.windows.horizon
+
+    def locate(self, item: int) -> tuple[int, int]:
+        """The position of an item's sample among ``indices``, and the first frame of its window."""
+        return self.windows.locate(item)
+
+    def items_of(self, sample: int) -> np.ndarray:
+        """The numbers of all items that come from one of ``indices``."""
+        return self.windows.items_of(sample)
 
     def storage(self) -> Storage:
-        """How the arrays lie in the file."""
-        return Storage.of(self.columns)
+        """How the arrays are stored in the file."""
+        return Storage.of(self.groups)
 
-    def _where(self, sample: int) -> Tensor:
-        if self.shared is not None:
-            return self.shared
-        if self.places is not None:
-            return self.places[sample]
-        return points_of(
-            self.ds.coords.to_dataset().isel(self.thin).isel(sample=int(self.indices[sample])),
-            self.schema,
+    def _parameters(self) -> Tensor:
+        """Constants of the PDE of every sample, (b p)."""
+        columns = [
+            np.broadcast_to(self.ds[name].values, self.ds.sizes["sample"])[self.indices]
+            for name in self.schema.params
+        ]
+        stacked = np.stack(columns, axis=1) if columns else np.zeros((len(self.indices), 0))
+        return torch.from_numpy(stacked.astype(np.float64)).float()
+
+    def _set_points(self, ds: xr.Dataset) -> None:
+        """Notes the points that all samples share, or that every sample has points of its own."""
+        self.scattered = "point" in ds.dims
+        moving = self.scattered and "sample" in ds[self.schema.coords[0]].dims
+        geometry = self.ds.coords.to_dataset().isel(self.strides)
+        self.shared_points = None if moving else points_of(geometry, self.schema)
+        self.num_points = (
+            geometry.sizes["point"] if self.shared_points is None else len(self.shared_points)
         )
+        self.point_mask = None if moving else torch.ones(self.num_points, dtype=torch.bool)
 
-    def _thinned(self, sample: Sample, item: int, sensors: int) -> Sample:
-        """The input at random points from (seed, epoch, item): the same in every process, and after a run was resumed."""
+    def _points(self, sample: int) -> Tensor:
+        """Coordinates of the points of one of ``indices``, (n d)."""
+        if self.shared_points is not None:
+            return self.shared_points
+        if self._sample_points is not None:
+            return self._sample_points[sample]
+        return self._points_at(int(self.indices[sample]))
+
+    def _points_at(self, numbers: int | np.ndarray) -> Tensor:
+        """Coordinates of one or several samples of the file that have points of their own."""
+        geometry = self.ds.coords.to_dataset().isel(self.strides)
+        return points_of(geometry.isel(sample=numbers), self.schema)
+
+    def _values(self, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs u (n c), targets v (s n o) and their times t (s) of a window."""
+        if self.schema.dt is None:
+            window, history = slice(None), 0
+            t = torch.zeros(1)
+        else:
+            window, history = self.windows.frame_slice(first), self.schema.history
+            t = torch.from_numpy(self.windows.target_times(sample, window)).float()
+        arrays = self._read(sample, window)
+        u = stack_history(arrays, self.input_runs, history or 1)
+        return u, gather_channels(arrays, self.target_runs, slice(history, None)), t
+
+    def _read(self, sample: int, frames: slice) -> list[np.ndarray]:
+        """By group, the values for one of ``indices``, (s n k); s = 1 without a time axis."""
+        if self._arrays is not None:
+            rows = [values[sample if len(values) > 1 else 0] for values in self._arrays]
+            return [
+                row.numpy() if columns.time_axis is None else row[frames].numpy()
+                for row, columns in zip(rows, self.groups, strict=True)
+            ]
+        index = int(self.indices[sample])
+        return [columns.read(slice(index, index + 1), frames)[0] for columns in self.groups]
+
+    def _at_sensors(self, sample: Sample, item: int, sensors: int) -> Sample:
+        """The sample with its input at random points only.
+
+        They depend on (seed, epoch, item): the same in every process and after a run was resumed.
+        """
         if sensors >= len(sample.x):
             return sample
         random = np.random.default_rng((self.seed, int(self.epoch), item))
         chosen = torch.from_numpy(np.sort(random.choice(len(sample.x), sensors, replace=False)))
         return sample._replace(x=sample.x[chosen], u=sample.u[chosen], x_mask=sample.x_mask[chosen])
 
-    def _parts(self, sample: int, frames: slice) -> list[np.ndarray]:
-        """(s n k) values of all columns for one of ``indices``; of what has no time, s = 1."""
-        if self.held is not None:
-            rows = [values[sample if len(values) > 1 else 0] for values in self.held]
-            return [
-                v.numpy() if c.time is None else v[frames].numpy()
-                for v, c in zip(rows, self.columns, strict=True)
-            ]
-        index = int(self.indices[sample])
-        return [columns.read(slice(index, index + 1), frames)[0] for columns in self.columns]
-
     def _frames_of(self, columns: Columns) -> int:
-        return 1 if columns.time is None else self.ds.sizes["time"]
+        return 1 if columns.time_axis is None else self.ds.sizes["time"]
 
-    def _hold(self, columns: Columns) -> Tensor:
-        """(b s n k) values of all ``indices``, read without ever having much more than them in memory."""
-        if columns.sample is None:
+    def _load(self, columns: Columns) -> Tensor:
+        """Values of all ``indices``, (b s n k), read without holding much more than them."""
+        if columns.sample_axis is None:
             return torch.from_numpy(columns.read(slice(None), slice(None)).copy())
-        out = torch.empty(
-            len(self.indices), self._frames_of(columns), self.points, len(columns.names)
-        )
+        frames = self._frames_of(columns)
+        out = torch.empty(len(self.indices), frames, self.num_points, len(columns.names))
+        chunk = self.storage().chunk_samples
+        # Whole chunks, and several where samples are small.
+        at_once = chunk * max(1, READ_BYTES * len(self.indices) // max(1, self.nbytes) // chunk)
         order = np.argsort(self.indices, kind="stable")
         increasing = self.indices[order]
-        for group in np.split(
-            np.arange(len(order)), np.flatnonzero(np.diff(increasing // self._together())) + 1
-        ):
+        ends = np.flatnonzero(np.diff(increasing // at_once)) + 1
+        for group in np.split(np.arange(len(order)), ends):
             if len(group):
                 low = int(increasing[group[0]])
                 rows = columns.read(slice(low, int(increasing[group[-1]]) + 1), slice(None))
                 out[order[group]] = torch.from_numpy(rows[increasing[group] - low])
         return out
-
-    def _together(self) -> int:
-        """How many samples to read at once: those of a chunk, and more where samples are small."""
-        chunk = self.storage().samples
-        return chunk * max(1, 2**24 * len(self.indices) // max(1, self.nbytes) // chunk)

@@ -1,4 +1,4 @@
-"""The border between physical units and the model's own."""
+"""Maps between physical units and the normalized values that the networks compute with."""
 
 from __future__ import annotations
 
@@ -15,25 +15,41 @@ from fields.data.scaling import AffineMap, Statistics
 
 ROLES = ("inputs", "outputs", "params")
 
+# Buffers ``{role}_{name}`` that exist only if a channel of the role needs them.
+OPTIONAL_BUFFERS = ("floor", "knots", "means", "stds", "by")
+
 
 class Normalizer(nn.Module):
-    r"""Maps between physical and normalized values, kept as buffers of the model.
+    r"""Maps between physical and normalized values, stored as buffers of the model.
 
         x ↦ (x − center)/(high − low),    u ↦ (ℓ(u) − mean)/std,    v̂ ↦ ℓ⁻¹(mean + std·v̂)
 
-    Points go to [−1/2, 1/2] by the domain's bounds (a period becomes 1); values by statistics of
-    the training split, computed in float64. Which map a variable has is said by its
-    :class:`~fields.data.scaling.Scaling`: ℓ is the identity or the logarithm, mean and std may
-    depend on a constant of the PDE. A channel that never varies keeps std = 1.
+    Points go to [−1/2, 1/2] by the bounds of the domain (a period becomes 1); values by the
+    statistics of the training samples. The :class:`~fields.data.scaling.Scaling` of a variable
+    decides its map: ℓ is the identity or the logarithm, and mean and std may depend on a parameter
+    of the PDE. A channel that never varies has std = 1; quadrature weights are left as they are.
 
-    The buffers ``*_mean`` and ``*_std`` are always there; ``*_floor`` (where ℓ = log), ``*_knots``,
-    ``*_means``, ``*_stds`` and ``*_by`` (where a parameter decides) only if a channel needs them,
-    so files of the standard map read as they always did.
+    The buffers ``*_mean`` and ``*_std`` always exist. ``*_floor`` (ℓ = log), and ``*_knots``,
+    ``*_means``, ``*_stds``, ``*_by`` (dependence on a parameter) exist only where a channel needs
+    them.
 
     Args:
         schema: names and geometry.
-        statistics: per variable name, its statistics in physical units; a plain (mean, standard
-            deviation) will do.
+        statistics: by variable name, in physical units; a plain (mean, standard deviation) is
+            scaled by :class:`~fields.data.scaling.Standard`.
+
+    Raises:
+        KeyError: a variable of the schema has no statistics.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 2.0),))
+        >>> normalizer = Normalizer(schema, {"a": (1.0, 4.0), "u": (0.0, 10.0)})
+        >>> normalizer.points(torch.tensor([[0.0], [2.0]])).flatten().tolist()
+        [-0.5, 0.5]
+        >>> normalizer.inputs(torch.tensor([[[9.0]]])).item()
+        2.0
+        >>> normalizer.physical(torch.tensor([[[0.5]]])).item()
+        5.0
     """
 
     center: Tensor
@@ -47,22 +63,25 @@ class Normalizer(nn.Module):
 
     def __init__(self, schema: Schema, statistics: Mapping[str, Statistics | tuple[float, float]]):
         super().__init__()
-        if (
-            schema.weight is not None
-        ):  # weights are used as they are: a mean taken away would change them
+        if schema.weight is not None:
             statistics = {**statistics, schema.weight: (0.0, 1.0)}
         low, high = torch.tensor(schema.bounds, dtype=torch.float64).T
         self.register_buffer("center", ((low + high) / 2).float())
         self.register_buffer("extent", (high - low).float())
-        for role, names in zip(
-            ROLES, (schema.inputs * schema.history, schema.outputs, schema.params), strict=True
-        ):
+        channels = (schema.inputs * schema.history, schema.outputs, schema.params)
+        for role, names in zip(ROLES, channels, strict=True):
             missing = [name for name in names if name not in statistics]
             if missing:
-                raise KeyError(f"No statistics for {missing}; got them for {sorted(statistics)}.")
-            self._keep(role, [_map(name, statistics[name]) for name in names], schema.params)
+                raise KeyError(
+                    f"There are no statistics for {missing}, only for {sorted(statistics)}. "
+                    "Compute them with `fields.data.dataset_statistics`."
+                )
+            maps = [fit_map(name, statistics[name]) for name in names]
+            self._register(role, maps, schema.params)
 
-    def _keep(self, role: str, maps: Sequence[AffineMap], params: Sequence[str]) -> None:
+    def _register(self, role: str, maps: Sequence[AffineMap], params: Sequence[str]) -> None:
+        """Stores the maps of one role, a channel each, as buffers."""
+
         def row(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).float()
 
@@ -71,47 +90,50 @@ class Normalizer(nn.Module):
         if any(m.floor for m in maps):
             self.register_buffer(f"{role}_floor", row([m.floor for m in maps]))
         if any(m.groups for m in maps):
+            # Tables of equal length: shorter ones repeat their last row, and a channel that does
+            # not depend on a parameter has the same row everywhere.
             longest = max(2, *(len(m.groups) for m in maps))
-            groups = [
-                list(m.groups or ((0.0, m.mean, m.std),)) for m in maps
-            ]  # a channel of its own: one value everywhere
+            groups = [list(m.groups or ((0.0, m.mean, m.std),)) for m in maps]
             tables = row([rows + [rows[-1]] * (longest - len(rows)) for rows in groups])
             for i, name in enumerate(("knots", "means", "stds")):
                 self.register_buffer(f"{role}_{name}", tables[..., i].contiguous())
-            self.register_buffer(
-                f"{role}_by", torch.tensor([params.index(m.by) if m.by else 0 for m in maps])
-            )
+            by = [params.index(m.by) if m.by else 0 for m in maps]
+            self.register_buffer(f"{role}_by", torch.tensor(by))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Buffers that only some maps have are taken from the file."""
+        """Registers the optional buffers that the file has, then loads all of them."""
         for role in ROLES:
-            for name in ("floor", "knots", "means", "stds", "by"):
+            for name in OPTIONAL_BUFFERS:
                 stored = state_dict.get(f"{prefix}{role}_{name}")
                 if stored is not None:
-                    self.register_buffer(
-                        f"{role}_{name}", torch.empty_like(stored, device=self.center.device)
-                    )
+                    empty = torch.empty_like(stored, device=self.center.device)
+                    self.register_buffer(f"{role}_{name}", empty)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def points(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        """Physical coordinates -> unit coordinates."""
+        """Physical coordinates to unit coordinates."""
         return (x - self.center) / self.extent
 
     def inputs(
         self, u: Float[Tensor, "b n c"], params: Float[Tensor, "b p"] | None = None
     ) -> Float[Tensor, "b n c"]:
-        """Physical input values -> normalized; ``params`` are needed where a parameter decides the map."""
-        return self._normalized("inputs", u, params)
+        """Physical input values to normalized ones.
+
+        Args:
+            u: values.
+            params: physical constants of the PDE, needed if a scaling depends on one.
+        """
+        return self._normalize("inputs", u, params)
 
     def params(self, p: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
-        """Physical constants -> normalized."""
-        return self._normalized("params", p, None)
+        """Physical constants of the PDE to normalized ones."""
+        return self._normalize("params", p, None)
 
     def physical(
         self, v: Float[Tensor, "... o"], params: Float[Tensor, "b p"] | None = None
     ) -> Float[Tensor, "... o"]:
-        """Normalized output values -> physical units; inverse of :meth:`normalized`."""
-        mean, std = self._affine("outputs", v, params)
+        """Normalized output values to physical units; inverse of :meth:`normalized`."""
+        mean, std = self._mean_std("outputs", v, params)
         v = mean + std * v
         floor = getattr(self, "outputs_floor", None)
         return v if floor is None else torch.where(floor > 0, v.exp(), v)
@@ -119,28 +141,27 @@ class Normalizer(nn.Module):
     def normalized(
         self, v: Float[Tensor, "... o"], params: Float[Tensor, "b p"] | None = None
     ) -> Float[Tensor, "... o"]:
-        """Physical output values -> normalized: the targets of models that are solved for instead of trained."""
-        return self._normalized("outputs", v, params)
+        """Physical output values to normalized ones, for models that are fitted to them."""
+        return self._normalize("outputs", v, params)
 
-    def _normalized(self, role: str, values: Tensor, params: Tensor | None) -> Tensor:
+    def _normalize(self, role: str, values: Tensor, params: Tensor | None) -> Tensor:
         floor = getattr(self, f"{role}_floor", None)
-        if (
-            floor is not None
-        ):  # the inner `where` keeps the gradient finite in channels without logarithm
-            values = torch.where(
-                floor > 0, torch.where(floor > 0, values.clamp(min=floor), 1.0).log(), values
-            )
-        mean, std = self._affine(role, values, params)
+        if floor is not None:
+            # The inner `where` keeps the gradient finite in channels without a logarithm.
+            positive = torch.where(floor > 0, values.clamp(min=floor), 1.0)
+            values = torch.where(floor > 0, positive.log(), values)
+        mean, std = self._mean_std(role, values, params)
         return (values - mean) / std
 
-    def _affine(self, role: str, values: Tensor, params: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every channel; between known values of a parameter they are interpolated linearly."""
+    def _mean_std(self, role: str, values: Tensor, params: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and std of every channel, interpolated linearly between known parameter values."""
         knots = getattr(self, f"{role}_knots", None)
         if knots is None:
             return getattr(self, f"{role}_mean"), getattr(self, f"{role}_std")
         if params is None:
             raise ValueError(
-                f"The scale of the {role} depends on a parameter of the PDE; pass `params` to the normalizer too."
+                f"The scale of the {role} depends on a parameter of the PDE, and no parameters "
+                "were given. Also pass `params` to the normalizer."
             )
         p = rearrange(params[:, getattr(self, f"{role}_by")], "b c -> c b").contiguous()
         right = torch.searchsorted(knots, p).clamp(1, knots.shape[1] - 1)
@@ -154,6 +175,12 @@ class Normalizer(nn.Module):
         return means.reshape(shape), stds.reshape(shape)
 
 
-def _map(name: str, given: Statistics | tuple[float, float]) -> AffineMap:
-    known = given if isinstance(given, Statistics) else Statistics(given[0], given[1])
-    return known.scaling.fit(name, known)
+def fit_map(name: str, given: Statistics | tuple[float, float]) -> AffineMap:
+    """The map of one variable, fitted by the scaling that its statistics name.
+
+    Example:
+        >>> fit_map("u", (3.0, 2.0))[:2]
+        (3.0, 2.0)
+    """
+    statistics = given if isinstance(given, Statistics) else Statistics(given[0], given[1])
+    return statistics.scaling.fit(name, statistics)

@@ -1,48 +1,36 @@
-"""Which samples are trained on, and what their values are like."""
+"""Which samples of a dataset are for training, validation and testing."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 
-from fields.data.dataset import FieldDataset
-from fields.data.scaling import Scaling, Standard, Statistics
-from fields.data.statistics import compute_statistics
-from fields.io.base import SPLITS, DataError
+from fields.io.base import SPLITS
 
 
 def split_indices(
     ds: xr.Dataset, *, validation: float, test: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """Sample numbers of train, validation and test: the file's own split, else random shares that are said by the caller."""
+    """Sample numbers by ``train``, ``validation`` and ``test``, each increasing.
+
+    The split that the file records (coordinate ``split``) is used if there is one, and the other
+    arguments are then ignored.
+
+    Args:
+        ds: the dataset in canonical form.
+        validation, test: shares of the samples that are drawn at random.
+        seed: of the random split.
+
+    Example:
+        >>> ds = xr.Dataset({"u": ("sample", np.zeros(10))})
+        >>> parts = split_indices(ds, validation=0.2, test=0.3, seed=0)
+        >>> {name: len(indices) for name, indices in parts.items()}
+        {'train': 5, 'validation': 2, 'test': 3}
+    """
     if "split" in ds.coords:
         split = np.asarray(ds["split"])
         return {name: np.flatnonzero(split == code) for code, name in enumerate(SPLITS)}
     order = np.random.default_rng(seed).permutation(ds.sizes["sample"])
-    cut = np.cumsum([round(validation * len(order)), round(test * len(order))])
-    held, tested, train = np.split(order, cut)
-    return {"train": np.sort(train), "validation": np.sort(held), "test": np.sort(tested)}
-
-
-def dataset_statistics(
-    data: FieldDataset, scalings: Mapping[str, Scaling] | None = None
-) -> dict[str, Statistics]:
-    """Statistics of every variable over the samples of ``data``, merged in float64; each asks for what its scaling needs."""
-    result = {}
-    for name in dict.fromkeys((*data.schema.inputs, *data.schema.outputs, *data.schema.params)):
-        scaling = (scalings or {}).get(name, Standard())
-        if scaling.by and scaling.by not in data.schema.params:
-            raise DataError(
-                f"{name!r} cannot be scaled by {scaling.by!r}: parameters are {list(data.schema.params)}."
-            )
-        by = (
-            np.broadcast_to(data.ds[scaling.by].values, data.ds.sizes["sample"])
-            if scaling.by
-            else None
-        )
-        result[name] = compute_statistics(
-            data.ds.variables[name], data.indices, scaling, by, data.thin
-        )
-    return result
+    ends = np.cumsum([round(validation * len(order)), round(test * len(order))])
+    held_out, tested, train = np.split(order, ends)
+    return {"train": np.sort(train), "validation": np.sort(held_out), "test": np.sort(tested)}

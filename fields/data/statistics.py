@@ -1,178 +1,227 @@
-r"""Statistics of numbers that never are in memory together.
+r"""From the numbers in a data file to the statistics that a model is normalized with.
 
-    n = n₁ + n₂,  δ = m₂ − m₁,  m = m₁ + δ n₂/n,  S = S₁ + S₂ + δ² n₁ n₂/n      (S = Σ(x − m)²)
+The chain in the order in which it runs. `training_statistics` composes steps 1 to 3, and
+:class:`~fields.data.normalizer.Normalizer` runs steps 4 and 5 when it is constructed.
 
-The merge is exact in exact arithmetic and loses nothing to cancellation in float64, which Σx² −
-(Σx)²/n does.
-
-Reference: Chan, Golub & LeVeque, The American Statistician 37 (1983).
+1. `RunningStatistics` accumulates count, mean, variance and extremes of one variable, chunk by
+   chunk (:func:`~fields.data.chunks.iter_chunks`).
+2. `compute_statistics` turns them into the :class:`~fields.data.scaling.Statistics` of the
+   variable, and `dataset_statistics` does so for every variable of the training samples.
+3. :func:`~fields.data.statistics_cache.cached_statistics` stores the result beside the data file
+   and reads it from there as long as the file does not change.
+4. The :class:`~fields.data.scaling.Scaling` of a variable fits a map to its statistics, an
+   :class:`~fields.data.scaling.AffineMap`.
+5. :class:`~fields.data.normalizer.Normalizer` holds the maps of all variables as buffers of the
+   model and applies them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
-from fields.data.scaling import Log, Scaling, Statistics
-from fields.io.lazy import stored_array
+from fields.core.distributed import broadcast, rank_and_size
+from fields.data.chunks import iter_chunks
+from fields.data.dataset import FieldDataset
+from fields.data.scaling import Log, Scaling, Standard, Statistics
+from fields.data.statistics_cache import cached_statistics
+from fields.io.base import DataError
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-PIECE = 4 * 2**20  # bytes read at once: what is computed from them stays in the processor's cache
-
-GROUPS = 32  # values of a parameter that get statistics of their own; of more, neighbors share
+# At most this many values of a parameter get statistics of their own; beyond it, neighboring values
+# are merged.
+MAX_GROUPS = 32
 
 
 class RunningStatistics(NamedTuple):
-    """Count, mean, Σ(x − mean)² and extremes of the finite numbers seen."""
+    r"""Count, mean, sum of squared deviations and extremes of the finite numbers seen so far.
+
+        n = n₁ + n₂,  δ = m₂ − m₁,  m = m₁ + δ n₂/n,  S = S₁ + S₂ + δ² n₁ n₂/n,    S = Σ(x − m)²
+
+    Merging is exact in exact arithmetic, and in float64 it avoids the cancellation of
+    Σx² − (Σx)²/n.
+
+    Reference: Chan, Golub & LeVeque, The American Statistician 37 (1983), eq. 2.1.
+
+    Args:
+        count: how many numbers n.
+        mean: m.
+        deviations: S, the sum of squared deviations from the mean.
+        low, high: extremes.
+
+    Example:
+        >>> first = RunningStatistics.of(np.array([1.0, 2.0, np.nan]))
+        >>> merged = first.merge(RunningStatistics.of(np.array([6.0])))
+        >>> merged.count, merged.mean, merged.high
+        (3, 3.0, 6.0)
+    """
 
     count: int = 0
     mean: float = 0.0
-    square: float = 0.0
+    deviations: float = 0.0
     low: float = math.inf
     high: float = -math.inf
 
     @classmethod
     def of(cls, values: np.ndarray) -> RunningStatistics:
-        """Of an array; what is not finite (land, padding) does not count."""
+        """Statistics of an array; NaN and infinities (land, padding) are skipped."""
         values = np.asarray(values).ravel()
-        low, high = (
-            (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
-        )
-        if not (
-            math.isfinite(low) and math.isfinite(high)
-        ):  # NaN and infinities show in the extremes
-            values = values[np.isfinite(values)]
-            if not values.size:
-                return cls()
-            low, high = float(values.min()), float(values.max())
-        apart = values.astype(np.float64)
-        mean = float(apart.mean())
-        apart -= mean
-        return cls(values.size, mean, float(apart @ apart), low, high)
+        if not values.size:
+            return cls()
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            # A number that is not finite shows in the extremes, so the common case needs no mask.
+            return cls.of(values[np.isfinite(values)])
+        centered = values.astype(np.float64)
+        mean = float(centered.mean())
+        centered -= mean
+        return cls(values.size, mean, float(centered @ centered), low, high)
 
-    def __or__(self, other: RunningStatistics) -> RunningStatistics:
-        """Of both together."""
+    def merge(self, other: RunningStatistics) -> RunningStatistics:
+        """Statistics of the numbers of both."""
         count = self.count + other.count
         if not count:
             return self
         delta = other.mean - self.mean
-        mean = self.mean + delta * other.count / count
-        square = self.square + other.square + delta**2 * self.count * other.count / count
         return RunningStatistics(
-            count, mean, square, min(self.low, other.low), max(self.high, other.high)
+            count,
+            self.mean + delta * other.count / count,
+            self.deviations + other.deviations + delta**2 * self.count * other.count / count,
+            min(self.low, other.low),
+            max(self.high, other.high),
         )
 
     @property
     def std(self) -> float:
-        """Standard deviation."""
-        return math.sqrt(self.square / self.count) if self.count else math.nan
+        """Standard deviation √(S/n), NaN if there are no numbers."""
+        return math.sqrt(self.deviations / self.count) if self.count else math.nan
 
 
 def compute_statistics(
     variable: xr.Variable,
     indices: np.ndarray,
+    *,
     scaling: Scaling,
-    by: np.ndarray | None,
-    thin: dict[str, slice],
+    parameter: np.ndarray | None = None,
+    strides: Mapping[str, slice] | None = None,
 ) -> Statistics:
-    """Statistics of a variable over some samples, read once.
+    """Statistics of one variable over some samples; every stored chunk is read once.
 
     Args:
         variable: lazy or in memory.
-        indices: the samples.
-        scaling: what the statistics are for.
-        by: value of the parameter that splits the samples, for every sample of the file, if the
-            scaling asks for one.
-        thin: by dim, which entries count.
+        indices: numbers of the samples.
+        scaling: what the statistics are for. Statistics of the logarithm are only computed for
+            :class:`~fields.data.scaling.Log`.
+        parameter: its value for every sample of the file, if the samples are to be grouped by it.
+        strides: by dim, which entries count; all by default.
     """
-    whole, logarithm, apart = RunningStatistics(), RunningStatistics(), {}
+    slices = tuple((strides or {}).get(str(dim), slice(None)) for dim in variable.dims)
+    total = RunningStatistics()
+    logarithm = RunningStatistics()
+    by_value: defaultdict[float, RunningStatistics] = defaultdict(RunningStatistics)
     for numbers, _, values in iter_chunks(variable, np.unique(indices)):
-        values = values[tuple(thin.get(str(dim), slice(None)) for dim in variable.dims)]
-        whole |= RunningStatistics.of(values)
+        values = values[slices]
+        total = total.merge(RunningStatistics.of(values))
         if isinstance(scaling, Log):
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # 0 and negative numbers are refused when the map is made
-                logarithm |= RunningStatistics.of(np.log(np.asarray(values, np.float64)))
-        if by is not None and len(numbers):
+            # The scaling refuses values that have no logarithm when it is fitted.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = np.log(np.asarray(values, np.float64))
+            logarithm = logarithm.merge(RunningStatistics.of(logs))
+        if parameter is not None and len(numbers):
             for number, row in zip(numbers, values, strict=True):
-                apart[float(by[number])] = apart.get(
-                    float(by[number]), RunningStatistics()
-                ) | RunningStatistics.of(row)
+                value = float(parameter[number])
+                by_value[value] = by_value[value].merge(RunningStatistics.of(row))
     return Statistics(
-        mean=whole.mean,
-        std=whole.std,
-        low=whole.low,
-        high=whole.high,
+        mean=total.mean,
+        std=total.std,
+        low=total.low,
+        high=total.high,
         log_mean=logarithm.mean,
         log_std=logarithm.std,
-        groups=_groups(apart),
+        groups=_groups(by_value),
         scaling=scaling,
     )
 
 
-def not_finite(variable: xr.Variable) -> dict[str, int] | None:
-    """A place where there is no number, by dim; None if there are numbers everywhere."""
-    if variable.dtype.kind not in "fc":
-        return None
-    for numbers, first, values in iter_chunks(variable, np.arange(variable.sizes.get("sample", 0))):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            place = dict(
-                zip(map(str, variable.dims), (int(i) for i in np.argwhere(bad)[0]), strict=True)
-            )
-            start = {"sample": int(numbers[0]) if len(numbers) else 0, "time": first}
-            return {dim: i + start.get(dim, 0) for dim, i in place.items()}
-    return None
+def dataset_statistics(
+    data: FieldDataset, scalings: Mapping[str, Scaling] | None = None
+) -> dict[str, Statistics]:
+    """Statistics of every variable over the samples of ``data``, in physical units and float64.
 
+    Args:
+        data: the training samples.
+        scalings: by variable; :class:`~fields.data.scaling.Standard` for the others.
 
-def iter_chunks(
-    variable: xr.Variable, indices: Sequence[int] | np.ndarray
-) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
-    """(sample numbers, first frame, values) of increasing samples: every chunk is read once, few bytes are held at a time.
+    Raises:
+        DataError: a scaling groups the samples by a parameter that the data do not have.
 
-    A variable without samples comes as a whole, with no numbers; a long trajectory comes in several
-    runs of frames.
+    Example:
+        >>> from fields.data.schema import schema_of
+        >>> values = np.array([[1.0, 3.0], [5.0, 7.0]])
+        >>> a, u = ((("sample", "x"), values, {"role": role}) for role in ("input", "output"))
+        >>> ds = xr.Dataset({"a": a, "u": u}, coords={"x": [0.0, 1.0]})
+        >>> dataset_statistics(FieldDataset(ds, schema_of(ds)))["a"].mean
+        4.0
     """
-    stored, indices = stored_array(variable), np.asarray(indices)
-    chunks = dict(
-        zip(
-            variable.dims,
-            stored.chunks if stored is not None else (1,) * variable.ndim,
-            strict=True,
+    result = {}
+    for name in dict.fromkeys((*data.schema.inputs, *data.schema.outputs, *data.schema.params)):
+        scaling = (scalings or {}).get(name, Standard())
+        parameter = None
+        if scaling.by:
+            if scaling.by not in data.schema.params:
+                raise DataError(
+                    f"{name!r} cannot be scaled by {scaling.by!r}: the parameters of these data are"
+                    f" {list(data.schema.params)}. Name one of them in the scaling of {name!r}."
+                )
+            parameter = np.broadcast_to(data.ds[scaling.by].values, data.ds.sizes["sample"])
+        result[name] = compute_statistics(
+            data.ds.variables[name],
+            data.indices,
+            scaling=scaling,
+            parameter=parameter,
+            strides=data.strides,
         )
-    )
-    if "sample" not in variable.dims:
-        yield np.zeros(0, int), 0, np.asarray(variable.values)
-        return
-    size = variable.dtype.itemsize * math.prod(variable.shape) / variable.sizes["sample"]
-    together = chunks["sample"] * max(1, int(PIECE / max(size, 1)) // chunks["sample"])
-    frames = variable.sizes.get("time", 1)
-    run = max(1, int(PIECE / max(size * together / frames, 1)))
-    run = max(run // chunks.get("time", 1), 1) * chunks.get("time", 1)
-    for group in np.split(indices, np.flatnonzero(np.diff(indices // together)) + 1):
-        for first in range(0, frames, run):
-            window = {
-                "sample": slice(int(group[0]), int(group[-1]) + 1),
-                "time": slice(first, first + run),
-            }
-            key = tuple(window.get(str(dim), slice(None)) for dim in variable.dims)
-            values = variable[key].values if stored is None else stored.read(key)
-            yield group, first, values[group - group[0]] if len(values) != len(group) else values
+    return result
 
 
-def _groups(apart: dict[float, RunningStatistics]) -> tuple[tuple[float, float, float], ...]:
-    """By increasing value of the parameter; where there are many values, neighbors are merged."""
-    values = np.array(sorted(apart))
+def training_statistics(
+    data: FieldDataset, path: Path, selection: Any, scalings: Mapping[str, Scaling]
+) -> dict[str, Statistics]:
+    """Statistics of the training samples, cached beside the file and the same in every process.
+
+    The main process reads them from the cache or computes them, and broadcasts them to the others.
+
+    Args:
+        data: the training samples.
+        path: the data file.
+        selection: what the statistics depend on besides the file and the scalings: variables,
+            samples, strides; plain values and arrays.
+        scalings: by variable, see `dataset_statistics`.
+    """
+    statistics: Any = None
+    if rank_and_size()[0] == 0:
+        statistics = cached_statistics(
+            path, selection, scalings, lambda: dataset_statistics(data, scalings)
+        )
+    return broadcast(statistics)
+
+
+def _groups(
+    by_value: Mapping[float, RunningStatistics],
+) -> tuple[tuple[float, float, float], ...]:
+    """(value of the parameter, mean, std) by increasing value, at most `MAX_GROUPS` of them."""
+    if not by_value:
+        return ()
+    values = np.array(sorted(by_value))
     result = []
-    for part in np.array_split(values, min(GROUPS, len(values))) if len(values) else []:
+    for neighbors in np.array_split(values, min(MAX_GROUPS, len(values))):
         merged = RunningStatistics()
-        for value in part:
-            merged |= apart[float(value)]
-        result.append((float(part.mean()), merged.mean, merged.std))
+        for value in neighbors:
+            merged = merged.merge(by_value[float(value)])
+        result.append((float(neighbors.mean()), merged.mean, merged.std))
     return tuple(result)

@@ -1,4 +1,4 @@
-"""Statistics kept in ``FILE.statistics.json`` beside the file they are of, until the file changes."""
+"""Statistics stored in ``FILE.statistics.json`` beside the data file, valid until it changes."""
 
 from __future__ import annotations
 
@@ -15,77 +15,96 @@ import numpy as np
 
 from fields.data.scaling import Scaling, Standard, Statistics
 
-KEPT = 16  # selections of one file (splits, strides, scalings) whose statistics are kept
+# The cache of one file holds the statistics of this many selections (splits, strides, scalings).
+MAX_ENTRIES = 16
 
-Table = dict[str, Statistics]
+# Fields of `Statistics` that the cache holds: all but the scaling.
+STORED = len(Statistics._fields) - 1
 
 
 def cached_statistics(
-    path: Path, selection: Any, scalings: Mapping[str, Scaling], compute: Callable[[], Table]
-) -> Table:
-    """The statistics computed earlier for this selection of the file, if it has not changed since; else computed and kept.
+    path: Path,
+    selection: Any,
+    scalings: Mapping[str, Scaling],
+    compute: Callable[[], dict[str, Statistics]],
+) -> dict[str, Statistics]:
+    """Statistics from the cache if the file has not changed since; else computed and stored.
 
     Args:
         path: the data file, or the folder of a dataset.
         selection: everything else that the statistics depend on; plain values and arrays.
-        scalings: given back with the statistics, which the file cannot hold.
-        compute: called if nothing is known.
+        scalings: by variable. They are part of the key; the cache does not hold the objects, so
+            they are attached to what is read from it.
+        compute: called if the cache has no entry.
     """
-    file, stamp = path.with_name(path.name + ".statistics.json"), fingerprint(path)
-    entries, key = (
-        _read(file, stamp),
-        digest([selection, sorted((n, type(s).__name__, s.by) for n, s in scalings.items())]),
-    )
+    cache = path.with_name(path.name + ".statistics.json")
+    stamp = fingerprint(path)
+    entries = _read(cache, stamp)
+    key = digest([selection, sorted((n, type(s).__name__, s.by) for n, s in scalings.items())])
     if key in entries:
         return {
-            name: _statistics(values, scalings.get(name, Standard()))
+            name: _from_json(values, scalings.get(name, Standard()))
             for name, values in entries[key].items()
         }
-    table = compute()
-    entries[key] = {
-        name: [None if value != value else value for value in s[:7]] for name, s in table.items()
-    }
-    newest = dict(list(entries.items())[-KEPT:])
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    statistics = compute()
+    entries[key] = {name: _to_json(values) for name, values in statistics.items()}
+    newest = dict(list(entries.items())[-MAX_ENTRIES:])
+    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
     try:
         part.write_text(json.dumps({"file": stamp, "statistics": newest}, indent=1))
-        os.replace(part, file)
+        os.replace(part, cache)
     except OSError as error:
         warnings.warn(
-            f"Statistics of {path} are computed anew in every run: {file} cannot be written ({error}).",
+            f"The statistics of {path} cannot be cached, because {cache} cannot be written "
+            f"({error}). They are computed again in every run; make the folder writable to avoid "
+            "this.",
             stacklevel=2,
         )
-    return table
+    return statistics
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Size and time of the last change; of a folder, those of all files in it."""
+    """Size and modification time of a file; of a folder, a digest of those of all files in it."""
     if not path.is_dir():
         return {"size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
-    files = sorted(file for file in path.rglob("*") if file.is_file())
     facts = [
         (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in files
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
     ]
     return {"size": sum(size for _, size, _ in facts), "files": digest(facts)}
 
 
 def digest(values: Any) -> str:
-    """A short name for plain values and arrays."""
+    """The first 24 hexadecimal digits of the SHA-256 of plain values and arrays.
+
+    Example:
+        >>> digest({"samples": np.arange(3)}) == digest({"samples": [0, 1, 2]})
+        True
+    """
     plain = json.dumps(values, default=lambda value: np.asarray(value).tolist(), sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:24]
 
 
-def _read(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+def _read(cache: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+    """The entries of the cache; none if it is absent, unreadable, or older than the file."""
     try:
-        known = json.loads(file.read_text())
-        return known["statistics"] if known["file"] == stamp else {}
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours: made anew
+        content = json.loads(cache.read_text())
+        return content["statistics"] if content["file"] == stamp else {}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _statistics(values: list[Any], scaling: Scaling) -> Statistics:
-    numbers = [math.nan if value is None else float(value) for value in values[:6]]
+def _to_json(statistics: Statistics) -> list[Any]:
+    """The stored fields in order; NaN, which JSON does not have, becomes null."""
+    return [None if value != value else value for value in statistics[:STORED]]
+
+
+def _from_json(values: list[Any], scaling: Scaling) -> Statistics:
+    *numbers, groups = values[:STORED]
+    rows = [tuple(map(float, row)) for row in groups]
     return Statistics(
-        *numbers, groups=tuple(tuple(map(float, row)) for row in values[6]), scaling=scaling
-    )  # type: ignore[arg-type]
+        *(math.nan if value is None else float(value) for value in numbers),
+        groups=tuple(rows),  # type: ignore[arg-type]
+        scaling=scaling,
+    )

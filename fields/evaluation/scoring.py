@@ -69,7 +69,7 @@ def score_mean_field(data: FieldDataModule) -> list[Score]:
     On grids finer than the training grid, and for scattered points, the mean value of every channel
     is used instead.
     """
-    train = _mean_field(data.train) if data.train.shared is not None else None
+    train = _mean_field(data.train) if data.train.shared_points is not None else None
     channels = torch.tensor([data.statistics[n][0] for n in data.train.schema.outputs])
     scores = []
     for test, loader in zip(data.tests, data.test_dataloader(), strict=True):

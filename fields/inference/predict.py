@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fields.core.sample import Sample, Schema, collate
+from fields.data.chunks import find_nonfinite
 from fields.data.dataset import FieldDataset
 from fields.data.schema import points_of, require, space_dims
-from fields.data.statistics import not_finite
 from fields.data.symmetry import Symmetry
 from fields.io.base import DataError
 from fields.models.base import Draws, Operator, to_device
@@ -70,7 +70,7 @@ def prepare_queries(
     queries = None if at is None else target_points(at, schema)
     rows = FieldDataset(_with_outputs(ds, schema), schema, horizon=0)
     check_finite(ds, schema)
-    for points in (rows.shared,) if queries is None else (rows.shared, queries):
+    for points in (rows.shared_points,) if queries is None else (rows.shared_points, queries):
         check_inside(points, schema)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
@@ -210,7 +210,7 @@ def check_inside(points: Tensor | None, schema: Schema) -> None:
 def check_finite(ds: xr.Dataset, schema: Schema) -> None:
     """Refuses NaN and infinities in the inputs, naming a place; reads them piece by piece."""
     for name in (*schema.inputs, *schema.params):
-        place = None if "point" in ds.dims else not_finite(ds[name].variable)
+        place = None if "point" in ds.dims else find_nonfinite(ds[name].variable)
         if place is not None:
             raise DataError(
                 f"Variable {name!r} is not finite at {place}. Fill or drop such samples before predicting."

@@ -18,7 +18,7 @@ from fields.baselines.unet import UNet
 from fields.core.sample import collate
 from fields.data import FieldDataset
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.nn.interpolation.multilinear import multilinear
 
 CIRCLE, PLANE = (True,), (False, False)

@@ -22,7 +22,7 @@ from fields.core.component import build
 from fields.core.sample import collate
 from fields.data import FieldDataset
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.models.base import Operator
 
 SMALL = {"width": 8, "modes": 4, "components": 6, "slices": 5}

@@ -13,7 +13,7 @@ from problems import schema, waves
 
 from fields.core.sample import Sample, Schema, collate
 from fields.data import FieldDataset, schema_of, split_indices
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.data.symmetry import Symmetry
 from fields.io import DataError, open_dataset, write_dataset
 
@@ -74,7 +74,7 @@ def test_windows_end_where_a_trajectory_ends():
     ds["u"][1, 4:] = np.nan
     ds = ds.assign_coords(sample_time=(("sample", "time"), times))
     data = FieldDataset(ds, schema_of(ds), horizon=2)
-    assert len(data) == 4 + 2 + 4 and [data.place(i) for i in (3, 4, 5, 6)] == [
+    assert len(data) == 4 + 2 + 4 and [data.locate(i) for i in (3, 4, 5, 6)] == [
         (0, 3),
         (1, 0),
         (1, 1),
@@ -143,8 +143,8 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path
         with monkeypatch.context() as patch:
             patch.setattr(xr.Variable, "isel", None)
             patch.setattr(xr.Variable, "__getitem__", None)
-            window = lazy._parts(1, slice(0, 1))
-        for found, wanted in zip(window, held._parts(1, slice(0, 1)), strict=True):
+            window = lazy._read(1, slice(0, 1))
+        for found, wanted in zip(window, held._read(1, slice(0, 1)), strict=True):
             np.testing.assert_array_equal(found, wanted)
         for i in range(len(held)):
             for a, b in zip(held[i], lazy[i], strict=True):
@@ -206,7 +206,9 @@ def test_stride_keeps_stored_coordinates():
     ds = waves(2, (9, 8), (False, True))
     data = FieldDataset(ds, schema_of(ds, stride=2), stride=2)
     assert data.schema.grid == (5, 4)
-    np.testing.assert_allclose(sorted({float(v) for v in data.shared[:, 0]}), ds.x.values[::2])
+    np.testing.assert_allclose(
+        sorted({float(v) for v in data.shared_points[:, 0]}), ds.x.values[::2]
+    )
 
 
 def test_statistics_are_of_the_training_split_in_float64():

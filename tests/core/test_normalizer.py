@@ -16,7 +16,7 @@ from fields.core.sample import collate
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
 from fields.data.scaling import Log, MinMax, PerParameter, Standard
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.io import DataError
 
 FOUR = {"a": MinMax(), "u": PerParameter("beta"), "beta": Log()}

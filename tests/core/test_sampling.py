@@ -17,8 +17,8 @@ from fields.core.sample import collate
 from fields.data import FieldDataset, schema_of
 from fields.data.datamodule import FieldDataModule
 from fields.data.samplers import (
+    EvalBatchSampler,
     EvalSampler,
-    EvenBatchSampler,
     TrainSampler,
     cache_blocks,
     interleave,
@@ -59,7 +59,7 @@ def order(data: FieldDataset, *, epoch=0, seed=0, **options) -> list[int]:
 def test_an_epoch_has_every_window_once_in_another_order_each_time(
     tmp_path, monkeypatch, chunks, block, workers
 ):
-    monkeypatch.setattr("fields.data.samplers.BLOCK", block)
+    monkeypatch.setattr("fields.data.samplers.BLOCK_BYTES", block)
     path = trajectories(tmp_path / "a.h5", chunks=chunks)
     for limit in (0, 1e9):
         data = dataset(path, horizon=2, memory_limit=limit, indices=[0, 2, 3, 5, 8, 11])
@@ -78,9 +78,9 @@ def test_blocks_are_whole_trajectories_or_runs_of_frames(tmp_path, monkeypatch):
     data = dataset(trajectories(tmp_path / "a.h5", chunks=(2, 2, 16)), memory_limit=0)
     frame = 16 * 4
     for block, trajectories_, frames in ((4 * 8 * frame, 4, 8), (2 * 4 * frame, 2, 4)):
-        monkeypatch.setattr("fields.data.samplers.BLOCK", block)
+        monkeypatch.setattr("fields.data.samplers.BLOCK_BYTES", block)
         for items in cache_blocks(data, np.arange(12)):
-            where = np.array([data.place(int(item)) for item in items])
+            where = np.array([data.locate(int(item)) for item in items])
             assert len(np.unique(where[:, 0])) == trajectories_ and np.ptp(where[:, 1]) < frames
             assert (
                 len(np.unique(where[:, 0] // 2)) == trajectories_ // 2
@@ -101,7 +101,7 @@ def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
     """Bytes that the kernel handed to this process in an epoch of overlapping windows, against the size of the file."""
     path = trajectories(tmp_path / "a.h5", samples=16, frames=40, n=1024, chunks=chunks)  # 2.6 MB
     monkeypatch.setattr("fields.io.handles.CHUNK_CACHE", 2**20)
-    monkeypatch.setattr("fields.data.samplers.BLOCK", 2**19)
+    monkeypatch.setattr("fields.data.samplers.BLOCK_BYTES", 2**19)
 
     def read_by(items) -> float:
         data = dataset(path, memory_limit=0, horizon=4)
@@ -243,7 +243,7 @@ def test_tests_have_as_many_batches_in_every_process(
     seen = []
     for rank in range(ranks):
         monkeypatch.setattr("fields.data.samplers.rank_and_size", lambda rank=rank: (rank, ranks))
-        batches = EvenBatchSampler(EvalSampler(data), samples=len(data), batch_size=batch_size)
+        batches = EvalBatchSampler(EvalSampler(data), samples=len(data), batch_size=batch_size)
         seen.append(list(batches))
         assert len(seen[-1]) == len(batches) and all(
             0 < len(batch) <= max(batch_size, 2) for batch in seen[-1]
@@ -262,4 +262,4 @@ def test_training_shares_of_a_file_are_equal_and_apart(tmp_path, monkeypatch, ra
         assert len(TrainSampler(data, seed=0, batch_size=4)) == len(shares[-1])
     assert sorted(itertools.chain(*shares)) == list(range(len(data)))
     assert collate([data[i] for i in shares[0][:3]]).u.shape == (3, 16, 1)
-    assert all(len({data.place(i)[0] for i in share}) == 12 // ranks for share in shares)
+    assert all(len({data.locate(i)[0] for i in share}) == 12 // ranks for share in shares)

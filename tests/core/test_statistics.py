@@ -18,10 +18,10 @@ from problems import waves
 
 from fields.core.memory_limits import available
 from fields.data import FieldDataset, schema_of
+from fields.data.chunks import find_nonfinite, iter_chunks
 from fields.data.datamodule import FieldDataModule
 from fields.data.scaling import MinMax, PerParameter
-from fields.data.splits import dataset_statistics
-from fields.data.statistics import RunningStatistics, iter_chunks, not_finite
+from fields.data.statistics import RunningStatistics, dataset_statistics
 from fields.io import open_dataset, write_dataset
 
 
@@ -35,7 +35,7 @@ def test_moments_of_parts_are_those_of_the_whole(values, cuts, offset):
     parts = np.split(values, sorted(min(c, len(values)) for c in cuts))
     merged = RunningStatistics()
     for part in parts:
-        merged |= RunningStatistics.of(np.concatenate([part, [np.nan]]))  # land does not count
+        merged = merged.merge(RunningStatistics.of(np.concatenate([part, [np.nan]])))
     assert merged.count == len(values)
     if len(values):
         assert merged.mean == pytest.approx(values.mean(), rel=1e-14, abs=1e-10)
@@ -65,7 +65,7 @@ def test_pieces_hold_every_wanted_value_once_and_ask_for_each_chunk_once(tmp_pat
         file["x-coordinate"], file["t-coordinate"] = np.arange(4) + 0.5, np.arange(10.0)
     variable = open_dataset(tmp_path / "a.h5").variables["u"]
     monkeypatch.setattr(
-        "fields.data.statistics.PIECE", 3 * 4 * 4 * 4
+        "fields.data.chunks.CHUNK_BYTES", 3 * 4 * 4 * 4
     )  # four frames of three samples
     indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
     for numbers, _, part in iter_chunks(variable, indices):
@@ -93,7 +93,7 @@ def test_only_the_training_split_counts(tmp_path):
 
 @pytest.mark.parametrize("chunks", [None, (1, 1, 16), (3, 4, 16)])
 def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatch, chunks):
-    monkeypatch.setattr("fields.data.statistics.PIECE", 16 * 8 * 3)  # three frames
+    monkeypatch.setattr("fields.data.chunks.CHUNK_BYTES", 16 * 8 * 3)  # three frames
     held = []
     values = np.random.default_rng(0).normal(size=(7, 9, 16))
     for place in (None, (0, 0, 0), (6, 8, 15), (4, 5, 3)):
@@ -107,21 +107,21 @@ def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatc
             open_dataset(path)["u"].variable,
             open_dataset(path)["u"].isel(time=slice(None)).variable,
         ):
-            assert not_finite(variable) == (
+            assert find_nonfinite(variable) == (
                 place and dict(zip(("sample", "time", "x"), place, strict=True))
             )
             held += [part.nbytes for _, _, part in iter_chunks(variable, np.arange(7))]
     assert max(held) <= 16 * 8 * (12 if chunks == (3, 4, 16) else 3)
     assert (
-        not_finite(xr.Variable("x", [1.0, np.nan])) == {"x": 1}
-        and not_finite(xr.Variable((), 3)) is None
+        find_nonfinite(xr.Variable("x", [1.0, np.nan])) == {"x": 1}
+        and find_nonfinite(xr.Variable((), 3)) is None
     )
 
 
 def counted(monkeypatch) -> list[int]:
     calls: list[int] = []
     monkeypatch.setattr(
-        "fields.data.datamodule.dataset_statistics",
+        "fields.data.statistics.dataset_statistics",
         lambda *given: calls.append(1) or dataset_statistics(*given),
     )
     return calls
@@ -177,7 +177,7 @@ def test_a_folder_that_may_not_be_written_is_said_once_and_does_no_harm(tmp_path
             data = FieldDataModule(str(path))
             data.setup()
     assert len(calls) == 2 and data.statistics["a"].std > 0
-    assert len([w for w in said if "computed anew in every run" in str(w.message)]) == 1
+    assert len([w for w in said if "computed again in every run" in str(w.message)]) == 1
 
 
 def test_what_is_held_and_what_is_streamed_is_said_with_sizes(tmp_path, caplog):

@@ -16,7 +16,7 @@ from fields.core.component import build
 from fields.core.sample import collate
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
 from fields.encoders.multi_input import MultiInput

@@ -9,7 +9,7 @@ from problems import travelling
 from fields.core.sample import Sample, collate
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.models.evolution import EvolutionOperator

@@ -34,7 +34,7 @@ def test_later_inputs_are_those_the_data_would_give(make, batch_of, history):
     batch = batch_of(data, 1)
     later = inputs_later(batch.u, batch.v, data.schema)
     for s in range(3):
-        if s + 1 < data.windows:
+        if s + 1 < data.windows.max_per_sample:
             torch.testing.assert_close(later[0, s], data[s + 1].u, rtol=0, atol=0)
     torch.testing.assert_close(renewed(batch.u, batch.v, data.schema), later[:, -1], rtol=0, atol=0)
 

@@ -15,7 +15,7 @@ from datasets.heat import Heat
 from fields import decoders, encoders
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.flows.stencil_port_hamiltonian import (
     ImplicitPortHamiltonianStep,
     StencilPortHamiltonianField,

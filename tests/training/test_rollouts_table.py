@@ -12,7 +12,7 @@ import fields
 from benchmarks import rollouts
 from fields.data import FieldDataset, schema_of
 from fields.data.normalizer import Normalizer
-from fields.data.splits import dataset_statistics
+from fields.data.statistics import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.windowed_moments import WindowedMoments
 from fields.flows.hamiltonian import Hamiltonian
