@@ -24,7 +24,7 @@ import fields
 from datasets.burgers import Burgers
 from datasets.klein_gordon import KleinGordon
 from fields import plot
-from fields.checkpoints.checkpoint import find, read_header
+from fields.checkpoints.checkpoint import find_checkpoint, read_header
 from fields.core.sample import Sample, collate
 from fields.data import FieldDataset
 from fields.evaluation.rollouts import Rollouts, measure_rollouts
@@ -85,7 +85,7 @@ def front() -> Figure:
 
 def burgers() -> tuple[plot.PredictedSample, float]:
     """The sample with the median error at the finest test resolution, as the model's card names it."""
-    model, card = fields.load("burgers"), read_header(find("burgers"))["card"]
+    model, card = fields.load("burgers"), read_header(find_checkpoint("burgers"))["card"]
     score = next(s for s in card["scores"] if (s["model"], s["test"]) == ("field", "512"))
     run = json.loads(card["protocol"]["recipe"])["run"]
     index = run["samples"] - score["samples"] + score["median_index"]

@@ -80,15 +80,15 @@ def operator(
 ) -> FieldOperator:
     torch.manual_seed(seed)
     s, d = schema(periodic), len(periodic)
-    near = SkipMoments(d, lengths=(0.05, 0.2)) if skip else None
+    moments = SkipMoments(d, lengths=(0.05, 0.2)) if skip else None
     return FieldOperator(
         schema=s,
         normalizer=Normalizer(s, {"a": (0.1, 1.3), "u": (0.4, 2.0)}),
         dim=dim,
         encoder=encoder(dim, s, tokens=(4,) * d),
         processor=Transformer(dim, depth=2),
-        decoder=CrossAttention(dim, s, skip_features=near.features if near else 0),
-        skip=near,
+        decoder=CrossAttention(dim, s, skip_features=moments.features if moments else 0),
+        skip=moments,
     ).eval()
 
 

@@ -14,7 +14,6 @@ from fields.data.normalizer import Normalizer
 from fields.data.statistics import dataset_statistics
 from fields.decoders.cross_attention import CrossAttention
 from fields.encoders.windowed_moments import WindowedMoments
-from fields.models.ensemble import draw_samples
 from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import Autoregressive
 from fields.nn.dropout import NeuronDropout
@@ -45,7 +44,7 @@ def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):
         lambda _, args, out: masks[-1].add((out != 0).any(0).any(0).numpy().tobytes())
     )
     answers = []
-    source = draw_samples(model, batch, 3, seed=1)
+    source = model.sample(batch, 3, seed=1)
     for _ in range(3):
         masks.append(set())
         with torch.no_grad():
@@ -54,7 +53,7 @@ def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):
     assert (answers[0] - answers[1]).abs().max() > 1e-4
     assert not layer.training and layer.held is None
     with torch.no_grad():
-        again = next(draw_samples(model, batch, 1, seed=1))
+        again = next(model.sample(batch, 1, seed=1))
     torch.testing.assert_close(again, answers[0], rtol=0, atol=0)
 
 
@@ -67,7 +66,7 @@ def test_predicting_with_samples_gives_mean_and_quantiles(thin):
     assert bool((out.u_q05 <= out.u_q50).all()) and bool((out.u_q50 <= out["u_q97.5"]).all())
     assert float((out["u_q97.5"] - out.u_q05).mean()) > 1e-3
     with torch.no_grad():
-        mean = torch.stack(list(draw_samples(model, batch, 8))).mean(0)
+        mean = torch.stack(list(model.sample(batch, 8))).mean(0)
     np.testing.assert_allclose(out.u[:2].values.reshape(2, 7, -1)[:, :4], mean[..., 0], atol=1e-5)
 
 

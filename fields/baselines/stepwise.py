@@ -10,7 +10,7 @@ from fields.baselines.base import InputPointOperator
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.models.base import Operator
-from fields.models.evolution import renewed
+from fields.models.evolution import advance_input
 
 
 class Stepwise(Operator):
@@ -46,7 +46,7 @@ class Stepwise(Operator):
             v = batch.u[..., self.last] + self.normalizer.outputs_std * self.step.forward_at_input(
                 batch
             )
-            batch, now = batch._replace(u=renewed(batch.u, v[:, None], self.schema)), now + 1
+            batch, now = batch._replace(u=advance_input(batch.u, v[:, None], self.schema)), now + 1
             out += [v] * wanted.count(now)
         return torch.stack(out, dim=1)
 

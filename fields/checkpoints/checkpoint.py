@@ -1,33 +1,43 @@
-"""One file that predicts: weights as safetensors, everything else in its JSON header."""
+"""A model as one file: weights as safetensors, everything else in the file's JSON header."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from fields.checkpoints.remote import SCHEME, WEIGHTS, download
 from fields.core.component import build
 from fields.core.moved_names import current_description, current_record, current_weight
+from fields.core.protocols import Savable
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
-from fields.models.base import Operator
 
 FORMAT = 2
+KEY = "bracketfields"  # of the header's entry that is ours
 
-KEY = "bracketfields"
 
+def save(model: Savable, path: str | Path, *, card: dict[str, Any] | None = None) -> None:
+    """Write weights, configuration, schema and statistics of a model to one safetensors file.
 
-def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = None) -> None:
-    """Writes weights, configuration, schema and statistics of a model to one safetensors file, atomically.
+    The file is written beside its place and then renamed, so an interruption leaves the old file.
 
     Args:
         model: the trained model.
-        path: the file; an existing one is replaced only when the new one is complete.
-        card: training protocol, metrics and whatever else a reader should know; plain values.
+        path: the file; an existing one is replaced.
+        card: training protocol, metrics and whatever else a reader should know, as plain values.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(load("burgers"), f"{folder}/copy.safetensors")
+        ...     load(f"{folder}/copy.safetensors").schema.outputs
+        ('u',)
     """
     header = {
         "format": FORMAT,
@@ -35,86 +45,115 @@ def save(model: Operator, path: str | Path, *, card: dict[str, Any] | None = Non
         "schema": model.schema.to_dict(),
         "card": card or {},
     }
-    shared = model.state_dict()  # of parts that share statistics, which a file holds apart
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in shared.items()}
+    # Components may share a normalizer; safetensors needs each tensor to have memory of its own.
+    tensors = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+    }
     path = Path(path)
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={KEY: json.dumps(header)})
     os.replace(part, path)
 
 
-def load(name_or_path: str | Path, *, device: str = "cpu") -> Operator:
-    """The model in a checkpoint. Runs no code from the file.
+def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> Any:
+    """Load the model in a checkpoint, ready to predict; no code from the file is run.
 
     Args:
-        name_or_path: a file, a folder with ``model.safetensors``, the name of a shipped model, or
-            ``hf://org/name`` on the Hugging Face hub.
-        device: where to.
+        name_or_path: a file, a folder with ``model.safetensors``, the name of a pretrained model of
+            this package, or ``hf://org/name`` on the Hugging Face hub.
+        device: device of the model.
+        trust: packages, besides ``fields``, whose components the file may use. They are imported,
+            which runs their code.
+
+    Returns:
+        The model, an instance of `fields.models.base.Operator`, in evaluation mode. Its ``card`` is
+        what `save` was given.
 
     Raises:
-        FileNotFoundError: no such file and no shipped model of that name.
-        ValueError: not one of our checkpoints, or made by a newer version.
+        FileNotFoundError: there is no such file and no pretrained model of that name.
+        ValueError: the file is not one of our checkpoints, is of a newer format, or uses components
+            of a package that is not trusted.
+
+    Example:
+        >>> model = load("burgers")
+        >>> type(model).__name__, model.training
+        ('FieldOperator', False)
     """
-    path = find(name_or_path)
+    path = find_checkpoint(name_or_path)
     header = read_header(path)
     schema = Schema.from_dict(header["schema"])
     names = (*schema.inputs, *schema.outputs, *schema.params)
-    normalizer = Normalizer(
-        schema, dict.fromkeys(names, (0.0, 1.0))
-    )  # the true statistics are among the weights
-    model = build(header["model"], schema=schema, normalizer=normalizer)
+    # The true statistics are buffers of the normalizer and are loaded with the weights.
+    normalizer = Normalizer(schema, dict.fromkeys(names, (0.0, 1.0)))
+    model = build(header["model"], trust=trust, schema=schema, normalizer=normalizer)
+    rename = current_weight if header["format"] == 1 else str
     with safe_open(path, framework="pt") as file:
-        rename = current_weight if header["format"] == 1 else str
         model.load_state_dict({rename(key): file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     model.card = header["card"]
     return model.to(device).eval()
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Configuration, schema and card of a checkpoint, without its weights."""
+    """Read configuration, schema and card of a checkpoint, without its weights.
+
+    The header of a file of format 1 is returned in present names, with a warning for each class
+    that has moved; see `fields.core.moved_names`.
+
+    Raises:
+        ValueError: the file is not one of our checkpoints, or is of a newer format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is no safetensors file ({error}). Give a checkpoint written by `fields.save`."
+            f"{path} is not a safetensors file ({error}). Give a checkpoint written by "
+            "`fields.save`."
         ) from error
     if KEY not in metadata:
         raise ValueError(
-            f"{path} is a safetensors file of another program: its header has no {KEY!r} entry."
+            f"{path} is a safetensors file of another program: its header has no {KEY!r} entry. "
+            "Give a checkpoint written by `fields.save`."
         )
     header = json.loads(metadata[KEY])
     if header["format"] > FORMAT:
         raise ValueError(
-            f"{path} has format {header['format']}, this version reads up to {FORMAT}. Update bracketfields."
+            f"{path} has format {header['format']}, but this version reads formats up to {FORMAT}. "
+            "Update bracketfields."
         )
     if header["format"] == 1:
-        header = {
-            **header,
-            "model": current_description(header["model"]),
-            "card": current_record(header["card"]),
-        }
+        header["model"] = current_description(header["model"])
+        header["card"] = current_record(header["card"])
     return header
 
 
-def find(name_or_path: str | Path) -> Path:
-    """The file of a checkpoint: of a skip path if there is one, of the hub, else a shipped one of that name."""
-    if str(name_or_path).startswith("hf://"):
-        from fields.checkpoints.hub import download  # needs a library that is not always there
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """Find the file of a checkpoint: a path, a model on the hub, or a pretrained model's name.
 
-        return download(str(name_or_path).removeprefix("hf://"))
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if str(name_or_path).startswith(SCHEME):
+        return download(str(name_or_path))
     path = Path(name_or_path)
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = path / WEIGHTS if path.is_dir() else path
     if path.is_file():
         return path
-    known = {file.stem: file for file in shipped()}
+    known = {file.stem: file for file in pretrained_files()}
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     raise FileNotFoundError(
-        f"There is no file {str(path)!r} and no shipped model of that name; shipped are: {', '.join(known) or 'none'}."
+        f"There is no file {str(path)!r} and no pretrained model of that name. Pretrained models "
+        f"are: {', '.join(known) or 'none'}."
     )
 
 
-def shipped() -> list[Path]:
-    """The checkpoints that come with the package."""
+def pretrained_files() -> list[Path]:
+    """List the checkpoints that come with the package, by name.
+
+    Example:
+        >>> pretrained_files()[0].name
+        'advection.safetensors'
+    """
     return sorted((Path(__file__).parents[1] / "pretrained").glob("*.safetensors"))

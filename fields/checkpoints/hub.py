@@ -1,7 +1,7 @@
-"""Models as folders that the Hugging Face hub understands: ``model.safetensors``, ``config.json``, ``README.md``.
+"""Models as folders that the Hugging Face hub understands.
 
-``model.safetensors`` alone is the model; the other two repeat its header, for programs and for
-people.
+A folder holds ``model.safetensors``, ``config.json`` and ``README.md``. Only the first is needed to
+load the model; the other two repeat its header, for programs and for people.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fields.checkpoints.checkpoint import load, read_header, save
 from fields.checkpoints.model_cards import render_model_card
-from fields.models.base import Operator
+from fields.checkpoints.remote import SCHEME, WEIGHTS, download, hub_library
+from fields.core.protocols import Savable
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CONFIG = "config.json"
+CARD = "README.md"
 
-SCHEME = "hf://"
 
-
-def save_pretrained(model: Operator, folder: str | Path, *, source: str | None = None) -> Path:
-    """Writes the three files; the card is that of the model, if it was loaded from a checkpoint.
+def save_pretrained(model: Savable, folder: str | Path, *, source: str | None = None) -> Path:
+    """Write the three files; the card is that of the model, if it was loaded from a checkpoint.
 
     Args:
         model: the model.
-        folder: made if it is not there.
-        source: what the page tells to load; the folder unless given.
+        folder: created if it does not exist.
+        source: what the card tells readers to pass to ``fields.load``; the folder if not given.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,19 +47,26 @@ def save_pretrained(model: Operator, folder: str | Path, *, source: str | None =
 
 
 def push_to_hub(
-    model: Operator,
+    model: Savable,
     repo: str,
     *,
     private: bool = False,
     token: str | None = None,
     message: str = "Model",
 ) -> str:
-    """Uploads the three files to ``org/name`` on the hub, made if it is not there; returns its address.
+    """Upload the three files to ``org/name`` on the hub, and return the address.
+
+    Args:
+        model: the model.
+        repo: the repository, created if it does not exist.
+        private: whether a new repository is private.
+        token: access token of the hub; its library's own login if not given.
+        message: commit message.
 
     Raises:
         ModuleNotFoundError: huggingface-hub is not installed.
     """
-    api = _library(f"push {repo!r}").HfApi(token=token)
+    api = hub_library(f"push {repo!r}").HfApi(token=token)
     api.create_repo(repo, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, source=SCHEME + repo)
@@ -66,43 +74,26 @@ def push_to_hub(
 
 
 def from_pretrained(
-    folder_or_repo: str | Path, *, revision: str | None = None, device: str = "cpu"
-) -> Operator:
-    """The model in a folder, or of ``org/name`` on the hub; like any checkpoint, it runs no code from there.
+    folder_or_repo: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    trust: Sequence[str] = (),
+) -> Any:
+    """Load the model in a folder, or of ``org/name`` on the hub; no code from there is run.
 
     Args:
         folder_or_repo: a folder with ``model.safetensors``, or a repository of the hub.
-        revision: of the repository: branch, tag or commit.
-        device: where to.
-    """
-    if Path(folder_or_repo).is_dir():
-        return load(folder_or_repo, device=device)
-    return load(
-        download(str(folder_or_repo).removeprefix(SCHEME), revision=revision), device=device
-    )
+        revision: branch, tag or commit of the repository.
+        device: device of the model.
+        trust: packages, besides ``fields``, whose components the file may use, as in `load`.
 
-
-def download(repo: str, *, revision: str | None = None) -> Path:
-    """The weights of ``org/name`` in the hub's own cache.
+    Returns:
+        The model, an instance of `fields.models.base.Operator`, in evaluation mode.
 
     Raises:
-        ModuleNotFoundError: huggingface-hub is not installed.
         FileNotFoundError: there is no such folder or repository, or the hub cannot be reached.
     """
-    library = _library(f"load {repo!r}")
-    try:
-        return Path(library.hf_hub_download(repo, WEIGHTS, revision=revision))
-    except (OSError, ValueError) as error:  # of the hub, of the net, of names that are none
-        raise FileNotFoundError(
-            f"There is no folder {repo!r}, and the hub gave no model of that name: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _library(purpose: str) -> Any:
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"To {purpose} takes huggingface-hub. Run `pip install huggingface-hub`."
-        ) from error
-    return huggingface_hub
+    if Path(folder_or_repo).is_dir():
+        return load(folder_or_repo, device=device, trust=trust)
+    return load(download(str(folder_or_repo), revision=revision), device=device, trust=trust)

@@ -1,20 +1,33 @@
-"""What checkpoints say of themselves: a table of the shipped ones, and a page for each."""
+"""What checkpoints state about themselves: a table of the pretrained ones, and a page for each."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fields.checkpoints.checkpoint import read_header, shipped
+from fields.checkpoints.checkpoint import pretrained_files, read_header
 
 COLUMNS = ("name", "problem", "processor", "parameters", "error", "license")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of the table; the error is the mean relative L2 over the test samples, where the card begins to count."""
+class PretrainedModel:
+    """One line of the table of pretrained models.
+
+    Args:
+        name: what ``fields.load`` is given.
+        problem: name of the problem.
+        processor: class of the processor.
+        parameters: number of parameters.
+        error: mean relative L2 error over the test samples, as `primary_error`, with its place.
+        license: of the weights.
+
+    Example:
+        >>> summarize(pretrained_files()[0]).processor
+        'Transformer'
+    """
 
     name: str
     problem: str
@@ -24,62 +37,90 @@ class Entry:
     license: str
 
 
-class Shipped(tuple[Entry, ...]):
-    """The shipped models; printed, a table."""
+class PretrainedTable(tuple[PretrainedModel, ...]):
+    """The pretrained models, which print as a table.
+
+    Example:
+        >>> PretrainedTable([PretrainedModel("a", "heat", "Grand", 1234, "0.01 at 64", "MIT")])
+        name  problem  processor  parameters  error       license
+        a     heat     Grand           1,234  0.01 at 64  MIT
+    """
 
     def __repr__(self) -> str:
-        rows = [COLUMNS, *((*astuple(e)[:3], f"{e.parameters:,}", *astuple(e)[4:]) for e in self)]
+        rows: list[tuple[str, ...]] = [COLUMNS]
+        for model in self:
+            values = asdict(model) | {"parameters": f"{model.parameters:,}"}
+            rows.append(tuple(values[column] for column in COLUMNS))
         widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-        lines = [
-            "  ".join(
-                f"{cell:{'>' if i == 3 else ''}{widths[i]}}" for i, cell in enumerate(row)
-            ).rstrip()
-            for row in rows
-        ]
+        align = ["<", "<", "<", ">", "<", "<"]
+        lines = []
+        for row in rows:
+            cells = zip(row, align, widths, strict=True)
+            lines.append("  ".join(f"{c:{a}{w}}" for c, a, w in cells).rstrip())
         return "\n".join(lines)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Plain values."""
-        return [asdict(entry) for entry in self]
+        """Convert to plain values, ready for JSON."""
+        return [asdict(model) for model in self]
 
 
-def list_pretrained() -> Shipped:
-    """The models that come with the package, for ``fields.load(name)``; their weights are not read.
+def list_pretrained() -> PretrainedTable:
+    """List the models that come with the package, for ``fields.load(name)``.
+
+    Only the headers of the files are read.
 
     Example:
-        >>> [entry.name for entry in list_pretrained()][:1]
-        ['burgers']
+        >>> [model.name for model in list_pretrained()][:2]
+        ['advection', 'allen_cahn']
     """
-    return Shipped(entry(path) for path in shipped())
+    return PretrainedTable(summarize(path) for path in pretrained_files())
 
 
-def entry(path: Path) -> Entry:
-    """A checkpoint in one line."""
+def summarize(path: Path) -> PretrainedModel:
+    """Summarize a checkpoint in one line of the table."""
     header = read_header(path)
-    card, first = header["card"], header["card"]["scores"][0]
-    where = f"at {first['test']}" if "test" in first else f"at step {next(iter(first['error']))}"
-    return Entry(
+    card = header["card"]
+    score = card["scores"][0]
+    place = f"at {score['test']}" if "test" in score else f"at step {next(iter(score['error']))}"
+    return PretrainedModel(
         name=path.stem,
-        problem=recipe(card).get("problem") or Path(card["protocol"]["data"]).stem,
-        processor=processor(header["model"]),
-        parameters=first["parameters"],
-        error=f"{headline(first):.2g} {where}",
+        problem=data_recipe(card).get("problem") or Path(card["protocol"]["data"]).stem,
+        processor=processor_name(header["model"]),
+        parameters=score["parameters"],
+        error=f"{primary_error(score):.2g} {place}",
         license=card.get("license", "MIT"),
     )
 
 
-def recipe(card: dict[str, Any]) -> dict[str, Any]:
-    """How the data were made, as far as their file says."""
+def data_recipe(card: dict[str, Any]) -> dict[str, Any]:
+    """Read how the data were generated, as far as their file states it.
+
+    Example:
+        >>> data_recipe({"protocol": {"recipe": '{"problem": "heat"}'}})
+        {'problem': 'heat'}
+    """
     return json.loads(card["protocol"]["recipe"] or "{}")
 
 
-def headline(score: dict[str, Any]) -> float:
-    """The mean error that comes first: at the training resolution, or at the end of a training window."""
+def primary_error(score: dict[str, Any]) -> float:
+    """Read the mean error of the first test: the training resolution, or the training horizon.
+
+    Example:
+        >>> primary_error({"mean": 0.02}), primary_error({"error": {"4": 0.01, "8": 0.03}})
+        (0.02, 0.01)
+    """
     return score["mean"] if "mean" in score else next(iter(score["error"].values()))
 
 
-def processor(model: dict[str, Any]) -> str:
-    """Name of a model's processor, or of the model if it has none; of a general flow also the field."""
+def processor_name(model: dict[str, Any]) -> str:
+    """Name the processor in a model's description, or the model if it has none.
+
+    For a general flow the vector field follows in parentheses.
+
+    Example:
+        >>> processor_name({"class_path": "fields.baselines.fno.FNO", "init_args": {}})
+        'FNO'
+    """
     arguments = model["init_args"]
     part = arguments.get("propagator", {}).get("init_args", arguments).get("processor", model)
     field = part["init_args"].get("field")
@@ -88,80 +129,99 @@ def processor(model: dict[str, Any]) -> str:
 
 
 def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
-    """A model card in Markdown, with the front matter that the Hugging Face hub reads.
+    """Render a model card in Markdown, with the front matter that the Hugging Face hub reads.
 
     Args:
-        header: of the checkpoint.
-        name: of the model.
-        source: what ``fields.load`` is given to get it.
+        header: header of the checkpoint.
+        name: title of the page.
+        source: what ``fields.load`` is given to load the model.
     """
-    card, schema = header["card"], header["schema"]
-    protocol, license = card.get("protocol", {}), card.get("license", "MIT").lower()
-    about = recipe(card) if protocol else {}
-    front = [
+    card = header["card"]
+    protocol = card.get("protocol", {})
+    recipe = data_recipe(card) if protocol else {}
+    sections = [
+        _front_matter(card.get("license", "MIT").lower()),
+        f"# {name}",
+        _summary(header),
+        _usage(source),
+        _errors(card.get("scores", [])),
+        f"## Problem\n\n```text\n{recipe['recipe']}\n```" if "recipe" in recipe else "",
+        _protocol(protocol),
+        _invariant(card["certificate"]) if card.get("certificate") else "",
+        f"## Limits\n\n{card['limits']}" if "limits" in card else "",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(license: str) -> str:
+    lines = (
         "---",
         f"license: {license}",
         "library_name: bracketfields",
         "tags: [pde, neural-operator, surrogate]",
         "---",
-    ]
-    use = [
-        "import fields",
-        "",
-        f'model = fields.load("{source}")',
-        'out = model.predict(fields.open_dataset("mine.h5"))',
-    ]
-    given, wanted, axes = (", ".join(schema[key]) for key in ("inputs", "outputs", "coords"))
-    rows = [f"| {' | '.join(cells)} |" for cells in _scores(card.get("scores", []))]
-    kept = {key: value for key, value in protocol.items() if key != "recipe" and value}
-    parts = [
-        "\n".join(front),
-        f"# {name}",
-        f"A conditional neural field from {given} to {wanted} over {axes}; processor: {processor(header['model'])}.",
-        "\n".join(["```python", *use, "```"]),
-        "\n".join(["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *rows])
-        if rows
-        else "",
-        f"## Problem\n\n```text\n{about['recipe']}\n```" if "recipe" in about else "",
-        "\n".join(
-            ["## Protocol", "", *(f"- {key}: {_plain(value)}" for key, value in kept.items())]
-        )
-        if kept
-        else "",
-        _law(card["certificate"]) if card.get("certificate") else "",
-        f"## Limits\n\n{card['limits']}" if "limits" in card else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
+    return "\n".join(lines)
 
 
-def _law(certificate: dict[str, Any]) -> str:
-    found = [
-        f"- {f['dtype']}: largest violation {f['violation']:.1e} (allowed {f['tolerance']:.0e}), {f['rejected_steps']} rejected_steps"
+def _summary(header: dict[str, Any]) -> str:
+    schema = header["schema"]
+    inputs, outputs, axes = (", ".join(schema[key]) for key in ("inputs", "outputs", "coords"))
+    return (
+        f"A conditional neural field from {inputs} to {outputs} over {axes}; "
+        f"processor: {processor_name(header['model'])}."
+    )
+
+
+def _usage(source: str) -> str:
+    return (
+        "```python\n"
+        "import fields\n\n"
+        f'model = fields.load("{source}")\n'
+        'out = model.predict(fields.open_dataset("mine.h5"))\n'
+        "```"
+    )
+
+
+def _errors(scores: list[dict[str, Any]]) -> str:
+    rows = []
+    for score in scores:
+        errors = {f"step {step}": error for step, error in score.get("error", {}).items()}
+        if "mean" in score:
+            errors = {score["test"]: score["mean"]}
+        for test, steps in score.get("elsewhere", {}).items():
+            errors |= {f"step {step}, {test}": error for step, error in steps.items()}
+        rows += [f"| {score['model']} | {place} | {e:.3g} |" for place, e in errors.items()]
+    if not rows:
+        return ""
+    return "\n".join(
+        ["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *rows]
+    )
+
+
+def _protocol(protocol: dict[str, Any]) -> str:
+    stated = {key: value for key, value in protocol.items() if key != "recipe" and value}
+    if not stated:
+        return ""
+    return "\n".join(
+        ["## Protocol", "", *(f"- {key}: {_text(value)}" for key, value in stated.items())]
+    )
+
+
+def _invariant(certificate: dict[str, Any]) -> str:
+    summary = (
+        f"{certificate['law']} ({certificate['reach']}); {certificate['samples']} samples, "
+        f"{certificate['steps']} steps: {certificate['verdict']}."
+    )
+    findings = [
+        f"- {f['dtype']}: largest violation {f['violation']:.1e} (allowed {f['tolerance']:.0e}), "
+        f"{f['rejected_steps']} rejected steps"
         for f in certificate["findings"]
     ]
-    about = f"{certificate['law']} ({certificate['reach']}); {certificate['samples']} samples, {certificate['steps']} steps"
-    return "\n".join(
-        ["## Law of the latent code", "", f"{about}: {certificate['verdict']}.", "", *found]
-    )
+    return "\n".join(["## Law of the latent code", "", summary, "", *findings])
 
 
-def _scores(scores: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    rows = []
-    for s in scores:
-        each = (
-            {s["test"]: s["mean"]}
-            if "mean" in s
-            else {f"step {step}": error for step, error in s["error"].items()}
-        )
-        for test, errors in s.get("elsewhere", {}).items():
-            each |= {f"step {step}, {test}": error for step, error in errors.items()}
-        rows += [(s["model"], where, f"{error:.3g}") for where, error in each.items()]
-    return rows
-
-
-def _plain(value: Any) -> str:
-    return (
-        ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-        if isinstance(value, dict)
-        else str(value)
-    )
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return str(value)

@@ -149,7 +149,7 @@ def predict(
     import xarray as xr
 
     from fields.checkpoints.checkpoint import load
-    from fields.inference.predict import regular_grid
+    from fields.inference.queries import regular_grid
     from fields.io import open_dataset
     from fields.io.native import write_dataset
     from fields.io.tools.terminal import progress_bar
@@ -200,7 +200,7 @@ def verify(
     """
     from fields.checkpoints.checkpoint import load
     from fields.evaluation.verify import certify
-    from fields.inference.predict import first_samples
+    from fields.inference.queries import first_samples
     from fields.io import open_dataset
 
     model = load(checkpoint)

@@ -1,70 +1,99 @@
-"""Modules that remember how they were made, so that a checkpoint can rebuild them."""
+"""Modules that remember how they were constructed, so that a checkpoint can rebuild them."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, Self
 
 from torch import nn
 
+from fields.core.moved_names import current_path
+
 
 class Component(nn.Module):
-    """Base of every exchangeable module: records its constructor's arguments, given or default, at creation.
+    """Base class of every exchangeable module; records its constructor's arguments at creation.
 
-    ``describe`` turns a part into plain values (``class_path`` and ``init_args``, parts within
-    parts included) and ``build`` makes it again. The schema and the normalizer have their own
-    places in a checkpoint: they are left out and supplied again.
+    `describe` turns a component into plain values (``class_path`` and ``init_args``, nested
+    components included), and `build` constructs it again. The schema and the normalizer are stored
+    elsewhere in a checkpoint, so descriptions omit them and `build` is given them.
+
+    Example:
+        >>> class Scale(Component):
+        ...     def __init__(self, dim: int, *, factor: float = 2.0):
+        ...         super().__init__()
+        >>> Scale(8).describe()["init_args"]
+        {'dim': 8, 'factor': 2.0}
     """
 
     supplied = ("schema", "normalizer")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Notes the arguments; copying and unpickling come here with none and restore the note themselves."""
-        part = super().__new__(cls)
+        """Record the arguments, defaults included.
+
+        Copying and unpickling call this without arguments and restore the record themselves.
+        """
+        component = super().__new__(cls)
         if args or kwargs:
-            bound = inspect.signature(cls.__init__).bind(part, *args, **kwargs)
+            bound = inspect.signature(cls.__init__).bind(component, *args, **kwargs)
             bound.apply_defaults()
-            object.__setattr__(part, "_arguments", dict(list(bound.arguments.items())[1:]))
-        return part
+            object.__setattr__(component, "_arguments", dict(list(bound.arguments.items())[1:]))
+        return component
 
     def describe(self) -> dict[str, Any]:
-        """Class path and arguments as values that JSON can hold."""
+        """Return the class path and the constructor's arguments as values that JSON can hold.
+
+        Raises:
+            TypeError: an argument is an object that cannot be described.
+        """
         arguments = getattr(self, "_arguments", {})
-        kept = {
+        described = {
             name: _plain(value, name, type(self))
             for name, value in arguments.items()
             if name not in self.supplied
         }
-        return {
-            "class_path": f"{type(self).__module__}.{type(self).__qualname__}",
-            "init_args": kept,
-        }
+        return {"class_path": _path(type(self)), "init_args": described}
 
 
-def build(description: dict[str, Any], **supplied: Any) -> Any:
-    """The part that ``describe`` described, from classes inside ``fields`` alone.
+def build(description: dict[str, Any], *, trust: Sequence[str] = (), **supplied: Any) -> Any:
+    """Construct the component that `Component.describe` described.
+
+    Args:
+        description: class path and arguments.
+        trust: top-level packages, besides ``fields``, whose classes may be constructed.
+        supplied: values for constructors that take them: ``schema`` and ``normalizer``.
 
     Raises:
-        ValueError: the class path leads elsewhere, which a checkpoint must not be able to do.
+        ValueError: a class path leads to another package, or to something that is not a component.
+
+    Example:
+        >>> from fields.processors.transformer import Transformer
+        >>> type(build(Transformer(8, depth=1).describe())).__name__
+        'Transformer'
     """
-    cls = _class(description["class_path"], Component)
-    arguments = {key: _made(value, supplied) for key, value in description["init_args"].items()}
+    cls = _find_class(description["class_path"], Component, trust)
+    arguments = {
+        k: _object(value, trust, supplied) for k, value in description["init_args"].items()
+    }
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{key: value for key, value in supplied.items() if key in accepted}, **arguments)
 
 
-def _class(path: str, base: type) -> type:
-    module, _, name = path.rpartition(".")
-    if not module.startswith("fields."):
+def _find_class(path: str, base: type, trust: Sequence[str]) -> type:
+    module, _, name = current_path(path).rpartition(".")
+    package = module.split(".")[0]
+    if package not in ("fields", *trust):
         raise ValueError(
-            f"The file asks for class {path!r}, outside `fields`, and loading runs no foreign code."
+            f"The file asks for class {path!r}, which is outside `fields`, so loading it would run "
+            f"other code. If you trust that code, call `load(..., trust=[{package!r}])`."
         )
     cls = getattr(import_module(module), name, None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(
-            f"The file asks for {path!r}, which is no part of a model in this version of bracketfields. Update it."
+            f"The file asks for {path!r}, which is not a component of a model in this version of "
+            f"{package}. Update {'bracketfields' if package == 'fields' else package}."
         )
     return cls
 
@@ -76,30 +105,28 @@ def _plain(value: Any, name: str, owner: type) -> Any:
         return [_plain(item, name, owner) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    given = (
-        [value]
-        if isinstance(value, type)
-        else [value.func, *value.args]
-        if isinstance(value, partial)
-        else []
-    )
-    for cls in given:
-        if isinstance(cls, type) and issubclass(
-            cls, nn.Module
-        ):  # a class, or one with some arguments given: a factory
-            keywords = value.keywords if isinstance(value, partial) else {}
+    keywords = value.keywords if isinstance(value, partial) else {}
+    for cls in (value.func, *value.args) if isinstance(value, partial) else (value,):
+        if isinstance(cls, type) and issubclass(cls, nn.Module):  # a factory
             arguments = {key: _plain(item, key, cls) for key, item in keywords.items()}
-            return {"factory": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+            return {"factory": _path(cls), "init_args": arguments}
     raise TypeError(
-        f"{owner.__name__}({name}=…) got a {type(value).__name__}, which a checkpoint cannot describe. "
-        "Pass numbers, strings, tuples, parts, or classes of parts (with `functools.partial` for their arguments)."
+        f"{owner.__name__}({name}=…) got a {type(value).__name__}, which a checkpoint cannot "
+        "describe. Pass numbers, strings, tuples, components, or classes of components (with "
+        "`functools.partial` for their arguments)."
     )
 
 
-def _made(value: Any, supplied: dict[str, Any]) -> Any:
+def _object(value: Any, trust: Sequence[str], supplied: dict[str, Any]) -> Any:
     if isinstance(value, dict) and "class_path" in value:
-        return build(value, **supplied)
+        return build(value, trust=trust, **supplied)
     if isinstance(value, dict) and "factory" in value:
-        arguments = {key: _made(item, supplied) for key, item in value["init_args"].items()}
-        return partial(_class(value["factory"], nn.Module), **arguments)
-    return tuple(_made(item, supplied) for item in value) if isinstance(value, list) else value
+        arguments = {k: _object(item, trust, supplied) for k, item in value["init_args"].items()}
+        return partial(_find_class(value["factory"], nn.Module, trust), **arguments)
+    if isinstance(value, list):
+        return tuple(_object(item, trust, supplied) for item in value)
+    return value
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,7 +1,7 @@
-"""Names that moved: class paths, arguments and weights of version 0.1, and what they are called now.
+"""Names of version 0.1 that have changed: class paths, arguments, weights and keys of cards.
 
-Checkpoints of format 1 and YAML files written for version 0.1 name classes by where they stood
-then. This is the one table that leads from there to here; each use warns and names the new path.
+Checkpoints of format 1 and YAML files written for version 0.1 use the old names. These tables are
+the only place that translates them; every translated class path gives a warning with the new one.
 """
 
 from __future__ import annotations
@@ -10,56 +10,57 @@ import re
 import warnings
 from typing import Any
 
-ARGUMENTS = {  # by class, or for all where the name is unique; old name -> new name
+# Old argument -> new argument, by the class's present name; "" is for every class of `fields`.
+ARGUMENTS = {
     "": {"near": "skip_features"},
     "FieldOperator": {"local": "skip"},
     "LocalEnergy": {"reach": "radius"},
     "StencilPortHamiltonianField": {"reach": "radius"},
     "MetricHamiltonianField": {"neighbours": "neighbors"},
 }
-WEIGHTS = (  # of format 1
+# Patterns of tensors' names in checkpoints of format 1.
+WEIGHTS = (
     (re.compile(r"(^|\.)local\.(?=log_length)"), r"\1skip."),
     (re.compile(r"(^|\.)decoder\.near\."), r"\1decoder.skip_features."),
     (re.compile(r"(^|\.)normalizer\.centre$"), r"\1normalizer.center"),
 )
-RECORDS = {"breach": "violation", "clamps": "rejected_steps", "licence": "license"}  # keys of cards
+# Keys of the cards in checkpoints of format 1.
+CARD_KEYS = {"breach": "violation", "clamps": "rejected_steps", "licence": "license"}
 
 
 def current_path(path: str) -> str:
-    """The present path of a class; a path that never moved comes back as it is.
+    """Translate the path of a class that has moved, with a warning; return others unchanged.
 
     Example:
         >>> current_path("fields.flows.Hamiltonian")
         'fields.flows.Hamiltonian'
     """
-    if path not in MOVED:
-        return path
-    warnings.warn(
-        f"`{path}` is now called `{MOVED[path]}`. Please use the new name.",
-        FutureWarning,
-        stacklevel=2,
-    )
-    return MOVED[path]
+    moved: dict[str, str] = {}
+    path = _translate(path, moved)
+    _warn(moved)
+    return path
 
 
 def current_description(value: Any) -> Any:
-    """A description of components (nested mappings with ``class_path`` or ``factory``) in present names."""
-    if isinstance(value, list):
-        return [current_description(item) for item in value]
-    if isinstance(value, str):
-        return current_path(value)
-    if not isinstance(value, dict):
-        return value
-    out = {key: current_description(item) for key, item in value.items()}
-    path = out.get("class_path", out.get("factory"))
-    if isinstance(path, str) and isinstance(out.get("init_args"), dict):
-        renamed = ARGUMENTS[""] | ARGUMENTS.get(path.rsplit(".", 1)[-1], {})
-        out["init_args"] = {renamed.get(key, key): item for key, item in out["init_args"].items()}
+    """Translate a description of components, with one warning for each class that has moved.
+
+    Args:
+        value: nested mappings with ``class_path`` or ``factory``, and ``init_args``; a class path
+            may also stand on its own where YAML abbreviates it. Everything else is returned as it
+            is.
+
+    Example:
+        >>> current_description({"class_path": "fields.flows.Hamiltonian", "init_args": {"dim": 8}})
+        {'class_path': 'fields.flows.Hamiltonian', 'init_args': {'dim': 8}}
+    """
+    moved: dict[str, str] = {}
+    out = _translate(value, moved)
+    _warn(moved)
     return out
 
 
 def current_weight(name: str) -> str:
-    """The present name of a tensor in a checkpoint of format 1.
+    """Translate the name of a tensor in a checkpoint of format 1.
 
     Example:
         >>> current_weight("normalizer.centre")
@@ -71,19 +72,50 @@ def current_weight(name: str) -> str:
 
 
 def current_record(value: Any) -> Any:
-    """A card of format 1 with its present keys."""
+    """Translate the keys of a card of format 1.
+
+    Example:
+        >>> current_record({"findings": [{"breach": 1e-9}]})
+        {'findings': [{'violation': 1e-09}]}
+    """
     if isinstance(value, list):
         return [current_record(item) for item in value]
     if isinstance(value, dict):
-        return {RECORDS.get(key, key): current_record(item) for key, item in value.items()}
+        return {CARD_KEYS.get(key, key): current_record(item) for key, item in value.items()}
     return value
+
+
+def _translate(value: Any, moved: dict[str, str]) -> Any:
+    """Translate a description, and note in ``moved`` which class paths had changed."""
+    if isinstance(value, str):
+        if value in MOVED:
+            moved[value] = MOVED[value]
+        return MOVED.get(value, value)
+    if isinstance(value, list):
+        return [_translate(item, moved) for item in value]
+    if not isinstance(value, dict):
+        return value
+    out = {key: _translate(item, moved) for key, item in value.items()}
+    path = str(out.get("class_path", out.get("factory")))
+    if path.startswith("fields.") and isinstance(out.get("init_args"), dict):
+        renamed = ARGUMENTS[""] | ARGUMENTS.get(path.rsplit(".", 1)[-1], {})
+        out["init_args"] = {renamed.get(key, key): item for key, item in out["init_args"].items()}
+    return out
+
+
+def _warn(moved: dict[str, str]) -> None:
+    for old, new in moved.items():
+        message = f"`{old}` is now called `{new}`. Please use the new name."
+        warnings.warn(message, FutureWarning, stacklevel=3)
 
 
 MOVED = {
     "fields.decoders.DeepONet": "fields.decoders.BranchTrunk",
     "fields.decoders.Trigonometric": "fields.decoders.FourierInterpolation",
     "fields.decoders.deeponet.DeepONet": "fields.decoders.branch_trunk.BranchTrunk",
-    "fields.decoders.trigonometric.Trigonometric": "fields.decoders.fourier_interpolation.FourierInterpolation",
+    "fields.decoders.trigonometric.Trigonometric": (
+        "fields.decoders.fourier_interpolation.FourierInterpolation"
+    ),
     "fields.dynamics.AttentionField": "fields.processors.AttentionField",
     "fields.dynamics.CanonicalHamiltonian": "fields.flows.HamiltonianField",
     "fields.dynamics.DampedHamiltonian": "fields.flows.DampedHamiltonianField",
@@ -102,17 +134,25 @@ MOVED = {
     "fields.dynamics.StencilBracket": "fields.flows.StencilPortHamiltonianField",
     "fields.dynamics.SymmetricGrand": "fields.flows.SymmetricGrandField",
     "fields.dynamics.TangentBracket": "fields.flows.SphereTransformerField",
-    "fields.dynamics.attention_ode.AttentionField": "fields.processors.attention_ode.AttentionField",
+    "fields.dynamics.attention_ode.AttentionField": (
+        "fields.processors.attention_ode.AttentionField"
+    ),
     "fields.dynamics.base.Law": "fields.dynamics.base.Invariant",
     "fields.dynamics.base.LawfulField": "fields.dynamics.base.EnergyField",
     "fields.dynamics.density.DensityEnergy": "fields.dynamics.energies.local.LocalEnergy",
     "fields.dynamics.density.LogCosh": "fields.dynamics.energies.local.LogCosh",
-    "fields.dynamics.energies.AttentionEnergy": "fields.dynamics.energies.attention.AttentionEnergy",
-    "fields.dynamics.energies.BoundedFeatures": "fields.dynamics.energies.attention.BoundedFeatures",
+    "fields.dynamics.energies.AttentionEnergy": (
+        "fields.dynamics.energies.attention.AttentionEnergy"
+    ),
+    "fields.dynamics.energies.BoundedFeatures": (
+        "fields.dynamics.energies.attention.BoundedFeatures"
+    ),
     "fields.dynamics.energies.Features": "fields.dynamics.energies.attention.Features",
     "fields.dynamics.energies.MLPEnergy": "fields.dynamics.energies.mlp.MLPEnergy",
     "fields.dynamics.energies.Memory": "fields.dynamics.energies.attention.Memory",
-    "fields.dynamics.energy_transformer.EnergyTransformer": "fields.dynamics.energies.energy_transformer.EnergyTransformer",
+    "fields.dynamics.energy_transformer.EnergyTransformer": (
+        "fields.dynamics.energies.energy_transformer.EnergyTransformer"
+    ),
     "fields.dynamics.gradient_flow.GradientFlow": "fields.flows.gradient_flow.GradientFlowField",
     "fields.dynamics.grand.Diffusion": "fields.flows.grand.DiffusionField",
     "fields.dynamics.grand.LinearDiffusion": "fields.flows.grand.LinearDiffusionField",
@@ -122,21 +162,31 @@ MOVED = {
     "fields.dynamics.graph.DoubleBracket": "fields.flows.double_bracket.DoubleBracketField",
     "fields.dynamics.graph.Friction": "fields.flows.metriplectic.Friction",
     "fields.dynamics.graph.GraphField": "fields.flows.graph_hamiltonian.GraphWaveField",
-    "fields.dynamics.graph.GraphHamiltonian": "fields.flows.graph_hamiltonian.GraphHamiltonianField",
+    "fields.dynamics.graph.GraphHamiltonian": (
+        "fields.flows.graph_hamiltonian.GraphHamiltonianField"
+    ),
     "fields.dynamics.graph.Metriplectic": "fields.flows.metriplectic.MetriplecticField",
     "fields.dynamics.hamiltonian.CanonicalHamiltonian": "fields.flows.hamiltonian.HamiltonianField",
-    "fields.dynamics.hamiltonian.DampedHamiltonian": "fields.flows.damped_hamiltonian.DampedHamiltonianField",
+    "fields.dynamics.hamiltonian.DampedHamiltonian": (
+        "fields.flows.damped_hamiltonian.DampedHamiltonianField"
+    ),
     "fields.dynamics.hamiltonian.Damping": "fields.nn.damping.Damping",
     "fields.dynamics.memory.PatternEnergy": "fields.flows.associative.PatternEnergy",
     "fields.dynamics.memory.Recall": "fields.flows.associative.HopfieldField",
     "fields.dynamics.metric.Metric": "fields.flows.metric_hamiltonian.EdgeMetric",
-    "fields.dynamics.metric.MetricHamiltonian": "fields.flows.metric_hamiltonian.MetricHamiltonianField",
+    "fields.dynamics.metric.MetricHamiltonian": (
+        "fields.flows.metric_hamiltonian.MetricHamiltonianField"
+    ),
     "fields.dynamics.pairwise.Pairs": "fields.nn.attention.pairwise.Pairs",
     "fields.dynamics.pairwise.Pairwise": "fields.nn.attention.pairwise.Pairwise",
     "fields.dynamics.skew.WaveField": "fields.dynamics.wave.WaveField",
     "fields.dynamics.skew_attention.SkewAttention": "fields.flows.isometry.SkewAttentionField",
-    "fields.dynamics.stencil_bracket.StencilBracket": "fields.flows.stencil_port_hamiltonian.StencilPortHamiltonianField",
-    "fields.dynamics.tangent.TangentBracket": "fields.flows.sphere_transformer.SphereTransformerField",
+    "fields.dynamics.stencil_bracket.StencilBracket": (
+        "fields.flows.stencil_port_hamiltonian.StencilPortHamiltonianField"
+    ),
+    "fields.dynamics.tangent.TangentBracket": (
+        "fields.flows.sphere_transformer.SphereTransformerField"
+    ),
     "fields.encoders.Patches": "fields.encoders.WindowedMoments",
     "fields.encoders.Points": "fields.encoders.CrossAttentionEncoder",
     "fields.encoders.Sensors": "fields.encoders.BranchNet",
@@ -147,7 +197,9 @@ MOVED = {
     "fields.encoders.points.Points": "fields.encoders.cross_attention_encoder.CrossAttentionEncoder",
     "fields.encoders.sensors.Sensors": "fields.encoders.branch_net.BranchNet",
     "fields.encoders.tokens.Tokens": "fields.encoders.pointwise.PointwiseEncoder",
-    "fields.encoders.trigonometric.Trigonometric": "fields.encoders.fourier_sampling.FourierSampling",
+    "fields.encoders.trigonometric.Trigonometric": (
+        "fields.encoders.fourier_sampling.FourierSampling"
+    ),
     "fields.evolution.Direct": "fields.models.TimeConditioned",
     "fields.evolution.EvolutionOperator": "fields.models.EvolutionOperator",
     "fields.evolution.FlowInTime": "fields.models.LatentFlow",
@@ -181,7 +233,9 @@ MOVED = {
     "fields.integrators.diffusion.ImplicitDiffusion": "fields.flows.grand.ImplicitDiffusion",
     "fields.integrators.diffusion.Uniformisation": "fields.flows.grand.Uniformization",
     "fields.integrators.learned.Gonzalez": "fields.integrators.discrete_gradient.DiscreteGradient",
-    "fields.integrators.learned.GuardedDescent": "fields.flows.damped_hamiltonian.EnergyGuardedStep",
+    "fields.integrators.learned.GuardedDescent": (
+        "fields.flows.damped_hamiltonian.EnergyGuardedStep"
+    ),
     "fields.integrators.recall.RetrievalStep": "fields.flows.associative.HopfieldUpdate",
     "fields.integrators.skew.Cayley": "fields.integrators.cayley.Cayley",
     "fields.integrators.skew.CoupledBracket": "fields.flows.double_bracket.CoupledBracket",
@@ -191,14 +245,20 @@ MOVED = {
     "fields.integrators.skew.SkewCayley": "fields.flows.isometry.SkewCayley",
     "fields.integrators.skew.SplitBracket": "fields.flows.double_bracket.SplitBracket",
     "fields.integrators.skew.SymmetricSolve": "fields.nn.linear_solve.SymmetricSolve",
-    "fields.integrators.stencils.ImplicitBracket": "fields.flows.stencil_port_hamiltonian.ImplicitPortHamiltonianStep",
-    "fields.integrators.symplectic.ImplicitMidpoint": "fields.integrators.midpoint.ImplicitMidpoint",
-    "fields.integrators.symplectic.KineticProjection": "fields.integrators.verlet.EnergyProjectedVerlet",
+    "fields.integrators.stencils.ImplicitBracket": (
+        "fields.flows.stencil_port_hamiltonian.ImplicitPortHamiltonianStep"
+    ),
+    "fields.integrators.symplectic.ImplicitMidpoint": (
+        "fields.integrators.midpoint.ImplicitMidpoint"
+    ),
+    "fields.integrators.symplectic.KineticProjection": (
+        "fields.integrators.verlet.EnergyProjectedVerlet"
+    ),
     "fields.integrators.symplectic.Orbit": "fields.integrators.verlet.Orbit",
     "fields.integrators.symplectic.Verlet": "fields.integrators.verlet.Verlet",
     "fields.integrators.tangent.GreatCircle": "fields.flows.sphere_transformer.SphereExponential",
     "fields.model.FieldOperator": "fields.models.static.FieldOperator",
-    "fields.model.LatentOperator": "fields.models.static.LatentOperator",
+    "fields.model.LatentOperator": "fields.models.latent.LatentOperator",
     "fields.nn.attention.Attention": "fields.nn.attention.multihead.Attention",
     "fields.nn.attention.Projected": "fields.nn.attention.multihead.Projected",
     "fields.nn.basis.Basis": "fields.nn.interpolation.pod.PODBasis",
@@ -230,7 +290,6 @@ MOVED = {
     "fields.nn.weights.Attentive": "fields.nn.attention.weights.Attentive",
     "fields.nn.weights.Partition": "fields.nn.attention.weights.Partition",
     "fields.nn.weights.Softmax": "fields.nn.attention.weights.Softmax",
-    "fields.operator.Draws": "fields.models.base.Draws",
     "fields.operator.Operator": "fields.models.base.Operator",
     "fields.optim.MuonAdamW": "fields.training.optim.MuonAdamW",
     "fields.processors.Associative": "fields.flows.Associative",
@@ -245,11 +304,15 @@ MOVED = {
     "fields.processors.block.Block": "fields.processors.block.FlowBlock",
     "fields.processors.double_bracket.DoubleBracket": "fields.flows.double_bracket.DoubleBracket",
     "fields.processors.grand.Grand": "fields.flows.grand.Grand",
-    "fields.processors.graph_hamiltonian.GraphHamiltonian": "fields.flows.graph_hamiltonian.GraphHamiltonian",
+    "fields.processors.graph_hamiltonian.GraphHamiltonian": (
+        "fields.flows.graph_hamiltonian.GraphHamiltonian"
+    ),
     "fields.processors.hamiltonian.Hamiltonian": "fields.flows.hamiltonian.Hamiltonian",
     "fields.processors.isometry.Isometry": "fields.flows.isometry.Isometry",
     "fields.processors.metriplectic.Metriplectic": "fields.flows.metriplectic.Metriplectic",
-    "fields.processors.tangent_bracket.TangentBracket": "fields.flows.sphere_transformer.SphereTransformer",
+    "fields.processors.tangent_bracket.TangentBracket": (
+        "fields.flows.sphere_transformer.SphereTransformer"
+    ),
     "fields.processors.trace.Moment": "fields.processors.trace.FlowState",
     "fields.processors.trace.Trace": "fields.processors.trace.FlowTrace",
     "fields.scaling.Log": "fields.data.scaling.Log",

@@ -2,7 +2,7 @@
 
 Letters, here and everywhere: ``b`` batch, ``n`` input points, ``m`` query points, ``k`` tokens,
 ``h`` token width, ``d`` coordinates, ``c``/``o`` channels in/out, ``p`` parameters, ``s`` time
-steps. Channels last; a mask is True where real.
+steps. Channels last; a mask is True at real points and False at padding.
 """
 
 from __future__ import annotations
@@ -17,44 +17,70 @@ from torch import Tensor
 
 
 class Sample(NamedTuple):
-    """One input function with its queries and targets, in physical units; ``collate`` adds the batch axis.
+    """One input function with its queries and targets, in physical units.
 
-    A batch whose samples share their points (the same grid) carries ``x``, ``y`` and their masks
-    once, with b = 1, and everything that depends on positions alone is then computed once for the
-    whole batch.
+    `collate` adds the batch axis. A batch whose samples share their points (the same grid) holds
+    ``x``, ``y`` and their masks once, with b = 1, and everything that depends only on positions is
+    then computed once for the whole batch.
+
+    Attributes:
+        x: n points where the input function is given.
+        u: its values there; a history of frames is stacked in c, oldest first.
+        x_mask: which input points are real; the others are padding.
+        y: m points where the output is wanted.
+        v: the targets there; s = 1 for static maps.
+        y_mask: which query points are real.
+        t: times of the targets relative to the input's last frame; 0 for static maps.
+        params: constants of the PDE; p = 0 when there are none.
+
+    Example:
+        >>> x, mask = torch.rand(5, 1), torch.ones(5, dtype=torch.bool)
+        >>> u, v = torch.rand(5, 2), torch.rand(1, 5, 3)
+        >>> sample = Sample(x, u, mask, x, v, mask, t=torch.zeros(1), params=torch.zeros(0))
+        >>> batch = collate([sample, sample])
+        >>> batch.x.shape, batch.u.shape, batch.v.shape
+        (torch.Size([1, 5, 1]), torch.Size([2, 5, 2]), torch.Size([2, 1, 5, 3]))
     """
 
-    x: Float[Tensor, "*b n d"]  # where the input function is given
-    u: Float[
-        Tensor, "*b n c"
-    ]  # its values there; a history of frames is stacked in c, oldest first
+    x: Float[Tensor, "*b n d"]
+    u: Float[Tensor, "*b n c"]
     x_mask: Bool[Tensor, "*b n"]
-    y: Float[Tensor, "*b m d"]  # where the output is wanted
-    v: Float[Tensor, "*b s m o"]  # the targets there; s = 1 for static maps
+    y: Float[Tensor, "*b m d"]
+    v: Float[Tensor, "*b s m o"]
     y_mask: Bool[Tensor, "*b m"]
-    t: Float[
-        Tensor, "*b s"
-    ]  # times of the targets relative to the input's last frame; 0 for static maps
-    params: Float[Tensor, "*b p"]  # constants of the PDE; p = 0 when there are none
+    t: Float[Tensor, "*b s"]
+    params: Float[Tensor, "*b p"]
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Names, units and geometry of a problem: what a model was trained for and what it asks of a file.
+    """Names, units and geometry of a problem: what a model was trained for and needs from a file.
 
     Args:
         coords: names of the d coordinates, in the order of the last axis of ``Sample.x``.
-        inputs, outputs, params: variable names, in channel order.
+        inputs: names of the input variables, in channel order.
+        outputs: names of the output variables, in channel order.
+        params: names of the constants of the PDE.
         units: unit of each coordinate, variable and parameter that has one.
-        periodic: per axis, whether the domain closes on itself; by default none does.
+        periodic: per axis, whether the domain is periodic along it; by default along none.
         homogeneous: per axis, whether the operator commutes with translations along it; models then
-            see no absolute position there; by default along none.
+            receive no absolute position along it. By default along none.
         bounds: per axis, (low, high) of the domain; the period of a periodic axis is high − low.
         grid: points per axis of the training grid, None for scattered points.
         dt: time between frames of evolution problems, None for static maps.
         history: number of input frames stacked in the input channels.
         weight: the input variable that holds quadrature weights of the points, if there is one;
             encoders that average over points average with it.
+
+    Raises:
+        ValueError: the weights are not an input, or there is not one entry per coordinate.
+
+    Example:
+        >>> schema = Schema(
+        ...     coords=("x",), inputs=("u", "c"), outputs=("u",), bounds=((0.0, 1.0),), history=3
+        ... )
+        >>> schema.dim, schema.in_channels, schema.out_channels, schema.periodic
+        (1, 6, 1, (False,))
     """
 
     coords: tuple[str, ...]
@@ -73,16 +99,18 @@ class Schema:
     def __post_init__(self) -> None:
         if self.weight is not None and self.weight not in self.inputs:
             raise ValueError(
-                f"Schema names the weights {self.weight!r}, which are not among the inputs {self.inputs}."
+                f"The schema names the quadrature weights {self.weight!r}, which are not among its "
+                f"inputs {self.inputs}. Add them to the inputs."
             )
         for name in ("periodic", "homogeneous"):
             if not getattr(self, name):
                 object.__setattr__(self, name, (False,) * self.dim)
         for name in ("periodic", "homogeneous", "bounds"):
-            if len(getattr(self, name)) != self.dim:
+            entries = len(getattr(self, name))
+            if entries != self.dim:
                 raise ValueError(
-                    f"Schema has {self.dim} coordinates {self.coords} but {len(getattr(self, name))} entries in "
-                    f"`{name}`. Give one per coordinate."
+                    f"The schema has {self.dim} coordinates {self.coords} but {entries} entries in "
+                    f"`{name}`. Give one entry per coordinate."
                 )
 
     @property
@@ -101,12 +129,12 @@ class Schema:
         return len(self.outputs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values, ready for JSON."""
+        """Convert to plain Python values, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """Inverse of :meth:`to_dict`; lists read from JSON become tuples again."""
+        """Invert :meth:`to_dict`; lists read from JSON become tuples again."""
         values = dict(values)
         for name in ("coords", "inputs", "outputs", "params", "periodic", "homogeneous"):
             values[name] = tuple(values[name])
@@ -116,10 +144,21 @@ class Schema:
 
 
 class Latent(NamedTuple):
-    """Tokens, where they live, and which axes close on themselves.
+    """Tokens, their positions, and the periodic axes.
 
-    Positions are in the model's unit coordinates: each axis is mapped to [−1/2, 1/2], so a period
-    is 1.
+    Positions are in the model's unit coordinates: each axis is mapped to [−1/2, 1/2], so that a
+    period is 1.
+
+    Attributes:
+        z: tokens.
+        pos: positions of the tokens; b = 1 where all samples share them.
+        periodic: per axis, whether the domain is periodic along it.
+
+    Example:
+        >>> pos = torch.linspace(-0.5, 0.5, 4)[None, :, None]
+        >>> latent = Latent(torch.zeros(2, 4, 8), pos, torch.tensor([False]))
+        >>> latent._replace(z=latent.z + 1).z.shape
+        torch.Size([2, 4, 8])
     """
 
     z: Float[Tensor, "b k h"]
@@ -128,7 +167,10 @@ class Latent(NamedTuple):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stacks samples along a new batch axis; points are shared (b = 1) if equal, else padded to the longest and masked.
+    """Stack samples along a new batch axis.
+
+    Points that all samples share are stored once (b = 1). Points that differ are padded with zeros
+    to the longest sample and masked.
 
     Shape: x (n d) -> (b n d) or (1 n d), u (n c) -> (b n c), v (s m o) -> (b s m o), and so on.
     """
@@ -138,30 +180,27 @@ def collate(samples: Sequence[Sample]) -> Sample:
     n, m = x.shape[1], y.shape[1]
     u = torch.stack([_pad(s.u, n, axis=0) for s in samples])
     v = torch.stack([_pad(s.v, m, axis=1) for s in samples])
-    t = (
-        torch.stack([s.t for s in samples])
-        if first.t.ndim
-        else torch.stack([s.t[None] for s in samples])
-    )
+    t = torch.stack([s.t if first.t.ndim else s.t[None] for s in samples])
     return Sample(x, u, x_mask, y, v, y_mask, t, torch.stack([s.params for s in samples]))
 
 
+def to_device(batch: Sample, device: torch.device) -> Sample:
+    """Copy a batch to another device."""
+    return Sample(*(tensor.to(device) for tensor in batch))
+
+
 def _stack_points(points: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
-    same = all(
-        p is points[0] or (p.shape == points[0].shape and torch.equal(p, points[0]))
-        for p in points[1:]
-    )
-    same = same and all(bool(mask.all()) for mask in masks)
-    if same:
-        return points[0][None], masks[0][None]
+    first = points[0]
+    same = all(p is first or (p.shape == first.shape and torch.equal(p, first)) for p in points[1:])
+    if same and all(bool(mask.all()) for mask in masks):
+        return first[None], masks[0][None]
     longest = max(len(p) for p in points)
-    return torch.stack([_pad(p, longest, axis=0) for p in points]), torch.stack(
-        [_pad(q, longest, axis=0) for q in masks]
-    )
+    padded = torch.stack([_pad(p, longest, axis=0) for p in points])
+    return padded, torch.stack([_pad(mask, longest, axis=0) for mask in masks])
 
 
 def _pad(values: Tensor, length: int, axis: int) -> Tensor:
-    """Zero-padded (False for masks) along ``axis``."""
+    """Pad with zeros (False for masks) along ``axis``."""
     missing = length - values.shape[axis]
     if missing == 0:
         return values

@@ -141,7 +141,7 @@ def certify(model: Operator, given: Sample, *, steps: int = 1000) -> Certificate
         raise ValueError(
             f"{type(model).__name__} has no latent tokens. Give a checkpoint of a conditional neural field."
         )
-    latent, cond = model.tokens(given.x, given.u, given.x_mask, given.params)
+    latent, cond = model.encode(given.x, given.u, given.x_mask, given.params)
     shown = model.decoder if has_physical_energy(model.processor, model.decoder) else None
     return verify(model.processor, latent, cond, steps=steps, decoder=shown)
 

@@ -1,1 +1,1 @@
-"""From dataset to dataset: prediction, streaming rollouts, export, conformal bands."""
+"""From dataset to dataset: prediction, streamed rollouts, exported programs, conformal bands."""

@@ -1,4 +1,4 @@
-"""Rollouts of any length, written to a file as they come."""
+"""Rollouts of any length, written to a file a few frames at a time."""
 
 from __future__ import annotations
 
@@ -10,57 +10,60 @@ import numpy as np
 import torch
 import xarray as xr
 
-from fields.inference.predict import (
-    answer_dims,
-    attributes_of,
-    empty_answer,
-    prepare_queries,
-    to_grid_shape,
-)
+from fields.core.protocols import RolloutPredictor
+from fields.inference.answers import empty_dataset, output_attributes, output_dims, to_grid_shape
+from fields.inference.queries import prepare_request
 from fields.io.writer import open_for_writing
-from fields.models.evolution import TOGETHER, EvolutionOperator
 
 
 @torch.no_grad()
 def stream(
-    model: EvolutionOperator,
+    model: RolloutPredictor,
     ds: xr.Dataset,
     path: str | Path,
     *,
     times: Sequence[float] | None = None,
     at: Mapping[str, Any] | None = None,
-    frames: int = TOGETHER,
+    frames: int = 64,
     batch_size: int = 16,
     memory: float = 1e9,
 ) -> None:
-    """``model.predict`` into a file of our layout, for rollouts longer than memory.
+    """Write what ``model.predict`` returns into a file, for rollouts longer than memory.
 
-    The file takes its name when it is complete; an interruption leaves nothing of it.
+    The file gets its name when it is complete; an interrupted run leaves no file.
 
     Args:
-        model: of an evolution problem.
-        ds, times, at, batch_size, memory: see `Operator.predict`.
-        path: the file to write.
-        frames: how many are held and written at a time.
+        model: a model of an evolution problem.
+        ds: the schema's inputs and coordinates, as for `Operator.predict`.
+        path: the file to write, in the native layout.
+        times: requested times, as for `Operator.predict`.
+        at: requested points, as for `Operator.predict`.
+        frames: number of frames held in memory and written at a time.
+        batch_size: number of samples evaluated at a time.
+        memory: bytes that decoding may take.
+
+    Raises:
+        DataError: the data do not fit the model.
     """
-    ds, asked, batches = prepare_queries(model, ds, at=at, times=times, batch_size=batch_size)
-    out, space = empty_answer(ds, at, asked, model.schema)
-    nothing = np.broadcast_to(np.float32(0), (ds.sizes["sample"], len(asked), *space.values()))
-    for name in model.schema.outputs:
-        out[name] = (answer_dims(model.schema, space), nothing, attributes_of(name, model.schema))
+    schema = model.schema
+    ds, requested, batches = prepare_request(model, ds, at=at, times=times, batch_size=batch_size)
+    out, space = empty_dataset(ds, at, requested, schema)
+    shape = (ds.sizes["sample"], len(requested), *space.values())
+    placeholder = np.broadcast_to(np.float32(0), shape)
+    for name in schema.outputs:
+        out[name] = (output_dims(schema, space), placeholder, output_attributes(name, schema))
     was_training = model.training
     model.eval()
     with open_for_writing(out, path) as write:
-        done = 0
+        first_sample = 0
         for batch in batches:
-            first, samples = 0, slice(done, done + len(batch.u))
-            for piece in model.rollout(batch, frames=frames, memory=memory):
-                values, times_now = (
-                    to_grid_shape(piece, space),
-                    slice(first, first + piece.shape[1]),
-                )
-                for o, name in enumerate(model.schema.outputs):
-                    write(name, samples, times_now, values[..., o])
-                first = times_now.stop
-            done = samples.stop
+            samples = slice(first_sample, first_sample + len(batch.u))
+            first_time = 0
+            for chunk in model.rollout(batch, frames=frames, memory=memory):
+                values = to_grid_shape(chunk, space)
+                window = slice(first_time, first_time + chunk.shape[1])
+                for o, name in enumerate(schema.outputs):
+                    write(name, samples, window, values[..., o])
+                first_time = window.stop
+            first_sample = samples.stop
     model.train(was_training)

@@ -3,6 +3,7 @@
 from fields.models.base import Operator as Operator
 from fields.models.ensemble import Ensemble as Ensemble
 from fields.models.evolution import EvolutionOperator as EvolutionOperator
+from fields.models.latent import LatentOperator as LatentOperator
 from fields.models.propagators import Autoregressive as Autoregressive
 from fields.models.propagators import LatentFlow as LatentFlow
 from fields.models.propagators import Propagator as Propagator

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fields.core.sample import Latent, Sample
 from fields.metrics.losses import relative_l2
-from fields.models.evolution import EvolutionOperator, inputs_later, renewed
+from fields.models.evolution import EvolutionOperator, advance_input, input_windows
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Objective:
         batch = self._shortened(batch, progress)
         if batch.v.shape[1] > 1 and torch.rand((), generator=random) < self.pushforward:
             batch = _pushed(model, batch)
-        later = inputs_later(batch.u, batch.v, model.schema)
+        later = input_windows(batch.u, batch.v, model.schema)
         if self.times is not None and self.times < batch.v.shape[1]:
             chosen = (
                 torch.randperm(batch.v.shape[1], generator=random)[: self.times]
@@ -84,7 +84,7 @@ class Objective:
     def _loss(
         self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample
     ) -> Tensor:
-        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
         v_hat = model.decode(codes, asked.y, batch.params)
         loss = relative_l2(v_hat, asked.v, asked.y_mask).mean()
@@ -101,7 +101,7 @@ class Objective:
             own = _codes(
                 model,
                 batch,
-                inputs_later(batch.u, model.decode(codes, batch.x, batch.params), model.schema),
+                input_windows(batch.u, model.decode(codes, batch.x, batch.params), model.schema),
             )
             loss = loss + self.cycle * _distance(own, codes)
         return loss
@@ -118,7 +118,9 @@ def _pushed(model: EvolutionOperator, batch: Sample) -> Sample:
     with torch.no_grad():
         first = model(batch._replace(t=batch.t[:, :1], y=batch.x, y_mask=batch.x_mask))
     return batch._replace(
-        u=renewed(batch.u, first, model.schema), v=batch.v[:, 1:], t=batch.t[:, 1:] - batch.t[:, :1]
+        u=advance_input(batch.u, first, model.schema),
+        v=batch.v[:, 1:],
+        t=batch.t[:, 1:] - batch.t[:, :1],
     )
 
 
@@ -141,7 +143,7 @@ def _codes(
         return values if len(values) == 1 and b > 1 else repeat(values, "b ... -> (b s) ...", s=s)
 
     flat = rearrange(inputs, "b s n c -> (b s) n c")
-    latent, cond = model.tokens(
+    latent, cond = model.encode(
         spread(batch.x), flat, spread(batch.x_mask), repeat(batch.params, "b p -> (b s) p", s=s)
     )
     code = model.propagator.start(latent, cond)

@@ -346,7 +346,7 @@ class FieldTraining(Training):
         model = cast(FieldOperator | EvolutionOperator, self.average)
         if not isinstance(model.processor, Stack):
             return {}
-        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         return model.processor.trace(latent, cond).summary()
 
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 import fields
 from fields.checkpoints import model_cards as cards
-from fields.checkpoints.checkpoint import read_header, shipped
+from fields.checkpoints.checkpoint import pretrained_files, read_header
 from fields.cli import main as cli
 from fields.core.sample import collate
 from fields.data import FieldDataset
@@ -27,20 +27,20 @@ from fields.metrics.losses import relative_l2
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-FILES = pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+FILES = pytest.mark.parametrize("path", pretrained_files(), ids=lambda path: path.stem)
 
 
 def test_the_table_lists_every_file_without_its_weights(monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("fields.checkpoints.checkpoint.build", None)
         table = fields.list_pretrained()
-    assert [entry.name for entry in table] == [path.stem for path in shipped()]
+    assert [entry.name for entry in table] == [path.stem for path in pretrained_files()]
     for entry in table:
         model = fields.load(entry.name)
         assert entry.parameters == sum(p.numel() for p in model.parameters())
         assert entry.processor.split("(")[0] == type(model.processor).__name__
         assert (
-            entry.error.startswith(f"{cards.headline(model.card['scores'][0]):.2g} at ")
+            entry.error.startswith(f"{cards.primary_error(model.card['scores'][0]):.2g} at ")
             and entry.license
         )
     lines = repr(table).splitlines()
@@ -112,7 +112,7 @@ def test_the_hub_gets_and_gives_the_same_three_files(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "hf_hub_download", unreachable)
     with pytest.raises(
         FileNotFoundError,
-        match="no folder 'org/line', and the hub gave no model of that name: offline",
+        match=r"no folder .org/line., and the Hugging Face hub did not provide .* name: offline",
     ):
         fields.from_pretrained("org/line")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

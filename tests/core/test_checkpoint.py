@@ -96,8 +96,8 @@ def test_foreign_classes_are_not_made(tmp_path):
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         header = json.loads(file.metadata()[KEY])
     for path, said in (
-        ("os.system", "runs no foreign code"),
-        ("fields.core.component.import_module", "no part of a model"),
+        ("os.system", "outside `fields`"),
+        ("fields.core.component.import_module", "not a component of a model"),
     ):
         header["model"]["init_args"]["processor"]["class_path"] = path
         save_file(
@@ -112,11 +112,11 @@ def test_foreign_classes_are_not_made(tmp_path):
 def test_files_that_are_none_of_ours(tmp_path):
     (tmp_path / "text").write_text("hello")
     save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         fields.load(tmp_path / "text")
     with pytest.raises(ValueError, match="another program"):
         fields.load(tmp_path / "other.safetensors")
-    with pytest.raises(FileNotFoundError, match="no shipped model"):
+    with pytest.raises(FileNotFoundError, match="no pretrained model"):
         fields.load("nothing-of-that-name")
 
 

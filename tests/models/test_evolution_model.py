@@ -11,7 +11,7 @@ import fields
 from fields.baselines.trivial import Persistence
 from fields.flows.hamiltonian import Hamiltonian
 from fields.io import DataError
-from fields.models.evolution import inputs_later, renewed
+from fields.models.evolution import advance_input, input_windows
 from fields.models.propagators import LatentFlow, TimeConditioned
 
 
@@ -32,21 +32,23 @@ def test_later_inputs_are_those_the_data_would_give(make, batch_of, history):
     """Histories with a static input: against the windows that the dataset itself cuts later."""
     data, _ = make(history=history, horizon=3)
     batch = batch_of(data, 1)
-    later = inputs_later(batch.u, batch.v, data.schema)
+    later = input_windows(batch.u, batch.v, data.schema)
     for s in range(3):
         if s + 1 < data.windows.max_per_sample:
             torch.testing.assert_close(later[0, s], data[s + 1].u, rtol=0, atol=0)
-    torch.testing.assert_close(renewed(batch.u, batch.v, data.schema), later[:, -1], rtol=0, atol=0)
+    torch.testing.assert_close(
+        advance_input(batch.u, batch.v, data.schema), later[:, -1], rtol=0, atol=0
+    )
 
 
 def test_encoding_own_predictions_warns_and_restarts(make, batch_of):
     data, model = make()
     batch = batch_of(data)
-    with torch.no_grad(), pytest.warns(UserWarning, match="no law of the flow holds"):
+    with torch.no_grad(), pytest.warns(UserWarning, match="invariants of the flow do not hold"):
         out = torch.cat(list(model.rollout(batch, frames=2, reencode=True)), dim=1)
     with torch.no_grad():
         free = model(batch)
-        again = batch._replace(u=renewed(batch.u, free[:, :2], data.schema), t=batch.t[:, :2])
+        again = batch._replace(u=advance_input(batch.u, free[:, :2], data.schema), t=batch.t[:, :2])
         second = model(again)
     torch.testing.assert_close(out[:, :2], free[:, :2])
     torch.testing.assert_close(out[:, 2:], second, rtol=1e-4, atol=1e-5)
@@ -85,7 +87,7 @@ def test_times_for_prediction_are_checked(make):
     _, model = make(propagator=TimeConditioned)
     with pytest.raises(DataError, match="ascend"):
         model.predict(travelling(), times=[0.5, 0.25])
-    with pytest.raises(DataError, match="hold 1 frames, the model is given 2"):
+    with pytest.raises(DataError, match="hold 1 frames, but the model takes 2"):
         make(history=2)[1].predict(travelling().isel(time=slice(0, 1)), times=[0.5])
 
 

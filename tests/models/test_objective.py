@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fields.metrics.losses import relative_l2
-from fields.models.evolution import inputs_later, renewed
+from fields.models.evolution import advance_input, input_windows
 from fields.models.propagators import TimeConditioned
 from fields.training.objective import Objective
 
@@ -20,7 +20,7 @@ def loss(objective, model, batch, *, progress=1.0, queries=None, seed=0):
 
 
 def codes(model, batch, u):
-    latent, cond = model.tokens(batch.x, u, batch.x_mask, batch.params)
+    latent, cond = model.encode(batch.x, u, batch.x_mask, batch.params)
     return model.propagator.start(latent, cond).z
 
 
@@ -28,9 +28,9 @@ def test_terms_add_up(make, batch_of):
     data, model = make()
     batch = batch_of(data)
     with torch.no_grad():
-        later = inputs_later(batch.u, batch.v, data.schema)
+        later = input_windows(batch.u, batch.v, data.schema)
         true = [codes(model, batch, later[:, s]) for s in range(4)]
-        latent, cond = model.tokens(batch.x, batch.u, batch.x_mask, batch.params)
+        latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         rolled = list(model.propagator.at(latent, cond, model.times(batch.t)))
         plain = relative_l2(model(batch), batch.v, batch.y_mask).mean()
         pairs = list(zip(rolled, true, strict=True))
@@ -39,7 +39,7 @@ def test_terms_add_up(make, batch_of):
         ).mean()
         decoded = model.decode([rolled[0]._replace(z=z) for z in true], batch.y, batch.params)
         seen = relative_l2(decoded, batch.v, batch.y_mask).mean()
-        own = inputs_later(batch.u, model(batch), data.schema)
+        own = input_windows(batch.u, model(batch), data.schema)
         seen_again = [codes(model, batch, own[:, s]) for s in range(4)]
         pairs = list(zip(seen_again, rolled, strict=True))
         back = [(a - b.z).flatten(1).norm(dim=1) / b.z.flatten(1).norm(dim=1) for a, b in pairs]
@@ -98,7 +98,7 @@ def test_pushforward_starts_from_the_models_own_frame(make, batch_of):
     data, model = make()
     batch = batch_of(data)
     with torch.no_grad():
-        u = renewed(batch.u, model(batch)[:, :1], data.schema)
+        u = advance_input(batch.u, model(batch)[:, :1], data.schema)
         later = batch._replace(u=u, v=batch.v[:, 1:], t=batch.t[:, :3])
     assert loss(Objective(pushforward=1.0), model, batch) == pytest.approx(
         loss(Objective(), model, later), rel=1e-5

@@ -9,7 +9,7 @@ from problems import travelling
 
 import fields
 from fields.flows.hamiltonian import Hamiltonian
-from fields.inference.predict import target_times
+from fields.inference.queries import target_times
 from fields.inference.stream import stream
 from fields.models.propagators import LatentFlow
 
