@@ -1,15 +1,16 @@
-"""`attend` beside `scaled_dot_product_attention`: the same scores, the same machine, taking turns.
+"""`attention_kernel` against PyTorch's `scaled_dot_product_attention` (SDPA) with equal scores.
 
-    python -m benchmarks.attention [--repeat 21] [--quick] [--device cpu] [--only geometric] [--out
-    table.md] python -m benchmarks.attention --memory
+    python -m benchmarks.attention [--repeat 21] [--quick] [--device cpu] [--only geometric] \
+        [--out table.md]
+    python -m benchmarks.attention --memory
 
-Per case: the median time of both in milliseconds, and the median ratio of neighboring readings,
-attend / SDPA (below 1 is faster), with its quartiles. SDPA gets what it takes natively: a mask as
-it is, broadcast; the geometric score as a bias. On CPU a reading is the processor time of one
-thread, which other work on the machine disturbs less than the wall clock, over as many calls as
-take 10 ms. The thresholds PLAIN and BIAS in `fields/nn/attend.py` come from this table;
-``--thresholds`` forces each path. ``--memory`` prints the peak of one training step above what
-there was before it, a process for each case.
+For each case: the median time of both in milliseconds, and the median ratio of neighboring
+readings, kernel / SDPA (below 1 is faster), with its quartiles. SDPA gets the arguments it supports
+natively: the mask, broadcast, and the geometric score as a bias. On CPU a reading is the CPU time
+of one thread, which other work disturbs less than wall time, over as many calls as take 10 ms. The
+thresholds PLAIN and BIAS in `fields/nn/attention/kernels.py` are chosen from this table;
+``--thresholds`` forces each path. ``--memory`` prints the peak memory of one training step above
+the memory before it, with one process per case.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fields.nn.attention import kernels as paths
+from fields.nn.attention import kernels
 from fields.nn.geometry import Locality
 
 # name: samples, heads, queries, keys, width per head
@@ -48,26 +49,26 @@ MEMORY = [(m, 256) for m in (4096, 8192, 16384, 32768)] + [(n, n) for n in (1024
 def build(
     kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: str, train: bool
 ) -> dict[str, Callable[[], Tensor]]:
-    """Both contestants as functions of nothing, on the same inputs."""
+    """Both implementations as functions without arguments, on the same inputs."""
     b, heads, m, k, e = shape
     q, keys, v = (
         torch.randn(b, heads, n, e, dtype=dtype, device=device, requires_grad=train)
         for n in (m, k, k)
     )
-    attend, sdpa = paths.attention_kernel, F.scaled_dot_product_attention
+    ours = kernels.attention_kernel
+    sdpa = F.scaled_dot_product_attention
     if kind == "plain":
-        return {"attend": lambda: attend(q, keys, v), "sdpa": lambda: sdpa(q, keys, v)}
+        return {"kernel": lambda: ours(q, keys, v), "sdpa": lambda: sdpa(q, keys, v)}
     if kind == "causal":
         return {
-            "attend": lambda: attend(q, keys, v, causal=True),
+            "kernel": lambda: ours(q, keys, v, causal=True),
             "sdpa": lambda: sdpa(q, keys, v, is_causal=True),
         }
     if kind == "masked":
-        mask = torch.arange(k, device=device) < torch.randint(
-            k // 2, k, (b, 1, 1, 1), device=device
-        )
+        length = torch.randint(k // 2, k, (b, 1, 1, 1), device=device)
+        mask = torch.arange(k, device=device) < length
         return {
-            "attend": lambda: attend(q, keys, v, mask=mask),
+            "kernel": lambda: ours(q, keys, v, mask=mask),
             "sdpa": lambda: sdpa(q, keys, v, attn_mask=mask),
         }
     locality = Locality(heads=heads, lengths=(0.05, 0.3)).to(device).requires_grad_(train)
@@ -79,13 +80,16 @@ def build(
         return sdpa(q, keys, v, attn_mask=(columns[0] @ columns[1].mT).to(dtype))
 
     return {
-        "attend": lambda: attend(q, keys, v, columns=locality(x_q, x_k, periodic)),
+        "kernel": lambda: ours(q, keys, v, columns=locality(x_q, x_k, periodic)),
         "sdpa": peer,
     }
 
 
 def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
-    """Milliseconds per call of each, in alternating order; the first round warms up and says how many calls make a reading."""
+    """Milliseconds per call of each function, measured in alternating order.
+
+    A first round warms up and determines how many calls make a reading of about 10 ms.
+    """
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
 
     def reading(run: Callable[[], object], calls: int) -> float:
@@ -107,6 +111,7 @@ def turns(runs: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, li
 
 
 def main() -> None:
+    """Prints the table row by row, and writes it if asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -115,11 +120,9 @@ def main() -> None:
         "--quick", action="store_true", help=f"only {', '.join(QUICK)}, a third of the readings"
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument(
-        "--thresholds", action="store_true", help="time each path of attend against the other"
-    )
-    parser.add_argument("--memory", action="store_true", help="peaks instead of times")
+    parser.add_argument("--only", default="", help="cases whose name contains this string")
+    parser.add_argument("--thresholds", action="store_true", help="force each path of the kernel")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of times")
     parser.add_argument("--peak", nargs=3, metavar=("WHO", "M", "K"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="also write the table into this file")
     options = parser.parse_args()
@@ -136,9 +139,9 @@ def main() -> None:
         options.out.write_text("\n".join(lines) + "\n")
 
 
-def times(options: argparse.Namespace):
-    """The table, row by row."""
-    yield "| case | type | pass | attend, ms | SDPA, ms | ratio (quartiles) |"
+def times(options: argparse.Namespace) -> Iterator[str]:
+    """The rows of the table of times."""
+    yield "| case | type | pass | kernel, ms | SDPA, ms | ratio (quartiles) |"
     yield "|---|---|---|---|---|---|"
     repeat = options.repeat // 3 if options.quick else options.repeat
     for kind in KINDS:
@@ -163,28 +166,31 @@ def row(
     device: str,
     forced: str,
 ) -> str:
-    """One line of the table; ``forced`` names a path to take whatever the size."""
-    chosen = paths.PLAIN, paths.BIAS
+    """One row of the table; ``forced`` names a path that is taken for any size."""
+    chosen = kernels.PLAIN, kernels.BIAS
     if forced:
-        paths.PLAIN = paths.BIAS = 0 if forced == "fused" else 2**40
+        kernels.PLAIN = kernels.BIAS = 0 if forced == "fused" else 2**40
     runs = build(kind, shape, dtype, device, train)
     if train:
         runs = {label: (lambda run=run: run().sum().backward()) for label, run in runs.items()}
     with torch.set_grad_enabled(train):
         taken = turns(runs, repeat)
-    paths.PLAIN, paths.BIAS = chosen
-    low, middle, high = statistics.quantiles(
-        [a / s for a, s in zip(taken["attend"], taken["sdpa"], strict=True)], n=4
-    )
-    ours, theirs = (statistics.median(taken[name]) for name in ("attend", "sdpa"))
+    kernels.PLAIN, kernels.BIAS = chosen
+    ratios = [a / s for a, s in zip(taken["kernel"], taken["sdpa"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    ours, theirs = (statistics.median(taken[name]) for name in ("kernel", "sdpa"))
     mode = "forward + backward" if train else "forward"
     tail = f" {forced} |" if forced else ""
-    return f"| {label} | {str(dtype)[6:]} | {mode} | {ours:.2f} | {theirs:.2f} | {middle:.2f} ({low:.2f}–{high:.2f}) |{tail}"
+    ratio = f"{middle:.2f} ({low:.2f}–{high:.2f})"
+    return f"| {label} | {str(dtype)[6:]} | {mode} | {ours:.2f} | {theirs:.2f} | {ratio} |{tail}"
 
 
-def memory():
-    """Peaks of both, each in a fresh process whose freed memory goes back at once."""
-    yield "| queries | keys | attend, MB | per 1000 queries | SDPA with a bias, MB |"
+def memory() -> Iterator[str]:
+    """The rows of the table of peak memory; every case runs in a new process.
+
+    The environment makes malloc return freed memory to the system immediately.
+    """
+    yield "| queries | keys | kernel, MB | per 1000 queries | SDPA with a bias, MB |"
     yield "|---|---|---|---|---|"
     environment = {
         **os.environ,
@@ -193,7 +199,7 @@ def memory():
     }
     for m, k in MEMORY:
         command = [sys.executable, "-m", "benchmarks.attention", "--peak"]
-        runs = [[*command, who, str(m), str(k)] for who in ("attend", "sdpa")]
+        runs = [[*command, who, str(m), str(k)] for who in ("kernel", "sdpa")]
         ours, theirs = (
             float(subprocess.run(run, capture_output=True, check=True, env=environment).stdout)
             for run in runs
@@ -202,25 +208,17 @@ def memory():
 
 
 def peak(who: str, m: int, k: int) -> float:
-    """MB above what was there before, at the worst moment of a geometric training step (Linux)."""
+    """Peak memory of a geometric training step above the memory before it, in MB (Linux)."""
 
     def status(key: str) -> float:
-        return (
-            int(
-                next(
-                    x
-                    for x in Path("/proc/self/status").read_text().splitlines()
-                    if x.startswith(key)
-                ).split()[1]
-            )
-            / 1024
-        )
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
     def step(m: int, k: int) -> Callable[[], None]:
         run = build("geometric", (1, 4, m, k, 32), torch.float32, "cpu", True)[who]
         return lambda: run().sum().backward()
 
-    step(1024, 512)()  # libraries load, threads start
+    step(1024, 512)()  # loads libraries and starts threads
     measured = step(m, k)
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")

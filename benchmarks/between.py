@@ -1,12 +1,12 @@
-"""Times between the stored frames and beyond the trained horizon: errors there, and what the integrator's own step does to them.
+"""Errors and observed orders of a latent flow between the stored frames and beyond the horizon.
 
-    python benchmarks/between.py klein_gordon=runs/kg_hamiltonian/model.safetensors
-    heat=runs/heat_bracket/model.safetensors
+    python benchmarks/between.py klein_gordon=runs/kg_hamiltonian/model.safetensors \
+        heat=runs/heat_bracket/model.safetensors
 
-Truth is made by the problem's generator at a quarter of its interval. Errors are of the checkpoint
-as it is. Then every step of the flow is cut into 2, 4 and 8 in double precision, and the order is
-log₂ |z₁ − z₂| / |z₂ − z₄| of the decoded fields, z_r with steps
-cut into r: 1 for a method of first order, 2 for one of second.
+The true solution is generated at a quarter of the problem's interval. Errors are those of the
+checkpoint as it is. Then every step of the integrator is divided into r = 2, 4 and 8 substeps in
+double precision, and the observed order is log₂ |z₁ − z₂| / |z₂ − z₄|, where z_r is the decoded
+field with r substeps: 1 for a first-order method, 2 for a second-order method.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
 import xarray as xr
 
 import fields
-from benchmarks.board import markdown
+from benchmarks.tables import markdown
 from datasets.__main__ import catalogue
 from datasets.evolution import Evolution
 from fields.core.sample import Sample, collate
@@ -36,15 +34,15 @@ from fields.models.evolution import EvolutionOperator
 from fields.models.propagators import LatentFlow
 from fields.processors.stack import Stack
 
-FRAMES = (0.25, 0.5, 1.0, 1.75, 4.0, 10.25, 39.5, 40.0)  # times asked for, in frames
-PARTS = 4  # of a frame, in which truth is made
-CUTS = (1, 2, 4, 8)
+FRAMES = (0.25, 0.5, 1.0, 1.75, 4.0, 10.25, 39.5, 40.0)  # evaluated times, in frames
+PARTS = 4  # generated frames per stored frame
+SUBSTEPS = (1, 2, 4, 8)
 
 
 def truth(
     problem: type[Evolution], frames: Sequence[float], samples: int, resolution: int
 ) -> Sample:
-    """Test trajectories with targets at these frames."""
+    """Test trajectories whose targets lie at the given frames, which may be fractions."""
     finer = type(
         problem.__name__,
         (problem,),
@@ -60,24 +58,27 @@ def truth(
     return batch._replace(v=batch.v[:, chosen], t=batch.t[:, chosen])
 
 
-def refined(model: EvolutionOperator, cut: int) -> EvolutionOperator:
-    """The same flow in double precision, every step cut into ``cut``."""
+def refined(model: EvolutionOperator, substeps: int) -> EvolutionOperator:
+    """A copy in double precision with every integrator step divided into ``substeps``."""
     out = copy.deepcopy(model).double()
     for block in cast(Stack, out.processor).blocks:
-        block.steps, block.h_max = block.steps * cut, block.h_max / cut
+        block.steps = block.steps * substeps
+        block.h_max = block.h_max / substeps
     return out
 
 
 @torch.no_grad()
 def rows(problem: str, path: str, samples: int) -> list[list[str]]:
-    """Errors, what the first cut changes, and the orders seen, at every time."""
+    """Rows of the table: errors, the change from halving the step, and observed orders."""
     model = fields.load(path).eval()
     if (
         not isinstance(model, EvolutionOperator)
         or not isinstance(model.propagator, LatentFlow)
         or model.schema.grid is None
     ):
-        raise SystemExit(f"between: {path} is no flow in time on a grid. Give one.")
+        raise SystemExit(
+            f"between: {path} is not a latent flow on a grid, so it has no integrator to refine."
+        )
     batch = truth(catalogue()[problem], FRAMES, samples, model.schema.grid[0])  # type: ignore[arg-type]
     v_hat = model(batch)
     errors = [
@@ -87,7 +88,7 @@ def rows(problem: str, path: str, samples: int) -> list[list[str]]:
     exact = Sample(
         *(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in batch)
     )
-    answers = [refined(model, cut)(exact) for cut in CUTS]
+    answers = [refined(model, substeps)(exact) for substeps in SUBSTEPS]
     size = answers[-1].square().sum((0, 2, 3)).sqrt()
     change = [
         (coarse - fine).square().sum((0, 2, 3)).sqrt() / size
@@ -97,17 +98,17 @@ def rows(problem: str, path: str, samples: int) -> list[list[str]]:
     method = model.propagator.processor.blocks[-1].integrator
     return [
         [f"{problem}, `{type(method).__name__}`", "error", *(f"{e:.4f}" for e in errors)],
-        ["", "half the step changes", *(f"{c:.1e}" for c in change[0])],
+        ["", "change from halving the step", *(f"{c:.1e}" for c in change[0])],
         [
             "",
-            f"order, stated {method.order}",
+            f"observed order (stated: {method.order})",
             *(", ".join(f"{one[s]:.2f}" for one in orders) for s in range(len(FRAMES))),
         ],
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints and writes a table in Markdown."""
+    """Prints the table and writes it with its protocol."""
     out = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name not in problems or not Path(path).is_file():
             known = ", ".join(problems)
             out.error(
-                f"{model!r} is no PROBLEM=CHECKPOINT of a problem in time ({known}) and a file that exists. Train it first."
+                f"{model!r} is not PROBLEM=CHECKPOINT with an evolution problem ({known}) and an "
+                "existing file. Train the model first."
             )
     body = [
         row for model in args.models for row in rows(*model.split("=", 1), samples=args.samples)
@@ -130,12 +132,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = markdown([head, *body])
     command = f"python benchmarks/between.py {shlex.join(sys.argv[1:] if argv is None else argv)}"
     note = (
-        f"Mean relative L2 over {args.samples} test trajectories at times in frames, of which training saw whole ones; truth from "
-        "the generators at a quarter of their interval. *Half the step changes*: |z₁ − z₂|/|z| of the decoded fields, z_r with "
-        "every step of the integrator cut into r, in double precision. *Order*: log₂ |z₁ − z₂|/|z₂ − z₄|, log₂ |z₂ − z₄|/|z₄ − z₈|."
+        f"Mean relative L2 over {args.samples} test trajectories; times in frames, of which "
+        "training saw the integers; true solutions from the generators at a quarter of their "
+        "interval. *Change from halving the step*: |z₁ − z₂|/|z| of the decoded fields, where z_r "
+        "has every integrator step divided into r, in double precision. *Observed order*: "
+        "log₂ |z₁ − z₂|/|z₂ − z₄|, log₂ |z₂ − z₄|/|z₄ − z₈|."
     )
     args.out.write_text(
-        f"# Between the stored frames\n\n{table}\n\n{note}\n\n`{command}`, torch {torch.__version__}.\n"
+        f"# Between the stored frames\n\n{table}\n\n{note}\n\n"
+        f"`{command}`, torch {torch.__version__}.\n"
     )
     print(table)
 

@@ -1,19 +1,16 @@
-"""The README's picture, from shipped models, and its table, from the default run if that has been made.
+"""Draws the README's figure from shipped models, and updates its table from the default run.
 
-Above: Burgers at four times the training resolution. Below: Klein–Gordon waves by a learned
-Hamiltonian that has seen single steps, and the energy of 400 of them beside a free transformer's.
-The samples are those of the models' test splits, made anew; nothing needs to be downloaded or
-trained.
+Top: Burgers at four times the training resolution. Bottom: Klein–Gordon waves predicted by a
+learned Hamiltonian that was trained on single steps, and the energy over 400 steps compared with
+that of an unconstrained transformer. The samples are generated as in the models' test splits, so
+nothing has to be downloaded or trained. The table is updated only if the default run exists.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
@@ -40,14 +37,13 @@ from fields.plot.style import (
 )
 
 ROOT = Path(__file__).parents[1]
-SHOWN, ROLLED, TRAJECTORIES = (
-    40,
-    400,
-    4,
-)  # steps of the fields shown and of the energies, of so many trajectories
+SHOWN = 40  # steps of the fields
+ROLLED = 400  # steps of the energies
+TRAJECTORIES = 4
 
 
 def main() -> None:
+    """Writes docs/front.png, and the table in README.md if the default run exists."""
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "front.png").write_bytes(plot.png(front()))
     report, readme = ROOT / "runs" / "burgers" / "report.json", ROOT / "README.md"
@@ -65,26 +61,29 @@ def main() -> None:
 
 @with_style
 def front() -> Figure:
+    """The whole figure."""
     figure = new_figure(10.0, 5.9)
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     case, error = burgers()
     heading(
         above,
-        f"Burgers: trained on 128 points, asked at {len(case.y)}. Median of 100 test samples, relative L² {error:.5f}",
+        f"Burgers: trained on 128 points, evaluated at {len(case.y)}. "
+        f"Median of 100 test samples, relative L² {error:.5f}",
     )
     still(above.subplots(1, 3), case)
     rolled, waves = klein_gordon()
     error = waves["learned Hamiltonian"].error[0, SHOWN - 1]
     heading(
         below,
-        f"Klein–Gordon waves: trained on single steps, rolled out for {SHOWN} (relative L² {error:.4f}) and {ROLLED}",
+        f"Klein–Gordon waves: trained on single steps, rolled out for {SHOWN} "
+        f"(relative L² {error:.4f}) and {ROLLED}",
     )
     moving(below.subplots(1, 4, width_ratios=(1, 1, 1, 1.25)), rolled, waves)
     return figure
 
 
 def burgers() -> tuple[plot.PredictedSample, float]:
-    """The sample with the median error at the finest test resolution, as the model's card names it."""
+    """The test sample with the median error at the finest resolution, and its relative L²."""
     model, card = fields.load("burgers"), read_header(find_checkpoint("burgers"))["card"]
     score = next(s for s in card["scores"] if (s["model"], s["test"]) == ("field", "512"))
     run = json.loads(card["protocol"]["recipe"])["run"]
@@ -99,9 +98,10 @@ def burgers() -> tuple[plot.PredictedSample, float]:
 
 
 def klein_gordon() -> tuple[plot.PredictedSample, dict[str, Rollouts]]:
-    """The first test trajectory, and the energies of several by two models."""
+    """The first test trajectory, and rollouts of several trajectories by both models."""
     problem = KleinGordon(part="test", frames=ROLLED + 1)
-    ds, waves = problem.solve(range(TRAJECTORIES), resolution=64, seed=0), {}
+    ds = problem.solve(range(TRAJECTORIES), resolution=64, seed=0)
+    waves = {}
     models = {
         "transformer": fields.load("klein_gordon"),
         "learned Hamiltonian": fields.load("klein_gordon_hamiltonian"),
@@ -120,10 +120,12 @@ def klein_gordon() -> tuple[plot.PredictedSample, dict[str, Rollouts]]:
 
 @torch.no_grad()
 def answer(model: Operator, sample: Sample) -> torch.Tensor:
+    """The prediction (s m o) for one sample."""
     return model(collate([sample]))[0]
 
 
 def still(panels: np.ndarray, case: plot.PredictedSample) -> None:
+    """Input, prediction with truth, and error of a static problem."""
     x = case.y[:, 0]
     panels[0].plot(x, case.u, color="#666666")
     panels[0].set(title="given: a = u(x, 0)", ylabel="a")
@@ -139,7 +141,9 @@ def still(panels: np.ndarray, case: plot.PredictedSample) -> None:
 
 
 def moving(panels: np.ndarray, case: plot.PredictedSample, waves: dict[str, Rollouts]) -> None:
-    top, error = float(np.abs(case.v).max()), case.v_hat - case.v
+    """Truth, prediction and error over space and time, and the energies."""
+    top = float(np.abs(case.v).max())
+    error = case.v_hat - case.v
     worst = float(np.abs(error).max())
     rows = (
         ("truth u(x, t)", case.v, FIELD_COLORMAP, top),
@@ -159,6 +163,7 @@ def moving(panels: np.ndarray, case: plot.PredictedSample, waves: dict[str, Roll
 
 
 def energy(axes: Axes, waves: dict[str, Rollouts]) -> None:
+    """Energies relative to their initial values, over the logarithm of time."""
     for (name, rolled), color in zip(waves.items(), ("C0", "C1"), strict=True):
         ours, true = rolled.quantities["energy"]
         drawn = axes.plot(rolled.times, (ours / true[:, :1]).T, color=color, linewidth=1)
@@ -166,12 +171,12 @@ def energy(axes: Axes, waves: dict[str, Rollouts]) -> None:
     axes.axhline(1.0, color=TRUTH_COLOR, linewidth=0.6, zorder=1)
     axes.legend(loc="upper left")
     axes.set(
-        xscale="log", xlabel=f"time ({TRAJECTORIES} rollouts each)", title="energy / its start"
+        xscale="log", xlabel=f"time ({TRAJECTORIES} rollouts each)", title="energy / initial energy"
     )
 
 
 def table(report: dict) -> str:
-    """The report's rows as Markdown, with the protocol under them."""
+    """The report's rows as a Markdown table, followed by the protocol."""
     lines = [
         "| model | parameters | points | rel. L2 mean | median | worst | training |",
         "|---|---|---|---|---|---|---|",
@@ -179,12 +184,17 @@ def table(report: dict) -> str:
     for row in report["rows"]:
         seconds = "–" if row["seconds"] is None else f"{row['seconds']:.0f} s"
         numbers = " | ".join(f"{row[key]:.5f}" for key in ("mean", "median", "worst"))
-        lines.append(
-            f"| {row['model']} | {row['parameters']:,} | {row['resolution']} | {numbers} | {seconds} |"
-        )
+        model = f"{row['model']} | {row['parameters']:,} | {row['resolution']}"
+        lines.append(f"| {model} | {numbers} | {seconds} |")
     protocol = report["protocol"]
-    note = f"Burgers ν = 0.1, a ↦ u(1), {protocol['split']}; one seed; {protocol['machine']}; `{protocol['command']}`."
-    published = "Published on equivalent data (not these files): FNO .0160, .0025 with corrected code; Galerkin transformer 7e-4."
+    note = (
+        f"Burgers ν = 0.1, a ↦ u(1), {protocol['split']}; one seed; {protocol['machine']}; "
+        f"`{protocol['command']}`."
+    )
+    published = (
+        "Published on equivalent data (not these files): FNO 0.0160, 0.0025 with corrected code; "
+        "Galerkin transformer 7e-4."
+    )
     return "\n".join([*lines, "", note, published, ""])
 
 

@@ -1,17 +1,18 @@
-"""The laws, measured: how far each method strays from what it claims, step by step, with attention recomputed at every step.
+"""Largest violation of each method's law over many steps, and observed orders of convergence.
 
     python -m benchmarks.laws [--steps 1000] [--only Cayley EnergyProjectedVerlet] [--trained]
 
-Random weights, 3 samples of 12 tokens and 16 channels. Prints the Markdown tables of
-docs/guarantees.md: the largest breach over all steps in double and in single precision, and the
-observed orders of convergence. ``--trained`` adds the certificates of `fields.evaluation.verify`
-for every lawful processor after a short training in bfloat16.
+Random weights, 3 samples of 12 tokens and 16 channels; attention is recomputed at every step.
+Prints the Markdown tables of docs/guarantees.md: the largest violation over all steps in double and
+in single precision, and the observed orders. ``--trained`` adds the certificates of
+`fields.evaluation.verify` for every processor with a law after a short training in bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -43,11 +44,22 @@ from fields.integrators.explicit import RK4, Euler, Heun
 from fields.integrators.verlet import EnergyProjectedVerlet, Verlet
 from fields.processors.attention_ode import AttentionField
 
-DIM, TOKENS, SAMPLES = 16, 12, 3
+DIM = 16
+TOKENS = 12
+SAMPLES = 3
+TRAINED = (
+    "GraphHamiltonian",
+    "Isometry",
+    "Hamiltonian",
+    "DoubleBracket",
+    "Metriplectic",
+    "Grand",
+    "Associative",
+)
 
 
 class Case(NamedTuple):
-    """A field, a method, its step sizes, and how often the energy is looked at."""
+    """A field, a method, its step sizes, and the number of steps between evaluations."""
 
     field: Callable[[], VectorField]
     method: Integrator
@@ -83,17 +95,15 @@ ORDERS = [
 
 
 def tokens(dtype: torch.dtype) -> Latent:
-    """The same random tokens every time."""
+    """Random tokens (b k h) and positions (1 k 2), equal in every call."""
     g = torch.Generator().manual_seed(0)
-    z, pos = (
-        torch.randn(SAMPLES, TOKENS, DIM, generator=g),
-        torch.rand(1, TOKENS, 2, generator=g) - 0.5,
-    )
+    z = torch.randn(SAMPLES, TOKENS, DIM, generator=g)
+    pos = torch.rand(1, TOKENS, 2, generator=g) - 0.5
     return Latent(z.to(dtype), pos.to(dtype), torch.tensor([True, False]))
 
 
-def shaken(module: nn.Module, dtype: torch.dtype, by: float = 0.3) -> Any:
-    """Random weights everywhere, the same in either precision."""
+def perturbed(module: nn.Module, dtype: torch.dtype, by: float = 0.3) -> Any:
+    """The module with noise added to every parameter, drawn before the conversion to ``dtype``."""
     with torch.no_grad():
         for p in module.parameters():
             p += by * torch.randn_like(p)
@@ -103,10 +113,12 @@ def shaken(module: nn.Module, dtype: torch.dtype, by: float = 0.3) -> Any:
 def states(
     case: Case, dtype: torch.dtype, h: float, steps: int
 ) -> Iterator[tuple[Tensor, Context]]:
-    """The state at every step that is looked at."""
+    """States and contexts at the start and at every evaluated step."""
     torch.manual_seed(0)
-    field, latent = shaken(case.field(), dtype), tokens(dtype)
-    context, size = Context.of(latent), torch.tensor(h, dtype=dtype)
+    field = perturbed(case.field(), dtype)
+    latent = tokens(dtype)
+    context = Context.of(latent)
+    size = torch.tensor(h, dtype=dtype)
     state = field.lift(latent.z, context)
     carry = case.method.init(field, state, context)
     yield state, context
@@ -117,12 +129,12 @@ def states(
 
 
 @torch.no_grad()
-def breach(case: Case, dtype: torch.dtype, h: float, steps: int) -> dict[str, float]:
-    """Largest breach of the law, relative to the energy (or the range) at the start."""
+def violations(case: Case, dtype: torch.dtype, h: float, steps: int) -> dict[str, float]:
+    """Largest violations of the law over all steps, relative to the initial energy or range."""
     worst: dict[str, float] = {}
     first = before = None
     torch.manual_seed(0)
-    exact = shaken(case.field(), torch.float64)
+    exact = perturbed(case.field(), torch.float64)
     law = case.method.law(exact)
     for state, context in states(case, dtype, h, steps):
         energy, scale, entropy = reference_energy(exact, state.double(), context.double())
@@ -150,29 +162,26 @@ def breach(case: Case, dtype: torch.dtype, h: float, steps: int) -> dict[str, fl
 
 @torch.no_grad()
 def order(make: Callable[[], VectorField], method: Integrator) -> float:
-    """Observed order between steps of 1/16, 1/32 and 1/64."""
+    """Observed order of convergence from steps of 1/16, 1/32 and 1/64."""
     ends = []
     for steps in (16, 32, 64):
         torch.manual_seed(0)
-        field, latent = shaken(make(), torch.float64, by=0.1), tokens(torch.float64)
+        field = perturbed(make(), torch.float64, by=0.1)
+        latent = tokens(torch.float64)
         context = Context.of(latent)
         times = torch.tensor([0.0, 1.0], dtype=torch.float64)
-        ends.append(
-            method.solve(field, field.lift(latent.z, context), context, times=times, steps=steps)[
-                -1
-            ]
-        )
+        start = field.lift(latent.z, context)
+        ends.append(method.solve(field, start, context, times=times, steps=steps)[-1])
     return float(torch.log2((ends[0] - ends[1]).norm() / (ends[1] - ends[2]).norm()))
 
 
 def trained(cls: type, updates: int = 60) -> Any:
     """A processor after some updates towards random targets, in bfloat16 autocast."""
     torch.manual_seed(0)
-    processor, latent = cls(DIM), tokens(torch.float32)
-    target, optimizer = (
-        torch.randn_like(latent.z),
-        torch.optim.AdamW(processor.parameters(), lr=1e-2),
-    )
+    processor = cls(DIM)
+    latent = tokens(torch.float32)
+    target = torch.randn_like(latent.z)
+    optimizer = torch.optim.AdamW(processor.parameters(), lr=1e-2)
     for _ in range(updates):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = (processor(latent).z - target).square().mean()
@@ -180,6 +189,38 @@ def trained(cls: type, updates: int = 60) -> Any:
         loss.backward()
         optimizer.step()
     return processor
+
+
+def law_table(only: list[str], steps: int) -> Iterator[str]:
+    """Markdown rows: violations of every case in double and single precision."""
+    yield "| field | method | h | measured | float64 | float32 |\n|---|---|---|---|---|---|"
+    for case in CASES:
+        method = type(case.method).__name__
+        if only and method not in only:
+            continue
+        for h in case.sizes:
+            double = violations(case, torch.float64, h, steps)
+            single = violations(case, torch.float32, h, steps)
+            for name in double:
+                cells = f"| {type(case.field()).__name__} | {method} | {h:g} | {name} "
+                yield f"{cells}| {double[name]:.1e} | {single[name]:.1e} |"
+
+
+def order_table() -> Iterator[str]:
+    """Markdown rows: stated and observed orders."""
+    yield "\n| field | method | order | observed |\n|---|---|---|---|"
+    for make, method, expected in ORDERS:
+        names = f"| {type(make()).__name__} | {type(method).__name__} "
+        yield f"{names}| {expected} | {order(make, method):.2f} |"
+
+
+def certificate_table(steps: int) -> Iterator[str]:
+    """Markdown rows: certificates of processors after a short training in bfloat16."""
+    yield "\n| processor, trained in bf16 | float64 | float32 | verdict |\n|---|---|---|---|"
+    for name in TRAINED:
+        c = verify(trained(getattr(processors, name)), tokens(torch.float32), steps=steps)
+        double, single = c.findings[0].violation, c.findings[1].violation
+        yield f"| {name} | {double:.1e} | {single:.1e} | {c.verdict} |"
 
 
 def main() -> None:
@@ -191,48 +232,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names of methods")
     parser.add_argument("--trained", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(
-        1
-    )  # so small that threads would wait for each other: fifteen times slower on a busy machine
-    print(
-        "| field | method | h | measured | float64 | float32 |\n|---|---|---|---|---|---|",
-        flush=True,
+    # Tensors this small are up to fifteen times slower with several threads on a busy machine.
+    torch.set_num_threads(1)
+    lines = chain(
+        law_table(args.only, args.steps),
+        order_table(),
+        certificate_table(args.steps) if args.trained else (),
     )
-    for case in CASES:
-        if args.only and type(case.method).__name__ not in args.only:
-            continue
-        for h in case.sizes:
-            double, single = (
-                breach(case, dtype, h, args.steps) for dtype in (torch.float64, torch.float32)
-            )
-            for name in double:
-                names = f"{type(case.field()).__name__} | {type(case.method).__name__}"
-                print(
-                    f"| {names} | {h:g} | {name} | {double[name]:.1e} | {single[name]:.1e} |",
-                    flush=True,
-                )
-    print("\n| field | method | order | observed |\n|---|---|---|---|")
-    for make, method, expected in ORDERS:
-        print(
-            f"| {type(make()).__name__} | {type(method).__name__} | {expected} | {order(make, method):.2f} |",
-            flush=True,
-        )
-    if args.trained:
-        print("\n| processor, trained in bf16 | float64 | float32 | verdict |\n|---|---|---|---|")
-        for name in (
-            "GraphHamiltonian",
-            "Isometry",
-            "Hamiltonian",
-            "DoubleBracket",
-            "Metriplectic",
-            "Grand",
-            "Associative",
-        ):
-            c = verify(trained(getattr(processors, name)), tokens(torch.float32), steps=args.steps)
-            print(
-                f"| {name} | {c.findings[0].violation:.1e} | {c.findings[1].violation:.1e} | {c.verdict} |",
-                flush=True,
-            )
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""A training step in bfloat16 against float32, and the share of a step spent waiting for data.
+"""Time of a training step in bfloat16 against float32, and the share spent waiting for data.
 
     python benchmarks/precision.py [--config configs/burgers.yaml]
 
-Steps of both precisions alternate in one process, so that their ratio does not depend on what else
-the machine does.
+Steps of both precisions alternate in one process, so their ratio does not depend on other work on
+the machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields.data.normalizer import Normalizer
 from fields.data.symmetry import Symmetry
 from fields.metrics.losses import relative_l2
@@ -24,10 +21,11 @@ from fields.training.settings import DEFAULT, settings_parser
 
 
 def main() -> None:
+    """Measures and prints the median step times."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--config", default=str(DEFAULT))
     arguments.add_argument("--steps", type=int, default=40)
-    arguments.add_argument("--width", type=int, default=None, help="another model.dim")
+    arguments.add_argument("--width", type=int, default=None, help="overrides model.dim")
     given = arguments.parse_args()
     settings = settings_parser()
     extra = [] if given.width is None else [f"--model.dim={given.width}"]
@@ -48,8 +46,8 @@ def main() -> None:
             batch = next(batches)
         read = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=step % 2 == 1):
-            thinned = task.thin(task.symmetry(batch, random), random)
-            loss = relative_l2(task.model(thinned), thinned.v, thinned.y_mask).mean()
+            chosen = task.subsample_queries(task.symmetry(batch, random), random)
+            loss = relative_l2(task.model(chosen), chosen.v, chosen.y_mask).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,13 +56,15 @@ def main() -> None:
             waiting.append(read - start)
     slow, fast = median(times[False]), median(times[True])
     print(
-        f"{given.config}, {torch.get_num_threads()} threads, {sum(p.numel() for p in task.model.parameters()):,} parameters"
+        f"{given.config}, {torch.get_num_threads()} threads, "
+        f"{sum(p.numel() for p in task.model.parameters()):,} parameters"
     )
     print(
         f"step: float32 {slow * 1e3:.1f} ms, bfloat16 {fast * 1e3:.1f} ms, ratio {slow / fast:.2f}"
     )
     print(
-        f"waiting for data: {median(waiting) * 1e3:.2f} ms, {100 * median(waiting) / fast:.1f} % of a bfloat16 step"
+        f"waiting for data: {median(waiting) * 1e3:.2f} ms, "
+        f"{100 * median(waiting) / fast:.1f} % of a bfloat16 step"
     )
 
 

@@ -1,11 +1,11 @@
-"""Cost of one step of each flow beside a transformer block of the same width: time and saved memory, forward and backward.
+"""Time and saved memory of one step of each flow, relative to a transformer block of equal width.
 
-    python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] [--json out.json]
-    [--markdown out.md]
+    python -m benchmarks.processors [--device cuda] [--repeat 20] [--only grand] \
+        [--json out.json] [--markdown out.md]
 
-Every row is measured in turn within one loop, so that a busy machine slows all of them alike; the
-share is the median of the ratios of neighboring runs. On CPU it is the processor time of one
-thread, which other work on the machine disturbs less than the wall clock.
+Forward and backward pass. All rows are measured in turn within one loop, so that a busy machine
+slows all of them alike; the share is the median of the ratios of neighboring runs. On CPU the time
+is the CPU time of one thread, which other work disturbs less than wall time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.board import markdown
+from benchmarks.tables import markdown
 from fields.core.sample import Latent
 from fields.dynamics.base import Context
 from fields.flows.double_bracket import DoubleBracketField, SplitBracket
@@ -36,7 +36,8 @@ from fields.processors.block import FlowBlock
 
 SIZES = ((64, 128, 16), (256, 256, 4))  # tokens, width, batch
 BLOCK = "transformer block"
-LIMITS = {  # share of the block's time that a step may take
+# The largest share of the block's time that a step may take: (step, tokens, width) -> share.
+LIMITS = {
     ("verlet + projection", 64, 128): 0.75,
     ("verlet + projection", 256, 256): 0.5,
     ("grand random walk", 64, 128): 0.65,
@@ -47,7 +48,7 @@ LIMITS = {  # share of the block's time that a step may take
 
 
 def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
-    """One step of each, the transformer block first."""
+    """Modules that take one step each; the transformer block comes first."""
     steps = {
         BLOCK: (AttentionField(dim, heads=4, ratio=4.0), Euler()),
         "verlet + projection": (HamiltonianField(dim), EnergyProjectedVerlet()),
@@ -67,7 +68,10 @@ def candidates(tokens: int, dim: int) -> dict[str, nn.Module]:
 
 
 def prepare(module: nn.Module, latent: Latent) -> Callable[[], Tensor]:
-    """A closure that makes one forward pass; what a trajectory does once (lift, first force) is left out."""
+    """A function that makes one forward pass, without what a trajectory does once.
+
+    The lift and the first force are computed here and are therefore not part of the measurement.
+    """
     if not isinstance(module, FlowBlock):
         return lambda: module(latent.z)
     context = Context.of(latent)
@@ -79,7 +83,7 @@ def prepare(module: nn.Module, latent: Latent) -> Callable[[], Tensor]:
 
 
 def saved_bytes(forward: Callable[[], Tensor], parameters: set[int]) -> int:
-    """Memory that the backward pass keeps, parameters apart."""
+    """Bytes that the forward pass saves for the backward pass, without the parameters."""
     seen: dict[int, int] = {}
 
     def pack(x: Tensor) -> Tensor:
@@ -88,17 +92,16 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: set[int]) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        keep = (
-            forward()
-        )  # alive until the storages are counted, so that none is counted under a reused address
+        result = forward()  # kept alive until the count, so that no address is reused
         total = sum(seen.values())
-        del keep
+        del result
     return total
 
 
 def measure(
     tokens: int, dim: int, batch: int, options: argparse.Namespace
 ) -> list[dict[str, float | str]]:
+    """Times and saved memory of every step at one size, as rows of the JSON file."""
     torch.manual_seed(0)
     device = options.device
     z = torch.randn(batch, tokens, dim, device=device, requires_grad=True)
@@ -144,14 +147,15 @@ def measure(
 
 
 def main() -> None:
+    """Measures all sizes, prints the table and writes the files asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument(
-        "--only", default="", help="steps whose name contains this, beside the block"
+        "--only", default="", help="steps whose name contains this string, and the block"
     )
     parser.add_argument(
-        "--compile", action="store_true", help="through torch.compile(fullgraph=True)"
+        "--compile", action="store_true", help="compile with torch.compile(fullgraph=True)"
     )
     parser.add_argument("--json")
     parser.add_argument("--markdown")

@@ -1,18 +1,17 @@
-"""A million points decoded from one code, beside plain MLPs of the same width on the same points.
+"""Rate of decoding a million query points, compared with plain MLPs of the same width.
 
-    python benchmarks/queries.py [--points 1000000] [--dim 128] [--tokens 16] [--threads 2]
-    [--repeat 2]
+    python benchmarks/queries.py [--points 1000000] [--dim 128] [--tokens 16] [--threads 2] \
+        [--repeat 2]
 
-``MLP`` has the decoders' width, their Fourier features and as many linear maps as a query passes on
-its way through a decoder: embedding, query, output, two in the block's MLP and two in the head.
+``MLP`` has the decoders' width, their Fourier features and as many linear maps as a query passes
+through in a decoder: embedding, query, output, two in the block's MLP and two in the head.
 ``shallow MLP`` has two hidden layers less.
 
-Points are answered ``--chunk`` at a time, so memory does not grow with their number. All are timed
-in turn within one loop, and
-the best time of each counts: wall time, or with one thread the CPU time of the thread, which a busy
-machine hardly changes. The rate of the machine is that of matrix products of a chunk by a square
-matrix of the width, timed in the same loop. Peak memory is that of a whole process of its own,
-Python and PyTorch included.
+Points are evaluated ``--chunk`` at a time, so memory does not grow with their number. All models
+are timed in turn within one loop, and the best time of each is reported: wall time, or with one
+thread the CPU time of the thread, which other work hardly changes. The rate of the machine is that
+of matrix products of a chunk by a square matrix of the width, timed in the same loop. Peak memory
+is that of a process of its own, Python and PyTorch included.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from benchmarks.board import markdown
-from benchmarks.kept import alone, peak_memory
+from benchmarks.cache import in_subprocess, peak_memory
+from benchmarks.tables import markdown
 from fields.core.allocator import concatenate_into, raise_malloc_threshold
 from fields.core.sample import Latent, Schema
 from fields.decoders.cross_attention import CrossAttention
@@ -40,24 +37,32 @@ from fields.nn.embeddings import Fourier, grid_points
 
 SCHEMA = Schema(coords=("x", "y"), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0), (0.0, 1.0)))
 HIDDEN = {"MLP": 6, "shallow MLP": 4}  # hidden layers
+HEAD = (
+    "decoder",
+    "points/s",
+    "× MLP's time",
+    "kFLOP/point",
+    "of matmul rate",
+    "peak memory (before decoding)",
+)
 NEAREST = 9  # tokens per query of the local decoder, as in configs/decoder/local.yaml
 
 
 def fused(
     q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: object, **__: object
 ) -> int:
-    """Operations of the CPU's fused attention from the shapes."""
+    """Floating-point operations of the fused attention kernel on CPU."""
     return sdpa_flop_count(q, k, v)
 
 
 def added(
     total: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], *_: object, **__: object
 ) -> int:
-    """Operations of a product that is added in place."""
+    """Floating-point operations of a matrix product that is added in place."""
     return 2 * a[0] * a[1] * b[1]
 
 
-# What PyTorch's counter does not know.
+# Operators that PyTorch's counter does not know.
 UNKNOWN = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused,
     torch.ops.aten.addmm_: added,
@@ -65,7 +70,10 @@ UNKNOWN = {
 
 
 class PlainMLP(nn.Module):
-    """A network of the point alone, the least that any neural field costs.   f(y) = W σ(W_l … σ(W₁ γ(y)))"""
+    """An MLP of the query point: f(y) = W σ(W_l … σ(W₁ γ(y))), with Fourier features γ.
+
+    Shape: (1 m 2) -> (1 m 1).
+    """
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
@@ -79,8 +87,8 @@ class PlainMLP(nn.Module):
 
 
 def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
-    """From points (1 m 2) to values (1 m 1), with random weights and one random code."""
-    raise_malloc_threshold()  # as every complete model does
+    """A function from points (1 m 2) to values (1 m 1) with random weights and random tokens."""
+    raise_malloc_threshold()  # as in every complete model
     torch.manual_seed(0)
     if name in HIDDEN:
         return PlainMLP(dim, HIDDEN[name]).eval()
@@ -92,14 +100,15 @@ def model(name: str, dim: int, tokens: int) -> Callable[[Tensor], Tensor]:
 
 @torch.inference_mode()
 def decode(f: Callable[[Tensor], Tensor], points: Tensor, chunk: int) -> Tensor:
-    """All values, a chunk at a time."""
+    """The values at all points, evaluated a chunk at a time."""
     return concatenate_into(map(f, points.split(chunk, dim=1)), points.shape[1], dim=1)
 
 
 def peak(name: str, args: argparse.Namespace) -> tuple[int, int]:
-    """Peak memory of this process in bytes with model and points at hand, and after all points are decoded."""
+    """Peak memory of this process in bytes before and after all points are decoded."""
     torch.set_num_threads(args.threads)
-    f, points = model(name, args.dim, args.tokens), torch.rand(1, args.points, 2) - 0.5
+    f = model(name, args.dim, args.tokens)
+    points = torch.rand(1, args.points, 2) - 0.5
     decode(f, points[:, :64], 64)
     before = peak_memory()
     decode(f, points, args.chunk)
@@ -108,7 +117,7 @@ def peak(name: str, args: argparse.Namespace) -> tuple[int, int]:
 
 @torch.inference_mode()
 def operations(f: Callable[[Tensor], Tensor]) -> float:
-    """Floating-point operations of the matrix products for one point, what is done once per code left out."""
+    """FLOP in matrix products per point, without those done once per sample."""
     counts = []
     for size in (512, 1024):
         with FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counter:
@@ -118,12 +127,11 @@ def operations(f: Callable[[Tensor], Tensor]) -> float:
 
 
 def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, float], float]:
-    """Best seconds of each model for all points, and the machine's rate of matrix products."""
-    models, points = (
-        {name: model(name, args.dim, args.tokens) for name in names},
-        torch.rand(1, args.points, 2) - 0.5,
-    )
-    seconds, rate = dict.fromkeys(names, float("inf")), 0.0
+    """Best seconds of each model for all points, and the rate of matrix products in FLOP/s."""
+    models = {name: model(name, args.dim, args.tokens) for name in names}
+    points = torch.rand(1, args.points, 2) - 0.5
+    seconds = dict.fromkeys(names, float("inf"))
+    rate = 0.0
     clock = time.thread_time if args.threads == 1 else time.perf_counter
     a, b = torch.rand(args.chunk, args.dim), torch.rand(args.dim, args.dim)
     for _ in range(args.repeat):
@@ -139,61 +147,61 @@ def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, flo
     return seconds, rate
 
 
-def main(argv: Sequence[str] | None = None) -> str:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for key, default in (
-        ("points", 1_000_000),
-        ("dim", 128),
-        ("tokens", 16),
-        ("chunk", 16384),
-        ("threads", 2),
-        ("repeat", 2),
-    ):
+    defaults = {
+        "points": 1_000_000,
+        "dim": 128,
+        "tokens": 16,
+        "chunk": 16384,
+        "threads": 2,
+        "repeat": 2,
+    }
+    for key, default in defaults.items():
         parser.add_argument(f"--{key}", type=int, default=default)
-    parser.add_argument(
-        "--out", type=Path, default=None, help="a Markdown file to write the table to"
-    )
-    args = parser.parse_args(argv)
+    parser.add_argument("--out", type=Path, default=None, help="Markdown file for the table")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> str:
+    """Measures, prints and returns the table with its protocol."""
+    args = arguments(argv)
     torch.set_num_threads(args.threads)
     names = (*HIDDEN, "cross_attention", "nearest")
     seconds, rate = timed(names, args)
-    rows = [
-        [
-            "decoder",
-            "points/s",
-            "× MLP's time",
-            "kFLOP/point",
-            "of matmul rate",
-            "peak memory (before decoding)",
-        ]
-    ]
+    rows: list[Sequence[str]] = [HEAD]
     for name in names:
         flops = operations(model(name, args.dim, args.tokens))
-        before, after = alone(peak, name, args)
+        before, after = in_subprocess(peak, name, args)
         share = flops * args.points / seconds[name] / rate
-        ratio = seconds[name] / seconds["MLP"]
-        pace, memory = (
-            f"{args.points / seconds[name]:,.0f}",
-            f"{after / 1e6:.0f} MB ({before / 1e6:.0f})",
+        rows.append(
+            [
+                name,
+                f"{args.points / seconds[name]:,.0f}",
+                f"{seconds[name] / seconds['MLP']:.2f}",
+                f"{flops / 1e3:.0f}",
+                f"{share:.2f}",
+                f"{after / 1e6:.0f} MB ({before / 1e6:.0f})",
+            ]
         )
-        rows.append([name, pace, f"{ratio:.2f}", f"{flops / 1e3:.0f}", f"{share:.2f}", memory])
-    table = markdown(rows)
     note = (
-        f"{args.points:,} points from one code of {args.tokens}² tokens, width {args.dim}, {args.chunk} points at a time, float32, "
-        f"{args.threads} threads ({'CPU' if args.threads == 1 else 'wall'} time), best of {args.repeat};\n"
-        f"MLP: same width, Fourier features and number of linear maps as the decoders ({HIDDEN['MLP']} hidden layers; "
-        f"shallow: {HIDDEN['shallow MLP']}); matrix products run at "
-        f"{rate / 1e9:.0f} GFLOP/s ({args.chunk}×{args.dim} by {args.dim}²).\n"
+        f"{args.points:,} points of one sample with {args.tokens}² tokens, width {args.dim}, "
+        f"{args.chunk} points at a time, float32, {args.threads} threads "
+        f"({'CPU' if args.threads == 1 else 'wall'} time), best of {args.repeat};\n"
+        "MLP: same width, Fourier features and number of linear maps as the decoders "
+        f"({HIDDEN['MLP']} hidden layers; shallow: {HIDDEN['shallow MLP']}); matrix products run "
+        f"at {rate / 1e9:.0f} GFLOP/s ({args.chunk}×{args.dim} by {args.dim}²).\n"
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}."
     )
-    text = f"{table}\n\n{note}\n"
+    text = f"{markdown(rows)}\n\n{note}\n"
     print(text)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         command = f"python benchmarks/queries.py {' '.join(argv or sys.argv[1:])}"
-        args.out.write_text(f"# A million queries\n\n{text}Made by `{command}`.\n")
+        args.out.write_text(f"# A million query points\n\n{text}Made by `{command}`.\n")
     return text
 
 

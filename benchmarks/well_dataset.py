@@ -1,4 +1,7 @@
-"""The Well's own dataset on its own dummy file; run by `benchmarks.io --well-python`, in an environment with `the-well`."""
+"""Reading rate of The Well's own dataset class on its own dummy file.
+
+Run by `benchmarks.io --well-python` in an environment that has `the-well`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import sys
 import time
 
 import numpy as np
-from the_well.data import WellDataset  # pyright: ignore[reportMissingImports]  in an environment of its own
-from the_well.utils.dummy_data import write_dummy_data  # pyright: ignore[reportMissingImports]  in an environment of its own
+
+# Installed in an environment of its own.
+from the_well.data import WellDataset  # pyright: ignore[reportMissingImports]
+from the_well.utils.dummy_data import write_dummy_data  # pyright: ignore[reportMissingImports]
 
 
 def main(folder: str, count: int) -> None:
-    """Writes the dummy file and prints windows of four given frames and one wanted frame per processor second."""
+    """Writes the dummy file and prints windows (four input frames, one target) per CPU second."""
     write_dummy_data(f"{folder}/dummy.hdf5")
     data = WellDataset(path=folder, n_steps_input=4, n_steps_output=1, use_normalization=False)
     data[0]

@@ -1,9 +1,9 @@
-"""An epoch with two loader processes beside one, and what two bare processes gain on the same machine; run by `benchmarks.io`.
+"""Gain of a second loader process, compared with that of a second bare h5py process.
 
-The file is PDEBench's layout, compressed frame by frame (gzip), larger than the chunk caches: every
-frame is decompressed once in an epoch. *Bare* are processes that read the same windows with h5py
-alone, batch k by process k mod n, and keep nothing: no code of ours, no handing over. Two of them
-against one is what the machine gives; two hyperthreads of one core give less than two cores.
+Run by `benchmarks.io`. The file has PDEBench's layout, is compressed frame by frame (gzip) and
+larger than the chunk caches, so every frame is decompressed once per epoch. The bare processes read
+the same windows with h5py only, batch k by process k mod n, and transfer nothing. Their gain is the
+upper bound that the machine allows: two hyperthreads of one core give less than two cores.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from fields.data.transfer import SharedMemoryBatch, collate_to_shared_memory
 from fields.io import open_dataset
 from fields.io.handles import CHUNK_CACHE
 
-WINDOW, BATCH, ROUNDS = 5, 8, 3
+WINDOW = 5
+BATCH = 8
+ROUNDS = 3
 
 
 class Timed(NamedTuple):
-    """A loader's batch: which process made it, and the processor time that this process had used by then."""
+    """A loader's batch, the process that made it, and the CPU time of that process so far."""
 
     process: int
     seconds: float
@@ -38,7 +40,7 @@ class Timed(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Seconds: on the wall, of the processor in the busiest reader, and in the process that receives the batches."""
+    """Seconds of one epoch: wall time, CPU time of the busiest reader and of the receiver."""
 
     wall: float
     busiest: float
@@ -46,18 +48,18 @@ class Epoch(NamedTuple):
 
 
 def timed(samples: list[Any]) -> Timed:
-    """Collates, and notes the time."""
+    """Collates the samples and records the process and its CPU time."""
     return Timed(os.getpid(), time.process_time(), collate_to_shared_memory(samples))
 
 
 def windows_of(path: Path) -> FieldDataset:
-    """All windows of the file, end to end, read when they are asked for."""
+    """All windows of the file without overlap, read on demand."""
     ds = open_dataset(path)
     return FieldDataset(ds, schema_of(ds, history=WINDOW - 1), window_stride=WINDOW, memory_limit=0)
 
 
 def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
-    """Epochs of `FieldDataset` in `TrainSampler`; the loader processes run on from one to the next."""
+    """A function that runs an epoch of `FieldDataset` with loader processes that persist."""
     data = windows_of(path)
     order = TrainSampler(data, seed=0, batch_size=BATCH, workers=workers)
     loader = DataLoader(
@@ -66,9 +68,11 @@ def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
     used = {made.process: made.seconds for made in loader}
 
     def epoch() -> Epoch:
-        begin, own = time.perf_counter(), time.process_time()
+        begin = time.perf_counter()
+        own = time.process_time()
         now = {made.process: made.seconds for made in loader}
-        wall, own = time.perf_counter() - begin, time.process_time() - own
+        wall = time.perf_counter() - begin
+        own = time.process_time() - own
         busiest = max(seconds - used[process] for process, seconds in now.items())
         used.update(now)
         return Epoch(wall, busiest, own)
@@ -77,7 +81,7 @@ def loaded(path: Path, workers: int) -> Callable[[], Epoch]:
 
 
 def bare(path: Path, processes: int) -> Callable[[], Epoch]:
-    """The same windows in the same order by h5py alone, by so many processes that begin together."""
+    """A function that reads the same windows in the same order with h5py only."""
     data = windows_of(path)
     order = [
         data.locate(item)
@@ -87,7 +91,8 @@ def bare(path: Path, processes: int) -> Callable[[], Epoch]:
     context = multiprocessing.get_context("fork")
 
     def epoch() -> Epoch:
-        start, answers = context.Barrier(processes + 1), context.Queue()
+        start = context.Barrier(processes + 1)
+        answers = context.Queue()
         shares = [
             list(chain.from_iterable(batches[number::processes])) for number in range(processes)
         ]
@@ -119,7 +124,7 @@ def _read(path: Path, windows: list[tuple[int, int]], start: Any, answers: Any) 
 
 
 def compare_workers(path: Path) -> str:
-    """A table of medians over alternating rounds."""
+    """A table of medians over alternating rounds, and the gain relative to the bare processes."""
     runs = {
         (kind, n): make(path, n)
         for kind, make in (("loader", loaded), ("bare h5py", bare))
@@ -131,26 +136,24 @@ def compare_workers(path: Path) -> str:
             seen[key].append(run())
     middle = {key: Epoch(*np.median(np.array(epochs), axis=0)) for key, epochs in seen.items()}
     data = windows_of(path)
-    fits = (
-        ""
-        if data.nbytes > 2 * CHUNK_CACHE
-        else " (TOO SMALL: two readers' chunk caches hold it all)"
-    )
+    small = data.nbytes <= 2 * CHUNK_CACHE
+    remark = " (TOO SMALL: two readers' chunk caches hold all of it)" if small else ""
     lines = [
-        f"an epoch of {len(data)} windows, {data.nbytes / 1e6:.0f} MB{fits}, gzip by frame, {os.cpu_count()} processors, "
-        f"load {os.getloadavg()[0]:.1f}; seconds",
-        f"{'':14s}{'one':>8s}{'two':>8s}{'times':>8s}   busiest reader's processor: one, two, times; receiver's: one, two",
+        f"an epoch of {len(data)} windows, {data.nbytes / 1e6:.0f} MB{remark}, gzip by frame, "
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; seconds",
+        f"{'':14s}{'one':>8s}{'two':>8s}{'ratio':>8s}   "
+        "CPU time of the busiest reader: one, two, ratio; of the receiver: one, two",
     ]
     for kind in ("loader", "bare h5py"):
         one, two = middle[kind, 1], middle[kind, 2]
         lines.append(
             f"{kind:14s}{one.wall:8.2f}{two.wall:8.2f}{one.wall / two.wall:8.2f}   "
-            f"{one.busiest:.2f}, {two.busiest:.2f}, {one.busiest / two.busiest:.2f}; {one.main:.2f}, {two.main:.2f}"
+            f"{one.busiest:.2f}, {two.busiest:.2f}, {one.busiest / two.busiest:.2f}; "
+            f"{one.main:.2f}, {two.main:.2f}"
         )
     gain, most = (middle[kind, 1].wall / middle[kind, 2].wall for kind in ("loader", "bare h5py"))
-    return "\n".join(
-        [
-            *lines,
-            f"two loader processes gain {gain:.2f} times, {gain / most:.2f} of what two bare ones gain here",
-        ]
+    lines.append(
+        f"two loader processes are {gain:.2f} times as fast as one, "
+        f"{gain / most:.2f} of the gain of two bare processes"
     )
+    return "\n".join(lines)

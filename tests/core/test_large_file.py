@@ -18,7 +18,7 @@ def test_20_gigabytes_train_with_2():
     command = [
         sys.executable,
         "-m",
-        "benchmarks.large",
+        "benchmarks.out_of_core",
         "--gigabytes",
         "20",
         "--limit",

@@ -1,4 +1,4 @@
-"""Solvers stay on the device they are given, shown without a GPU: the device `meta` has shapes and no numbers."""
+"""Solvers stay on their device, shown without a GPU: `meta` tensors have shapes but no values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVOLUTIONS = {name: p for name, p in catalogue().items() if issubclass(p, Evolut
 
 
 @pytest.fixture(autouse=True)
-def one_step_without_numbers(monkeypatch):
+def single_steps(monkeypatch):
     monkeypatch.setattr(torch, "isfinite", lambda _: torch.tensor(True))
     monkeypatch.setattr(datasets.ks, "BURN_IN", 1)
     monkeypatch.setattr(datasets.burgers, "SMOOTH", ((0.1, 1), (1.0, 1)))
@@ -26,13 +26,13 @@ def one_step_without_numbers(monkeypatch):
             monkeypatch.setattr(sys.modules[problem.__module__], "STEPS", 1)
 
 
-def test_operations_between_devices_are_refused():
+def test_operations_across_devices_raise():
     with pytest.raises(RuntimeError, match="not on the expected device"):
         torch.ones(2, device="meta") + torch.ones(2)
 
 
 @pytest.mark.parametrize("problem", [p() for p in EVOLUTIONS.values()], ids=list(EVOLUTIONS))
-def test_trajectories_are_made_on_the_device(problem):
+def test_trajectories_stay_on_the_device(problem):
     points = (48,) * len(problem.lengths)
     state, statics = problem.start(range(2), points, seed=0, device="meta")
     after = problem.stepper(points, statics, device="meta")(state)
@@ -43,6 +43,6 @@ def test_trajectories_are_made_on_the_device(problem):
     )
 
 
-def test_burgers_is_solved_on_the_device():
+def test_burgers_stays_on_the_device():
     a = Burgers().initial(range(2), seed=0).to("meta")
     assert Burgers().evolve(a[:, : MODES // 4 + 1], points=MODES // 2).is_meta

@@ -1,4 +1,4 @@
-"""`benchmarks/between.py` and `benchmarks/sensors.py`: what they compare with is right, and their tables say it."""
+"""`benchmarks/between.py` and `benchmarks/sensors.py`: references, interpolation and tables."""
 
 from __future__ import annotations
 
@@ -43,59 +43,47 @@ def heat_flow(path: Path) -> Path:
     return path
 
 
-def test_truth_between_frames_is_the_generators_and_the_order_is_the_methods(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(between, "FRAMES", (0.25, 1.0, 2.5))
-    batch = between.truth(Heat, (0.25, 1.0, 2.5), 2, 16)
+def test_observed_orders_between_frames_are_those_of_the_method(tmp_path, monkeypatch, capsys):
+    frames = (0.25, 1.0, 2.5)
+    monkeypatch.setattr(between, "FRAMES", frames)
+    batch = between.truth(Heat, frames, 2, 16)
     (ds,) = Heat(part="test", frames=2).generate(samples=2, resolution=16)
     np.testing.assert_allclose(batch.v[:, 1, :, 0], ds.u.values[:, 1], atol=1e-6)
-    np.testing.assert_allclose(batch.t[0] / Heat.interval, [0.25, 1.0, 2.5], rtol=1e-6)
-    between.main(
-        [
-            f"heat={heat_flow(tmp_path / 'm.safetensors')}",
-            "--samples",
-            "2",
-            "--out",
-            str(tmp_path / "between.md"),
-        ]
-    )
+    np.testing.assert_allclose(batch.t[0] / Heat.interval, frames, rtol=1e-6)
+    model = heat_flow(tmp_path / "m.safetensors")
+    out = tmp_path / "between.md"
+    between.main([f"heat={model}", "--samples", "2", "--out", str(out)])
     shown = capsys.readouterr().out
-    assert (tmp_path / "between.md").read_text().count(
-        "|"
-    ) > 20 and "`ImplicitPortHamiltonianStep`" in shown
-    orders = [
-        float(word) for cell in shown.splitlines()[-1].split("|")[3:-1] for word in cell.split(",")
-    ]
+    assert out.read_text().count("|") > 20 and "`ImplicitPortHamiltonianStep`" in shown
+    columns = shown.splitlines()[-1].split("|")[3:-1]
+    orders = [float(word) for column in columns for word in column.split(",")]
     assert len(orders) == 6 and max(abs(order - 1) for order in orders) < 0.15
 
 
-def test_interpolation_follows_plates_in_space_and_splines_in_time():
+def test_interpolation_is_exact_for_linear_functions_and_close_for_smooth_ones():
     random = np.random.default_rng(0)
-    places, times = random.random((200, 2)), np.linspace(0, 1, 6)
-    x = np.array([[*place, t] for t in times for place in places])
-    asked = np.array(
-        [[*place, t] for t in (0.1, 0.5) for place in 0.2 + 0.6 * random.random((40, 2))]
-    )
+    places = random.random((200, 2))
+    x = np.array([[*place, t] for t in np.linspace(0, 1, 6) for place in places])
+    inner = 0.2 + 0.6 * random.random((40, 2))
+    y = np.array([[*place, t] for t in (0.1, 0.5) for place in inner])
 
     def f(x: np.ndarray) -> np.ndarray:
         return np.stack([x @ [1.0, -2.0, 0.5] + 1, np.sin(2 * x[:, 0]) * x[:, 2] ** 3], axis=1)
 
-    found = sensors.interpolated(x, f(x), asked, (False, False, False))
-    np.testing.assert_allclose(found[:, 0], f(asked)[:, 0], atol=1e-9)
-    np.testing.assert_allclose(found[:, 1], f(asked)[:, 1], atol=2e-3)
+    found = sensors.interpolated(x, f(x), y, (False, False, False))
+    np.testing.assert_allclose(found[:, 0], f(y)[:, 0], atol=1e-9)
+    np.testing.assert_allclose(found[:, 1], f(y)[:, 1], atol=2e-3)
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_interpolation_goes_around_periodic_axes(closed):
+@pytest.mark.parametrize("periodic", [True, False])
+def test_interpolation_wraps_around_periodic_axes(periodic):
     x = np.random.default_rng(1).random((400, 2)) * [1, 1] - 0.5
-    x = x[np.abs(x[:, 0]) < 0.45]  # a gap across the seam
-    asked = np.array([[0.5, 0.0], [-0.5, 0.1]])
+    x = x[np.abs(x[:, 0]) < 0.45]  # a gap around the boundary
+    y = np.array([[0.5, 0.0], [-0.5, 0.1]])
 
     def wave(x: np.ndarray) -> np.ndarray:
         return np.sin(2 * np.pi * x[:, :1])
 
-    error = float(
-        np.abs(sensors.interpolated(x, wave(x), asked, (closed, False)) - wave(asked)).max()
-    )
-    assert error < 0.05 if closed else error > 0.1
+    found = sensors.interpolated(x, wave(x), y, (periodic, False))
+    error = float(np.abs(found - wave(y)).max())
+    assert error < 0.05 if periodic else error > 0.1

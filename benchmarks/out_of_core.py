@@ -1,10 +1,12 @@
-"""A file much larger than memory is trained on: `python -m benchmarks.large [--gigabytes 20] [--limit 2] [--steps 100]`.
+"""Training from a file that is much larger than memory.
 
-The file has the layout of PDEBench, trajectories of 21 frames of 128 x 128 float32 in one
-contiguous array. It is sparse: one trajectory in fifty holds numbers, the rest are zeros that take
-no room on the disk but are read like others. The process gives itself `--limit` GB of memory
-(RLIMIT_DATA, as `ulimit -d` would), then computes the statistics of the whole training split and
-takes `--steps` steps. Printed: what was decided, times, and the peak of resident memory.
+    python -m benchmarks.out_of_core [--gigabytes 20] [--limit 2] [--steps 100]
+
+The file has PDEBench's layout: trajectories of 21 frames of 128 x 128 float32 in one contiguous
+array. It is sparse: one trajectory in fifty holds numbers, the others are zeros, which take no disk
+space but are read in the same way. The process limits its memory to `--limit` GB (RLIMIT_DATA, as
+`ulimit -d` does), computes the statistics of the whole training split and takes `--steps` training
+steps. It prints which data are held in memory or streamed, times, and the peak resident memory.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from benchmarks.kept import peak_memory
+from benchmarks.cache import peak_memory
 
-FRAMES, SIZE, EVERY = 21, 128, 50
+FRAMES = 21
+SIZE = 128
+EVERY = 50
 
 
 def write(path: Path, gigabytes: float) -> int:
-    """The file; how many trajectories it has."""
+    """Writes the file and returns its number of trajectories."""
     samples = int(gigabytes * 1e9 / (4 * FRAMES * SIZE**2))
     wave = np.sin(2 * np.pi * np.arange(SIZE) / SIZE)
     with h5py.File(path, "w") as file:
@@ -45,7 +49,7 @@ def write(path: Path, gigabytes: float) -> int:
 
 
 def train(path: Path, steps: int, folder: Path) -> tuple[float, float]:
-    """Seconds for opening with statistics, and for the steps."""
+    """Seconds for opening the file with its statistics, and for the training steps."""
     import lightning.pytorch as L
 
     from fields.data.datamodule import FieldDataModule
@@ -83,6 +87,7 @@ def train(path: Path, steps: int, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Writes the file, limits the memory, trains and prints the costs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,10 +107,12 @@ def main() -> None:
         opening, training = train(path, options.steps, Path(folder))
         facts = path.stat()
         print(
-            f"file {facts.st_size / 1e9:.2f} GB, {samples} trajectories, {facts.st_blocks * 512 / 1e9:.2f} GB on the disk"
+            f"file {facts.st_size / 1e9:.2f} GB, {samples} trajectories, "
+            f"{facts.st_blocks * 512 / 1e9:.2f} GB on the disk"
         )
     print(
-        f"statistics of the training split in {opening:.0f} s, {options.steps} steps of 16 windows in {training:.0f} s"
+        f"statistics of the training split in {opening:.0f} s, "
+        f"{options.steps} steps of 16 windows in {training:.0f} s"
     )
     print(f"peak memory {peak_memory() / 1e9:.2f} GB of {options.limit:g} GB")
 
