@@ -32,6 +32,7 @@ from fields import plot
 from fields.baselines.trivial import Persistence
 from fields.core.sample import Sample, collate
 from fields.data.normalizer import Normalizer
+from fields.evaluation.metric_set import BLOW_UPS, CORRELATION_TIME, TRAJECTORY_ERROR
 from fields.evaluation.rollouts import ZERO_TOLERANCE, Rollouts, measure_rollouts, report_steps
 from fields.evaluation.verify import certify
 from fields.models.base import Operator
@@ -49,10 +50,10 @@ def summary(r: Rollouts, law: Measured | None, trained: int) -> Measured:
         "parameters": r.parameters,
         "times": r.times.tolist(),
         "error": r.error.mean(0).tolist(),
-        "whole": float(r.whole.mean()),
-        "blown": r.blown,
+        "whole": float(r.metrics[TRAJECTORY_ERROR]),
+        "blown": int(r.metrics[BLOW_UPS]),
         "trajectories": len(r.error),
-        "correlated": r.correlated(),
+        "correlated": float(r.metrics[CORRELATION_TIME]),
         "drift": {name: r.drift(name).tolist() for name in r.quantities},
         "bound": {
             name: float(r.drift(name).max() / max(r.drift(name)[trained - 1], ZERO_TOLERANCE))

@@ -11,6 +11,7 @@ from fields.metrics import (
     THE_WELL_WINDOWS,
     BlowUps,
     Correlation,
+    CorrelationTime,
     RelativeL2,
     correlation_time,
     median_and_worst,
@@ -26,19 +27,18 @@ ALL = {
     "RelativeL2 trajectory": partial(RelativeL2, trajectory_relative_l2),
     "RelativeL2 channel": partial(RelativeL2, channel_relative_l2),
     "BlowUps": partial(BlowUps, 1.0),
-    "Correlation": partial(Correlation, steps=2, channels=3),
-    "RMSE": partial(pdebench.RMSE, steps=2, channels=3),
-    "pdebench.NRMSE": partial(pdebench.NRMSE, steps=2, channels=3),
-    "ConservedRMSE": partial(pdebench.ConservedRMSE, steps=2, channels=3),
-    "BoundaryRMSE": partial(pdebench.BoundaryRMSE, GRID, steps=2, channels=3),
-    "FourierRMSE": partial(pdebench.FourierRMSE, GRID, steps=2, channels=3),
-    "MaxError": partial(pdebench.MaxError, steps=2, channels=3),
-    "VRMSE": partial(the_well.VRMSE, steps=2, channels=3),
-    "the_well.WellNRMSE": partial(the_well.WellNRMSE, steps=2, channels=3),
-    "SpectralError": partial(the_well.SpectralError, GRID, steps=2, channels=3),
-    "SpectralError relative": partial(
-        the_well.SpectralError, GRID, relative=True, steps=2, channels=3
-    ),
+    "Correlation": Correlation,
+    "CorrelationTime": partial(CorrelationTime, [0.5, 1.0], 0.95),
+    "RMSE": pdebench.RMSE,
+    "pdebench.NRMSE": pdebench.NRMSE,
+    "ConservedRMSE": pdebench.ConservedRMSE,
+    "BoundaryRMSE": partial(pdebench.BoundaryRMSE, GRID),
+    "FourierRMSE": partial(pdebench.FourierRMSE, GRID),
+    "MaxError": pdebench.MaxError,
+    "VRMSE": the_well.VRMSE,
+    "the_well.WellNRMSE": the_well.WellNRMSE,
+    "SpectralError": partial(the_well.SpectralError, GRID),
+    "SpectralError relative": partial(the_well.SpectralError, GRID, relative=True),
 }
 NEED_GRID = {"BoundaryRMSE", "FourierRMSE", "SpectralError", "SpectralError relative"}
 
@@ -103,10 +103,14 @@ def test_grid_metrics_refuse_scattered_points(name):
         ALL[name]().update(v_hat, v, everything(29))
 
 
-def test_wrong_number_of_steps_is_refused():
-    v_hat, v = fields_of(2)
-    with pytest.raises(ValueError, match=r"shape \(1, 3\)"):
-        pdebench.RMSE(channels=3).update(v_hat, v, everything(30))
+def test_a_batch_of_another_shape_is_refused():
+    metric, (v_hat, v) = pdebench.RMSE(), fields_of(2)
+    metric.update(v_hat, v, everything(30))
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(1, 3\)"):
+        metric.update(v_hat[:, :1], v[:, :1], everything(30))
+    metric.reset()
+    metric.update(v_hat[:, :1], v[:, :1], everything(30))
+    assert metric.compute().shape == (1, 3)
 
 
 def test_relative_l2_keeps_every_sample():
@@ -150,7 +154,7 @@ def test_pdebench_boundary():
     assert one_sample(pdebench.BoundaryRMSE((2, 3)), error, [[0.0] * 3] * 2) == pytest.approx(
         [expected]
     )
-    metric = pdebench.BoundaryRMSE((3, 3, 3), channels=2)
+    metric = pdebench.BoundaryRMSE((3, 3, 3))
     error = torch.zeros(1, 1, 27, 2)
     error[0, 0, 0, 0] = 2.0  # a corner lies on three faces
     error[0, 0, 13, 1] = 50.0  # the middle point on none
@@ -206,7 +210,7 @@ def test_vrmse_of_the_mean_predictor_is_one():
 def test_spectral_bins_sum_to_the_mean_squared_error(grid):
     m = torch.Size(grid).numel()
     v_hat, v = fields_of(3, m=m)
-    metric = the_well.SpectralError(grid, steps=2, channels=3)
+    metric = the_well.SpectralError(grid)
     metric.update(v_hat, v, everything(m))
     torch.testing.assert_close(
         metric.compute().sum(0), ((v_hat - v).double() ** 2).mean(dim=(0, 2))
@@ -245,7 +249,7 @@ def test_correlation():
     assert one_sample(Correlation(), [1.0, 2.0, 3.0], [1.0, 0.0, 1.0]) == pytest.approx(
         [0], abs=1e-7
     )
-    # centerd: (−1, 0, 1) and (−4, −1, 5)/3; covariance 1, variances 2/3 and 14/9
+    # centered: (−1, 0, 1) and (−4, −1, 5)/3; covariance 1, variances 2/3 and 14/9
     assert one_sample(Correlation(), [1.0, 2.0, 3.0], [0.0, 1.0, 3.0]) == pytest.approx(
         [1 / sqrt(2 / 3 * 14 / 9)]
     )

@@ -48,7 +48,10 @@ def results(**changes):
         ],
         "protocol": {"seeds": [0, 1], "split": {"train": 1000, "test": 200}, "ν": np.float32(0.5)},
         "command": "python train.py --seed 0",
-        "metrics": {"VRMSE": float("nan")},
+        "metrics": {
+            "conditional neural field, 64": {"VRMSE": 0.00731},
+            "mean predictor, 64": {"VRMSE": float("nan")},
+        },
         "pictures": [Picture("median", 'a "median" sample', PNG)],
     }
     return Results(**{**defaults, **changes})
@@ -76,7 +79,9 @@ def test_json_is_strict_and_complete():
 
     read = json.loads(to_json(results()), parse_constant=refuse)
     assert read["rows"][0]["mean"] == 0.00412
-    assert read["rows"][1]["worst"] is None and read["metrics"]["VRMSE"] is None
+    assert (
+        read["rows"][1]["worst"] is None and read["metrics"]["mean predictor, 64"]["VRMSE"] is None
+    )
     assert read["protocol"] == {"seeds": [0, 1], "split": {"train": 1000, "test": 200}, "ν": 0.5}
     assert read["pictures"] == [{"name": "median", "caption": 'a "median" sample'}]
 

@@ -1,19 +1,23 @@
-"""One run from data to numbers: fit, keep the best, test at every resolution, beside the trivial predictor."""
+"""Errors of static models on every test set, beside those of the mean training field."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor
+from torchmetrics import Metric
 
 from fields.core.distributed import rank_and_size
+from fields.core.sample import Sample
 from fields.data.datamodule import FieldDataModule
 from fields.data.dataset import FieldDataset
+from fields.evaluation.metric_set import MetricSet, default_metrics
 from fields.inference.predict import average_over_symmetries
 from fields.metrics.relative_l2 import RelativeL2, median_and_worst
 from fields.models.base import Operator
@@ -21,7 +25,18 @@ from fields.models.base import Operator
 
 @dataclass(frozen=True)
 class Score:
-    """Relative L2 of one model on one test set, in physical units."""
+    """Errors of one model on one test set, in physical units.
+
+    Args:
+        model: its name.
+        test: name of the test set, usually its resolution.
+        parameters: number of the model's parameters.
+        mean, median, worst: of the relative L2 over the samples.
+        samples: number of samples.
+        seconds: wall time of all predictions.
+        median_index, worst_index: the samples with these errors.
+        metrics: further metrics by name.
+    """
 
     model: str
     test: str
@@ -33,6 +48,7 @@ class Score:
     seconds: float
     median_index: int
     worst_index: int
+    metrics: dict[str, float]
 
 
 @torch.no_grad()
@@ -41,60 +57,91 @@ def score(
     model: Operator,
     data: FieldDataModule,
     *,
+    metrics: Mapping[str, Metric] | None = None,
     symmetries: Sequence[Mapping[str, Any]] = (),
     memory: float = 1e9,
 ) -> list[Score]:
-    """Errors on every test set, each sample counted once, in float32."""
+    """Errors of a model on every test set, each sample counted once, in float32.
+
+    Args:
+        name: of the model, for tables and pictures.
+        model: predicts the test samples.
+        data: with the test sets.
+        metrics: by name, in addition to `default_metrics`.
+        symmetries: predictions are averaged over the group that these generate.
+        memory: bytes that one pass may take.
+    """
     model.eval()
-    parameters, scores = sum(p.numel() for p in model.parameters()), []
+    parameters = sum(p.numel() for p in model.parameters())
+
+    def predict(batch: Sample) -> Float[Tensor, "b s m o"]:
+        return average_over_symmetries(model, batch, symmetries, memory)
+
+    scores = []
     for test, loader in zip(data.tests, data.test_dataloader(), strict=True):
-        metric, start = RelativeL2(), time.perf_counter()
-        for batch in track(
+        batches = track(
             loader, f"testing {name} at {test}", transient=True, disable=rank_and_size()[0] > 0
-        ):
-            metric.update(
-                average_over_symmetries(model, batch, symmetries, memory), batch.v, batch.y_mask
-            )
-        with metric.sync_context():  # several processes: each has seen a part of the samples
-            scores.append(
-                _score(name, test, parameters, metric.per_sample(), time.perf_counter() - start)
-            )
+        )
+        scores.append(
+            _score(name, test, parameters, predict, batches, _metrics(data.tests[test], metrics))
+        )
     return scores
 
 
 @torch.no_grad()
-def score_mean_field(data: FieldDataModule) -> list[Score]:
-    """The trivial predictor: the mean training field, interpolated to nothing else than the points it was averaged at.
+def score_mean_field(
+    data: FieldDataModule, *, metrics: Mapping[str, Metric] | None = None
+) -> list[Score]:
+    """Errors of the mean training field, v̂(y) = mean_samples v(y), on every test set.
 
-    On grids finer than the training grid, and for scattered points, the mean value of every channel
-    is used instead.
+    At other points than those of the training grid, and for scattered points, the mean value of
+    each channel is predicted instead; nothing is interpolated.
+
+    Args:
+        data: with the training and the test sets.
+        metrics: by name, in addition to `default_metrics`.
     """
-    train = _mean_field(data.train) if data.train.shared_points is not None else None
+    field = _mean_field(data.train) if data.train.shared_points is not None else None
     channels = torch.tensor([data.statistics[n][0] for n in data.train.schema.outputs])
-    scores = []
-    for test, loader in zip(data.tests, data.test_dataloader(), strict=True):
-        metric, start = RelativeL2(), time.perf_counter()
-        for batch in loader:
-            field = channels.expand_as(batch.v)
-            if train is not None and batch.v.shape[1:] == train.shape:
-                field = train.expand_as(batch.v)
-            metric.update(field, batch.v, batch.y_mask)
-        with metric.sync_context():
-            scores.append(
-                _score("mean field", test, 0, metric.per_sample(), time.perf_counter() - start)
-            )
-    return scores
+
+    def predict(batch: Sample) -> Float[Tensor, "b s m o"]:
+        fits = field is not None and batch.v.shape[1:] == field.shape
+        return (field if fits else channels).expand_as(batch.v)
+
+    return [
+        _score("mean field", test, 0, predict, loader, _metrics(data.tests[test], metrics))
+        for test, loader in zip(data.tests, data.test_dataloader(), strict=True)
+    ]
 
 
-def _mean_field(data: FieldDataset) -> Tensor:
-    """(s m o) mean of the targets, added up one by one in float64: the file may be larger than memory."""
+def _mean_field(data: FieldDataset) -> Float[Tensor, "s m o"]:
+    """Mean of the targets, summed one by one in float64: the file may be larger than memory."""
     total = data[0].v.double()
     for i in range(1, len(data)):
         total += data[i].v
     return (total / len(data)).float()
 
 
-def _score(name: str, test: str, parameters: int, errors: Tensor, seconds: float) -> Score:
+def _metrics(data: FieldDataset, further: Mapping[str, Metric] | None) -> dict[str, Metric]:
+    return default_metrics(data.schema, data[0].t.double().tolist()) | dict(further or {})
+
+
+def _score(
+    name: str,
+    test: str,
+    parameters: int,
+    predict: Callable[[Sample], Tensor],
+    batches: Iterable[Sample],
+    metrics: Mapping[str, Metric],
+) -> Score:
+    """Errors of a predictor on the batches of one test set."""
+    error, further, start = RelativeL2(), MetricSet(metrics), time.perf_counter()
+    for batch in batches:
+        v_hat = predict(batch)
+        error.update(v_hat, batch.v, batch.y_mask)
+        further.update(v_hat, batch.v, batch.y_mask)
+    with error.sync_context():  # each process has seen a part of the samples
+        errors = error.per_sample()
     middle, last = median_and_worst(errors)
     return Score(
         model=name,
@@ -104,7 +151,8 @@ def _score(name: str, test: str, parameters: int, errors: Tensor, seconds: float
         median=float(errors.median()),
         worst=float(errors.max()),
         samples=len(errors),
-        seconds=seconds,
+        seconds=time.perf_counter() - start,
         median_index=middle,
         worst_index=last,
+        metrics={key: float(value.mean()) for key, value in further.compute().items()},
     )

@@ -1,4 +1,4 @@
-"""What metrics share: a mean over samples that is exact for any batch size, and means over real points."""
+"""What metrics share: an exact mean over samples, means over points, points as a grid."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class MeanOverSamples(Metric, ABC):
-    """(1/N) Σ_samples values(sample), of a fixed shape, summed in float64.
+class GridMismatchError(ValueError):
+    """A metric needs the points of a full grid and was given others; reports then omit it."""
 
-    Args:
-        shape: shape of the value of one sample, e.g. (steps, channels).
+
+class MeanOverSamples(Metric, ABC):
+    """(1/N) Σ_samples values(sample), summed in float64.
+
+    The shape of the value of one sample is that of the first batch, usually (s o): one number per
+    step and channel. The result depends neither on the batch size nor on the number of processes.
+
+    Example:
+        >>> class MeanSquaredError(MeanOverSamples):
+        ...     def values(self, v_hat, v, mask):
+        ...         return mean_over_points((v_hat - v) ** 2, mask)
+        >>> metric = MeanSquaredError()
+        >>> metric.update(torch.ones(4, 1, 8, 2), torch.zeros(4, 1, 8, 2), torch.ones(1, 8) > 0)
+        >>> metric.compute()
+        tensor([[1., 1.]], dtype=torch.float64)
     """
 
     full_state_update = False
@@ -24,9 +37,10 @@ class MeanOverSamples(Metric, ABC):
     total: Tensor
     count: Tensor
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        # A scalar until the first batch gives it its shape.
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
@@ -36,7 +50,7 @@ class MeanOverSamples(Metric, ABC):
         v: Float[Tensor, "b s m o"],
         mask: Bool[Tensor, "#b m"],
     ) -> Float[Tensor, "b ..."]:
-        """One value (of ``shape``) per sample; arguments arrive in float64."""
+        """One value of any fixed shape per sample; v_hat and v arrive in float64."""
 
     def update(
         self,
@@ -44,12 +58,13 @@ class MeanOverSamples(Metric, ABC):
         v: Float[Tensor, "b s m o"],
         mask: Bool[Tensor, "#b m"],
     ) -> None:
-        """Adds the samples of a batch."""
+        """Add the samples of a batch."""
         values = self.values(v_hat.double(), v.double(), mask)
-        if values.shape[1:] != self.total.shape:
+        if self.count > 0 and values.shape[1:] != self.total.shape:
             raise ValueError(
-                f"{type(self).__name__} was made for values of shape {tuple(self.total.shape)} per sample, got "
-                f"{tuple(values.shape[1:])} from fields of shape {tuple(v.shape)} (b s m o). Set `steps`, `channels`."
+                f"{type(self).__name__} has seen samples whose values have shape "
+                f"{tuple(self.total.shape)}, got {tuple(values.shape[1:])} from fields of shape "
+                f"{tuple(v.shape)} (b s m o). Use one metric per test set, or call `reset` between."
             )
         self.total = self.total + values.sum(dim=0)
         self.count = self.count + len(values)
@@ -70,15 +85,20 @@ def mean_over_points(
 def to_grid(
     values: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"], grid: tuple[int, ...]
 ) -> Float[Tensor, "b s *grid o"]:
-    """Points as a full grid, the first axis slowest."""
+    """Reshape points to a full grid, the first axis slowest.
+
+    Raises:
+        GridMismatchError: the points are not those of the grid.
+    """
     if values.shape[2] != prod(grid) or not bool(mask.all()):
-        raise ValueError(
-            f"This metric needs values on a full grid {grid} = {prod(grid)} points, got {values.shape[2]} points of "
-            f"which {int(mask.sum(dim=1).min())} are real. Evaluate it on the grid's own points."
+        raise GridMismatchError(
+            f"This metric needs values on a full grid {tuple(grid)} = {prod(grid)} points, got "
+            f"{values.shape[2]} points of which {int(mask.sum(dim=1).min())} are real. "
+            "Evaluate it at the points of that grid."
         )
-    return values.unflatten(2, grid)
+    return values.unflatten(2, tuple(grid))
 
 
 def wavenumber_magnitude(axes: list[Float[Tensor, "_"]]) -> Float[Tensor, "m"]:
-    """√(Σ kᵢ²) at every point of the grid spanned by the axes, flattened, the first axis slowest."""
+    """|k| = √(Σ kᵢ²) at every point of the grid that the axes span, the first axis slowest."""
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt().flatten()

@@ -1,8 +1,8 @@
 """The metrics of PDEBench, evaluated exactly as its ``models/metrics.py`` defines them.
 
-e = v̂ − v at the N points of one sample, one step, one channel. All compute (s o),
-:class:`FourierRMSE` (3 s o). PDEBench itself averages batch means, which overweights a short last
-batch; here every sample weighs the same.
+e = v̂ − v at the N points of one sample, one step, one channel. All compute (s o), except
+:class:`FourierRMSE`, which computes (3 s o). PDEBench itself averages batch means, which gives the
+samples of a short last batch more weight; here every sample has the same weight.
 
 Reference: Takamoto et al., PDEBench, NeurIPS 2022 Datasets and Benchmarks.
 """
@@ -13,44 +13,71 @@ from math import prod
 
 import torch
 from einops import reduce
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
 
 from fields.metrics.base import MeanOverSamples, mean_over_points, to_grid, wavenumber_magnitude
 
-BINS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
+BANDS = ((0, 4), (4, 12), (12, None))  # low, middle and high wavenumbers of FourierRMSE
 
 
 class RMSE(MeanOverSamples):
-    """mean_samples √(mean_x e²)."""
+    """mean_samples √(mean_x e²).
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
+    Example:
+        >>> metric = RMSE()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """√(mean_x e²)."""
         return mean_over_points((v_hat - v) ** 2, mask).sqrt()
 
 
 class NRMSE(MeanOverSamples):
-    """mean_samples √(mean_x e² / mean_x v²), without ε: infinite for a truth that is zero everywhere."""
+    """mean_samples √(mean_x e² / mean_x v²), without ε: infinite where the truth is zero everywhere.
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
+    Example:
+        >>> metric = NRMSE()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """√(mean_x e² / mean_x v²)."""
         return (mean_over_points((v_hat - v) ** 2, mask) / mean_over_points(v**2, mask)).sqrt()
 
 
 class ConservedRMSE(MeanOverSamples):
-    """cRMSE = √(mean_samples (Σ_x v̂ − Σ_x v)²) / N: is the integral of the field kept?"""
+    """cRMSE = √(mean_samples (Σ_x v̂ − Σ_x v)²) / N, the error of the integral of the field.
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
+    Example:
+        >>> metric = ConservedRMSE()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """(Σ_x e / N)²."""
         return mean_over_points(v_hat - v, mask) ** 2
 
@@ -60,19 +87,34 @@ class ConservedRMSE(MeanOverSamples):
 
 
 class BoundaryRMSE(MeanOverSamples):
-    """bRMSE = mean_samples √(Σ_boundary e² / number of boundary points), edges and corners counted once per face.
+    """bRMSE = mean_samples √(Σ_boundary e² / number of boundary points).
 
-    In 3D PDEBench sums e² over the channels as well; every channel then shows that joint value.
+    Points on edges and corners are counted once per face. In 3D PDEBench sums e² over the channels
+    as well; every channel then has that joint value.
 
     Args:
         grid: points per axis, the first axis slowest.
+
+    Raises:
+        GridMismatchError: the points are not those of the grid.
+
+    Example:
+        >>> metric = BoundaryRMSE((4, 2))
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
     """
 
-    def __init__(self, grid: tuple[int, ...], *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
-        self.grid = grid
+    def __init__(self, grid: tuple[int, ...]) -> None:
+        super().__init__()
+        self.grid = tuple(grid)
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """√(mean over the faces of e²)."""
         squared = to_grid(v_hat - v, mask, self.grid) ** 2
         faces = [squared.select(axis + 2, end) for axis in range(len(self.grid)) for end in (0, -1)]
@@ -86,31 +128,40 @@ class BoundaryRMSE(MeanOverSamples):
 
 
 class FourierRMSE(MeanOverSamples):
-    """fRMSE = √(mean_samples Σ_{k ∈ bin} |F(e)_k|²) · L / N, averaged over the bins [0, 4), [4, 12) and [12, …).
+    """fRMSE = mean_{j ∈ band} √(mean_samples Σ_{⌊|k|⌋ = j} |F(e)_k|²) · L / N; (3 s o).
 
-    In 1D a bin is one mode of the real transform. In more dimensions it is a shell ⌊|k|⌋ of the
-    *positive* quadrant kᵢ < nᵢ/2, up to min(nᵢ)/2. A band that the grid does not resolve is NaN.
+    The bands of j are [0, 4), [4, 12) and [12, …). In 1D, k runs over the modes of the real
+    transform. In more dimensions it runs over the *positive* quadrant kᵢ < nᵢ/2, and j up to
+    min(nᵢ)/2. A band that the grid does not resolve is NaN.
 
     Args:
         grid: points per axis, the first axis slowest.
         lengths: extent of the domain per axis; PDEBench's default is 1.
+
+    Raises:
+        GridMismatchError: the points are not those of the grid.
+
+    Example:
+        >>> metric = FourierRMSE((8,))
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([3, 2, 3])
     """
 
-    def __init__(
-        self,
-        grid: tuple[int, ...],
-        *,
-        lengths: tuple[float, ...] | None = None,
-        steps: int = 1,
-        channels: int = 1,
-    ):
-        bins = grid[0] // 2 + 1 if len(grid) == 1 else min(grid) // 2
-        super().__init__((bins, steps, channels))
-        self.bins = bins
-        self.grid = grid
+    labels = ("low wavenumbers", "middle wavenumbers", "high wavenumbers")
+
+    def __init__(self, grid: tuple[int, ...], *, lengths: tuple[float, ...] | None = None) -> None:
+        super().__init__()
+        self.bins = grid[0] // 2 + 1 if len(grid) == 1 else min(grid) // 2
+        self.grid = tuple(grid)
         self.scale = prod(lengths or (1.0,)) / prod(grid)
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b k s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b k s o"]:
         """Σ_{k ∈ bin} |F(e)_k|²."""
         error = to_grid(v_hat - v, mask, self.grid)
         if len(self.grid) == 1:
@@ -125,28 +176,36 @@ class FourierRMSE(MeanOverSamples):
         return shells.index_add(2, shell[shell < self.bins], power).movedim(2, 1)
 
     def compute(self) -> Float[Tensor, "3 s o"]:
-        """Low, middle and high band."""
+        """Root of the mean over samples, averaged over each of the three bands."""
         root = super().compute().sqrt() * self.scale
-        return torch.stack([root[low:high].mean(dim=0) for low, high in BINS])
+        return torch.stack([root[low:high].mean(dim=0) for low, high in BANDS])
 
 
 class MaxError(Metric):
-    """max over points and samples of |e|."""
+    """max_{samples, x} |e|.
+
+    Example:
+        >>> metric = MaxError()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
 
     full_state_update = False
     higher_is_better = False
     largest: Tensor
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
+    def __init__(self) -> None:
         super().__init__()
-        self.add_state(
-            "largest", torch.zeros(steps, channels, dtype=torch.float64), dist_reduce_fx="max"
-        )
+        self.add_state("largest", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
 
     def update(
-        self, v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Tensor
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
     ) -> None:
-        """Adds the samples of a batch."""
+        """Add the samples of a batch."""
         error = torch.where(mask[:, None, :, None], (v_hat.double() - v.double()).abs(), 0.0)
         self.largest = torch.maximum(self.largest, reduce(error, "b s m o -> s o", "max"))
 

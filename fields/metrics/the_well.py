@@ -1,4 +1,4 @@
-"""The metrics of The Well, in physical units: VRMSE (predicting the mean gives 1), NRMSE and the spectral error.
+"""The metrics of The Well in physical units: VRMSE, NRMSE and the spectral error.
 
 e = v̂ − v at the points of one sample, one step, one channel; ε = 1e-7 is in squared physical
 units, as published.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import log10, pi, prod, sqrt
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.metrics.base import MeanOverSamples, mean_over_points, to_grid, wavenumber_magnitude
@@ -21,26 +21,46 @@ EPS = 1e-7
 
 
 class VRMSE(MeanOverSamples):
-    """mean_samples √(mean_x e² / (var_x v + ε)), the variance unbiased (n − 1)."""
+    """mean_samples √(mean_x e² / (var_x v + ε)) with the unbiased variance (n − 1).
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
+    Predicting the spatial mean of the truth gives 1.
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    Example:
+        >>> metric = VRMSE()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
+
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """√(mean_x e² / (var_x v + ε))."""
         points = mask.sum(dim=1)[:, None, None]
-        centerd = v - mean_over_points(v, mask)[:, :, None]
-        variance = mean_over_points(centerd**2, mask) * points / (points - 1)
+        centered = v - mean_over_points(v, mask)[:, :, None]
+        variance = mean_over_points(centered**2, mask) * points / (points - 1)
         return (mean_over_points((v_hat - v) ** 2, mask) / (variance + EPS)).sqrt()
 
 
 class WellNRMSE(MeanOverSamples):
-    """mean_samples √(mean_x e² / (mean_x v² + ε))."""
+    """mean_samples √(mean_x e² / (mean_x v² + ε)); The Well calls it NRMSE.
 
-    def __init__(self, *, steps: int = 1, channels: int = 1):
-        super().__init__((steps, channels))
+    Example:
+        >>> metric = WellNRMSE()
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([2, 3])
+    """
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b s o"]:
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b s o"]:
         """√(mean_x e² / (mean_x v² + ε))."""
         return (
             mean_over_points((v_hat - v) ** 2, mask) / (mean_over_points(v**2, mask) + EPS)
@@ -48,25 +68,39 @@ class WellNRMSE(MeanOverSamples):
 
 
 class SpectralError(MeanOverSamples):
-    """Mean squared error by wavenumber: mean_samples Σ_{k ∈ bin} |F(e)_k|² / N², three isotropic bins; (3 s o).
+    """mean_samples Σ_{|k| ∈ bin} |F(e)_k|² / N², the mean squared error of three bins; (3 s o).
 
-    The edges are logarithmic from 2π/max(n) to π√d in units of the grid spacing, the first one
-    moved to 0, so the three bins sum to the mean squared error.
+    The edges of the bins are logarithmic from 2π/max(n) to π√d, in units of the inverse grid
+    spacing. The first edge is moved to 0, so that the three bins sum to the mean squared error.
 
     Args:
         grid: points per axis, the first axis slowest.
         relative: divide by the truth's energy in the same bin (plus ε), sample by sample.
+
+    Raises:
+        GridMismatchError: the points are not those of the grid.
+
+    Example:
+        >>> metric = SpectralError((8,))
+        >>> metric.update(torch.ones(4, 2, 8, 3), torch.zeros(4, 2, 8, 3), torch.ones(1, 8) > 0)
+        >>> metric.compute().shape
+        torch.Size([3, 2, 3])
     """
 
-    def __init__(
-        self, grid: tuple[int, ...], *, relative: bool = False, steps: int = 1, channels: int = 1
-    ):
-        super().__init__((3, steps, channels))
-        self.grid = grid
+    labels = ("low wavenumbers", "middle wavenumbers", "high wavenumbers")
+
+    def __init__(self, grid: tuple[int, ...], *, relative: bool = False) -> None:
+        super().__init__()
+        self.grid = tuple(grid)
         self.relative = relative
 
-    def values(self, v_hat: Tensor, v: Tensor, mask: Tensor) -> Float[Tensor, "b 3 s o"]:
-        """Energy of the error per bin, relative to the truth's if asked."""
+    def values(
+        self,
+        v_hat: Float[Tensor, "b s m o"],
+        v: Float[Tensor, "b s m o"],
+        mask: Bool[Tensor, "#b m"],
+    ) -> Float[Tensor, "b 3 s o"]:
+        """Energy of the error per bin, divided by the truth's if `relative`."""
         error = self._energy(to_grid(v_hat - v, mask, self.grid))
         if self.relative:
             error = error / (self._energy(to_grid(v, mask, self.grid)) + EPS)

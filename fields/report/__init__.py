@@ -1,7 +1,8 @@
-"""What a run has to say for itself: a table for the terminal, ``report.json`` for programs, ``report.html`` for people.
+"""The report of a run: a table on the terminal, ``report.json`` and ``report.html``.
 
-Collecting the numbers is the trainer's work; here they are only written down. Pictures arrive as
-bytes.
+``StaticReport`` (of maps) and ``RolloutReport`` (of problems in time) collect the errors of trained
+models and draw the pictures. Everything that is then shown stands in a ``Results``, from which
+``print_table`` and ``write_report`` make the output.
 """
 
 from fields.report.html import render_html

@@ -1,84 +1,123 @@
-"""From trained models to a report: what is the same for maps and for evolution problems."""
+"""From trained models to a report: what static maps and evolution problems have in common."""
 
 from __future__ import annotations
 
 import platform
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics import Metric
 
 from fields import plot
-from fields.core.sample import Sample
+from fields.core.sample import Sample, collate
 from fields.data.datamodule import FieldDataModule
+from fields.evaluation.metric_set import MetricSet
 from fields.evaluation.verify import Certificate, certify
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
 from fields.models.static import FieldOperator
 from fields.report.limitations import limitations
 from fields.report.results import Picture, Results, Row
-from fields.training.task import Training
 
+# Columns of the history that a report names x and y.
 AXES = {"x": "epoch", "y": "val_error"}
 
-CERTIFIED, PASSES = (
-    8,
-    100,
-)  # test samples whose codes are rolled to certify the law, and how far at least
+# The law of the latent code is verified for this many test samples over at least this many steps.
+CERTIFIED_SAMPLES = 8
+CERTIFIED_STEPS = 100
 
 
 class ReportBuilder(ABC):
-    """Collects the scores of models trained on the same data, ours first, and makes a report of them.
+    """Collects the errors of models that were trained on the same data and makes a report of them.
+
+    The first model that is added is the one that the report is about; the others are baselines.
 
     Args:
-        data: with the test sets.
+        data: with the test sets; already set up.
+        metrics: by name, shown in addition to `fields.evaluation.metric_set.default_metrics`.
+
+    Raises:
+        ValueError: a metric cannot be computed on the test data.
     """
 
-    def __init__(self, data: FieldDataModule):
-        assert data.schema is not None, "set up before"
-        self.data, self.schema = data, data.schema
-        self.ours: Operator | None = None
-        self.histories: dict[str, list[dict[str, float]]] = {}
+    def __init__(
+        self, data: FieldDataModule, *, metrics: Mapping[str, Metric] | None = None
+    ) -> None:
+        assert data.schema is not None, "the data module is set up before"
+        self.data = data
+        self.schema = data.schema
+        self.metrics = dict(metrics or {})
+        self.model: Operator | None = None
+        self.histories: dict[str, Sequence[Mapping[str, float]]] = {}
         self.seconds: dict[str, float] = {}
         self.seeds: dict[str, int] = {}
         self.certificate: Certificate | None = None
+        self._try_metrics()
 
-    def add(self, name: str, task: Training) -> None:
-        """Measures a trained model; the first one is ours."""
-        assert task.model is not None, "fitted before"
-        if self.ours is None:
-            self.ours, self.certificate = task.model, self._certified(task.model)
-        self.histories[name], self.seconds[name], self.seeds[name] = (
-            task.history,
-            task.elapsed,
-            task.seed,
-        )
-        self.measure(name, task.model)
+    def add(
+        self,
+        name: str,
+        model: Operator,
+        *,
+        history: Sequence[Mapping[str, float]] = (),
+        seconds: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Measure a trained model.
+
+        Args:
+            name: of the model, for tables and pictures.
+            model: after its training.
+            history: one row per epoch with "epoch", "seconds", "loss", "val_error" and others.
+            seconds: wall time of the training.
+            seed: of the initial weights.
+        """
+        if self.model is None:
+            self.model = model
+            self.certificate = self._certify(model)
+        self.histories[name] = history
+        if seconds is not None:
+            self.seconds[name] = seconds
+        if seed is not None:
+            self.seeds[name] = seed
+        self.measure(name, model)
 
     @abstractmethod
     def measure(self, name: str, model: Operator) -> None:
-        """Scores one model on the test sets."""
+        """Measure the errors of one model on the test sets."""
 
     @abstractmethod
     def rows(self) -> list[Row]:
-        """The table."""
+        """The table of relative L2 errors."""
+
+    @abstractmethod
+    def metric_values(self) -> dict[str, dict[str, float]]:
+        """The values of all other metrics by name, per model and test set or step."""
 
     @abstractmethod
     def scores(self) -> list[dict[str, Any]]:
-        """All numbers, as plain values for the card of the checkpoint."""
+        """All numbers as plain values, for the card of the checkpoint."""
 
     @abstractmethod
     def pictures(self) -> list[Picture]:
-        """What there is to see besides the losses."""
+        """The pictures, except the losses."""
 
     @abstractmethod
-    def wording(self) -> dict[str, Any]:
-        """The summary, the name of the error, other metrics: keywords of `Results`."""
+    def summary(self) -> str:
+        """The most important result in one sentence."""
 
-    def protocol(self, command: str, tested: int) -> dict[str, Any]:
-        """What is needed to judge the numbers."""
+    @property
+    @abstractmethod
+    def error_name(self) -> str:
+        """The error that the table shows."""
+
+    def protocol(self, command: str) -> dict[str, Any]:
+        """Data, split, seeds, time and machine: what is needed to judge the numbers."""
         data = self.data
+        tested = len(next(iter(data.tests.values())))
         return {
             "data": data.path,
             "test_files": list(data.test_paths),
@@ -86,16 +125,18 @@ class ReportBuilder(ABC):
             "split": f"{len(data.train)} train, {len(data.val)} validation, {tested} test",
             "seconds": self.seconds,
             "seeds": {"split and order": data.seed, **self.seeds},
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            "selection": "best validation error; the test split is used once",
+            "machine": (
+                f"{platform.machine()}, {torch.get_num_threads()} threads, "
+                f"torch {torch.__version__}"
+            ),
+            "selection": "weights of the least validation error; the test split is used only once",
             "command": command,
         }
 
     def card(self, command: str) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
-        tested = len(next(iter(self.data.tests.values())))
+        """The card of a checkpoint: protocol, errors, symmetries, verified law and limitations."""
         return {
-            "protocol": self.protocol(command, tested),
+            "protocol": self.protocol(command),
             "scores": self.scores(),
             "symmetries": self.data.symmetries,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
@@ -103,28 +144,61 @@ class ReportBuilder(ABC):
         }
 
     def results(self, *, title: str, problem: str, command: str, next_command: str) -> Results:
-        """The report."""
-        worded = self.wording()
-        tested = len(next(iter(self.data.tests.values())))
+        """Everything that the report shows.
+
+        Args:
+            title: of the report.
+            problem: what is given and what is predicted.
+            command: reproduces the run.
+            next_command: what to try next.
+        """
         return Results(
             title=title,
             problem=problem,
             rows=self.rows(),
-            protocol=self.protocol(command, tested),
+            protocol=self.protocol(command),
             command=command,
+            summary=self.summary() + self._law(),
+            error_name=self.error_name,
+            metrics=self.metric_values(),
             histories=self.columns(),
             pictures=[*self.pictures(), *self._losses()],
             next_command=next_command,
-            **{**worded, "summary": f"{worded['summary']}{self._law()}"},
         )
 
-    def _certified(self, model: Operator) -> Certificate | None:
-        """The energy law of ours on codes of test samples, past the horizon; None where no law is claimed."""
+    def columns(self) -> dict[str, dict[str, list[float]]]:
+        """Each model's validation error "y" at epoch "x", and everything else that was logged."""
+        out = {}
+        for name, log in self.histories.items():
+            others = {key: key for key in (log[0] if log else ()) if key not in AXES.values()}
+            out[name] = {key: [row[of] for row in log] for key, of in (AXES | others).items()}
+        return out
+
+    def _try_metrics(self) -> None:
+        """Compute the further metrics for the first sample of every test set, truth as prediction.
+
+        A metric that fails is found before the training instead of after it.
+        """
+        computed: set[str] = set()
+        for rows in self.data.tests.values() if self.metrics else ():
+            sample = collate([rows[0]])
+            metrics = MetricSet(self.metrics)
+            metrics.update(sample.v, sample.v, sample.y_mask)
+            metrics.compute()
+            computed |= metrics.metrics.keys()
+        for name in self.metrics.keys() - computed:
+            raise ValueError(
+                f"The metric {name!r} needs a full grid that no test set has; the test sets are "
+                f"{', '.join(self.data.tests)}. Set its `grid` to that of a test set, or remove it."
+            )
+
+    def _certify(self, model: Operator) -> Certificate | None:
+        """Verify the law of the latent code on test samples; None where no law is claimed."""
         if not isinstance(model, FieldOperator | EvolutionOperator):
             return None
         batch: Sample = next(iter(self.data.test_dataloader()[0]))
-        some = Sample(*(part[:CERTIFIED] for part in batch))
-        found = certify(model, some, steps=max(batch.v.shape[1], PASSES))
+        first = Sample(*(part[:CERTIFIED_SAMPLES] for part in batch))
+        found = certify(model, first, steps=max(batch.v.shape[1], CERTIFIED_STEPS))
         return found if found.findings else None
 
     def _law(self) -> str:
@@ -132,25 +206,22 @@ class ReportBuilder(ABC):
             return ""
         found = self.certificate
         violations = ", ".join(f"{f.violation:.1e} in {f.dtype}" for f in found.findings)
-        off = f"off by at most {violations} in {found.steps} steps"
-        return f" Law of the latent code, {found.law} ({found.reach}): {found.verdict}; {off}."
-
-    def columns(self) -> dict[str, dict[str, list[float]]]:
-        """The curve of each model's training, and beside it whatever else was logged at every epoch."""
-        out = {}
-        for name, log in self.histories.items():
-            others = {key: key for key in (log[0] if log else ()) if key not in AXES.values()}
-            out[name] = {key: [row[of] for row in log] for key, of in (AXES | others).items()}
-        return out
+        return (
+            f" Law of the latent code, {found.law} ({found.reach}): {found.verdict}; "
+            f"largest violation in {found.steps} steps: {violations}."
+        )
 
     def _losses(self) -> list[Picture]:
         curves = {
             f"{name}, {which}": plot.Curve(
-                np.array([h["seconds"] for h in log]), np.array([h[key] for h in log])
+                np.array([row["seconds"] for row in log]), np.array([row[key] for row in log])
             )
             for name, log in self.histories.items()
             for which, key in (("training", "loss"), ("validation", "val_error"))
             if log
         }
-        drawn = plot.loss_figure(curves, x_label="training time (s)") if curves else None
-        return [] if drawn is None else [Picture("losses", "Losses in wall time.", plot.png(drawn))]
+        if not curves:
+            return []
+        drawn = plot.loss_figure(curves, x_label="training time (s)")
+        caption = "Training loss and validation error against the wall time of the training."
+        return [Picture("losses", caption, plot.png(drawn))]

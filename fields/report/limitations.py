@@ -1,39 +1,37 @@
-"""What a model was made for, in sentences that follow from its data."""
+"""The limitations of a model, in sentences that follow from its data."""
 
 from __future__ import annotations
 
 import math
 
-from fields.core.sample import Schema
 from fields.data.datamodule import FieldDataModule
 from fields.data.scaling import Statistics
 
 
 def limitations(data: FieldDataModule) -> str:
-    """Where the model was trained and tested, and that elsewhere nothing is known of it."""
+    """The data, domain, grid and times of training and test; everything else is untested."""
     s = data.schema
-    assert s is not None, "set up before"
+    assert s is not None, "the data module is set up before"
     given = ", ".join(f"{name} {_spread(data.statistics[name])}" for name in (*s.inputs, *s.params))
     box = " × ".join(
         f"{c} in [{low:g}, {high:g}]" for c, (low, high) in zip(s.coords, s.bounds, strict=True)
     )
-    sentences = [f"Trained on {given}; {box}{_points(s)}.", f"Tested at {', '.join(data.tests)}."]
+    points = "scattered points" if s.grid is None else f"{'x'.join(map(str, s.grid))} points"
+    sentences = [f"Trained on {given}; {box} on {points}.", f"Tested at {', '.join(data.tests)}."]
     if s.dt is not None:
         longest = max(rows.horizon for rows in data.tests.values())
         sentences.append(
-            f"Windows of {data.train.horizon} steps of {s.dt:g} in training, rollouts of {longest} in the test."
+            f"Training windows of {data.train.horizon} steps of {s.dt:g}, test rollouts of "
+            f"{longest} steps."
         )
     sentences.append(
-        "Inputs of another distribution, other coefficients, boundary values and domains were not tested."
+        "Inputs of another distribution, other coefficients, boundary values and domains were not "
+        "tested."
     )
     return " ".join(sentences)
-
-
-def _points(s: Schema) -> str:
-    return " on scattered points" if s.grid is None else f" on {'x'.join(map(str, s.grid))} points"
 
 
 def _spread(known: Statistics) -> str:
     if math.isfinite(known.low) and math.isfinite(known.high):
         return f"from {known.low:.3g} to {known.high:.3g}"
-    return f"of mean {known.mean:.3g} and standard deviation {known.std:.3g}"
+    return f"with mean {known.mean:.3g} and standard deviation {known.std:.3g}"

@@ -1,4 +1,4 @@
-"""Results on the terminal, in a file for programs and in a page for people."""
+"""Printing results on the terminal and writing them to ``report.json`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -14,33 +14,63 @@ from rich.console import Console
 from rich.table import Table
 
 from fields.report.html import render_html
-from fields.report.results import COLUMNS, Results, table_cells
+from fields.report.results import COLUMNS, Results, metric_tables, table_cells
+
+# Characters that a column of a metric takes on the terminal, its distance to the next included.
+METRIC_WIDTH = 13
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Prints the table, our own rows in bold."""
-    caption = f"{results.error_name}; test split" + (
-        f"\n{results.summary}" if results.summary else ""
-    )
-    table = Table(
-        title=results.title,
-        box=box.SIMPLE_HEAD,
-        caption=caption,
-        caption_justify="left",
-        collapse_padding=True,
-        pad_edge=False,
-    )
+    """Print the errors, those of the report's model in bold, and the further metrics."""
+    console = console or Console()
+    caption = f"{results.error_name}; test split"
+    if results.summary:
+        caption += f"\n{results.summary}"
+    table = _table(results.title)
+    table.caption = caption
     for name in COLUMNS:
         table.add_column(
             name, justify="left" if name == "model" else "right", no_wrap=name != "model"
         )
     for row in results.rows:
         table.add_row(*table_cells(row), style="bold" if row.ours else None)
-    (console or Console()).print(table)
+    console.print(table)
+    for head, rows in metric_tables(results):
+        _print_metrics(head, rows, console)
+
+
+def _print_metrics(head: tuple[str, ...], rows: list[tuple[str, ...]], console: Console) -> None:
+    """One table of metrics, cut into several where the terminal is too narrow for all columns."""
+    longest = max(len(row[0]) for row in rows)
+    count = max(1, (console.width - min(longest, console.width // 2)) // METRIC_WIDTH)
+    for start in range(1, len(head), count):
+        columns = slice(start, start + count)
+        table = _table("further metrics")
+        table.add_column("")
+        for name in head[columns]:
+            table.add_column(name, justify="right", min_width=METRIC_WIDTH - 3)
+        for row in rows:
+            table.add_row(row[0], *row[columns])
+        console.print(table)
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        caption_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
+    )
 
 
 def write_report(results: Results, folder: str | Path) -> tuple[Path, Path]:
-    """Writes ``report.json`` and ``report.html`` into the folder; each appears only once complete."""
+    """Write ``report.json`` and ``report.html``; each file appears only once it is complete.
+
+    Args:
+        results: what they show.
+        folder: made if it does not exist.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "report.json", folder / "report.html"
@@ -52,25 +82,25 @@ def write_report(results: Results, folder: str | Path) -> tuple[Path, Path]:
 
 
 def to_json(results: Results) -> str:
-    """Strict JSON: pictures by name and caption only, numbers that are not finite as null."""
+    """Strict JSON; of pictures only name and caption, numbers that are not finite as null."""
     values = asdict(results)
     values["pictures"] = [
         {"name": picture.name, "caption": picture.caption} for picture in results.pictures
     ]
-    return (
-        json.dumps(_plain({"format": 1, **values}), indent=2, ensure_ascii=False, allow_nan=False)
-        + "\n"
+    text = json.dumps(
+        _to_plain({"format": 2, **values}), indent=2, ensure_ascii=False, allow_nan=False
     )
+    return f"{text}\n"
 
 
-def _plain(value: Any) -> Any:
-    """Nested values as JSON has them; NumPy and torch scalars become Python's, paths and the like become text."""
+def _to_plain(value: Any) -> Any:
+    """Values that JSON has: NumPy and torch scalars as numbers, paths and the like as text."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _to_plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -1,4 +1,4 @@
-"""Bands around predictions in time: calibrated on the validation split, their coverage measured on the test split."""
+"""Prediction bands in time, calibrated on the validation split and checked on the test split."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ ALPHA = 0.1
 
 @dataclass(frozen=True)
 class PredictionBands:
-    """v̂ ± width holds the whole field of a step with probability 1 − α, for the steps that validation trajectories have.
+    """v̂ ± width contains the whole field of a step with probability at least 1 − α.
+
+    There are bands for as many steps as validation trajectories have.
 
     Args:
-        width: half-width per step and channel, equal everywhere in space.
+        width: half-width per step and channel, the same everywhere in space.
         coverage: share of the test trajectories inside, per step and channel.
-        calibration_samples, test_samples: how many trajectories.
+        calibration_samples: number of validation trajectories.
+        test_samples: number of test trajectories.
     """
 
     width: Float[Tensor, "s o"]
@@ -42,29 +45,33 @@ def calibrate_bands(
     alpha: float = ALPHA,
     memory: float = 1e9,
 ) -> PredictionBands | None:
-    """Split-conformal bands of a model in time; None where the validation trajectories are too few for any band.
+    """Split-conformal prediction bands of a model in time.
+
+    The half-width of a step is the ⌈(1 − α)(n + 1)⌉-th smallest of the n largest errors that the
+    validation trajectories have at that step. There is no band if n < 1/α − 1.
+
+    Reference: Lei et al., J. Amer. Statist. Assoc. 113, 2018 (algorithm 2).
 
     Args:
-        model: which.
-        validation, test: batches of trajectories from their first frames, as many steps as they
-            have.
-        alpha: share of the new trajectories that may leave the band at a step.
+        model: of an evolution problem.
+        validation, test: batches of whole trajectories.
+        alpha: share of new trajectories that may leave the band at a step.
         memory: bytes that one pass may take.
     """
-    scores = _scores(model, validation, None, memory)
+    scores = _largest_errors(model, validation, None, memory)
     if scores is None or alpha * (len(scores) + 1) < 1 - 1e-9:
         return None
     width = conformal_quantile(scores, alpha=alpha)
-    tested = _scores(model, test, len(width), memory)
+    tested = _largest_errors(model, test, len(width), memory)
     assert tested is not None, "there are test trajectories"
-    steps = tested.shape[1]
-    return PredictionBands(width[:steps], coverage(tested, width[:steps]), len(scores), len(tested))
+    width = width[: tested.shape[1]]
+    return PredictionBands(width, coverage(tested, width), len(scores), len(tested))
 
 
-def _scores(
+def _largest_errors(
     model: Operator, batches: Iterable[Sample], steps: int | None, memory: float
 ) -> Float[Tensor, "n s o"] | None:
-    """Largest error of every field, of the first steps alone."""
+    """max_x |v̂ − v| of every trajectory, for the first steps."""
     found = []
     for batch in batches:
         part = batch._replace(t=batch.t[:, :steps], v=batch.v[:, :steps])

@@ -1,4 +1,4 @@
-"""What a report shows, as plain data, and how numbers are spelled."""
+"""Everything that a report shows, as plain data, and how its numbers are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Row:
-    """One model at one resolution; errors are relative L2 over the test samples."""
+    """Relative L2 errors of one model at one resolution or step.
+
+    Args:
+        model: its name.
+        resolution: of the test set, or the step of a rollout.
+        mean, median, worst: of the error over the test samples.
+        parameters: number of the model's parameters.
+        seconds: wall time of the training.
+        ours: the row is about the model of the report and set in bold.
+    """
 
     model: str
     resolution: str
@@ -17,13 +26,20 @@ class Row:
     median: float
     worst: float
     parameters: int | None = None
-    seconds: float | None = None  # of training
-    ours: bool = False  # set in bold
+    seconds: float | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure or an animation, encoded."""
+    """A figure or an animation.
+
+    Args:
+        name: one word, without spaces in the names that are built in.
+        caption: sentences for the reader.
+        data: the encoded file.
+        kind: of the file.
+    """
 
     name: str
     caption: str
@@ -33,22 +49,29 @@ class Picture:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a report shows.
+    """Everything that a report shows.
 
     Args:
         title: of the report, e.g. "Burgers, ν = 0.1".
-        problem: one or two sentences: the equation, what is given, what is predicted.
-        summary: the one sentence to remember.
-        error_name: which error the table shows, e.g. "relative L2, per step, channels jointly".
-        protocol: data recipe, split, seeds, budget, hardware, versions: what is needed to judge the
+        problem: the equation, what is given and what is predicted, in one or two sentences.
+        rows: the table of errors.
+        protocol: data, split, seeds, time, machine and versions: what is needed to judge the
             numbers.
-        rows: the table.
-        metrics: other scores, by name.
-        histories: curves of the training by name, each with the lists "x" and "y", and others of
-            the same length.
-        pictures: in the order of appearance.
         command: reproduces the run.
+        summary: the most important result in one sentence.
+        error_name: the error that the table shows, e.g. "relative L2 of each test sample".
+        metrics: further metrics by name, for every model and resolution or step.
+        histories: training curves by name, each with lists "x" and "y" and others of the same
+            length.
+        pictures: in the order of appearance.
         next_command: what to try next.
+
+    Example:
+        >>> row = Row("model", "64", mean=0.004, median=0.003, worst=0.02)
+        >>> results = Results("Burgers", "", [row], {}, "python train.py",
+        ...                   metrics={"model, 64": {"VRMSE": 0.01}})
+        >>> metric_tables(results)
+        [(('', 'VRMSE'), [('model, 64', '0.0100')])]
     """
 
     title: str
@@ -58,7 +81,7 @@ class Results:
     command: str
     summary: str = ""
     error_name: str = "relative L2"
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     histories: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     next_command: str = ""
@@ -80,8 +103,22 @@ def table_cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def metric_tables(results: Results) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """The further metrics as text: head and rows of one table per set of metrics."""
+    tables: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for name, values in results.metrics.items():
+        rows = tables.setdefault(("", *values), [])
+        rows.append((name, *map(format_number, values.values())))
+    return list(tables.items())
+
+
 def format_number(value: float) -> str:
-    """Three significant digits without noise: 0.00412, 0.0975, 1.26, 3.1e-07; nothing is 0."""
+    """Three significant digits, in scientific notation outside 1e-5 … 1e5.
+
+    Example:
+        >>> [format_number(value) for value in (0.004123, 1.2649, 3.14e-7, 0.0, float("inf"))]
+        ['0.00412', '1.26', '3.14e-07', '0', 'not finite']
+    """
     if value == 0:
         return "0"
     if not math.isfinite(value):
@@ -92,10 +129,15 @@ def format_number(value: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """41 s, 9 min 05 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.2g} s" if seconds < 9.5 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """Seconds, minutes and seconds, or hours and minutes.
+
+    Example:
+        >>> [format_duration(seconds) for seconds in (0.5, 41.2, 545, 7800)]
+        ['0.5 s', '41 s', '9 min 05 s', '2 h 10 min']
+    """
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{seconds:.2g} s" if seconds < 9.5 else f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"

@@ -1,18 +1,18 @@
-"""The report of an evolution problem: errors, correlation and invariants far past the trained horizon."""
+"""The report of an evolution problem: errors and invariants far past the training horizon."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics import Metric
 
 from fields import plot
 from fields.baselines.trivial import Persistence
-from fields.core.sample import collate
+from fields.core.sample import Sample, collate
 from fields.data.datamodule import FieldDataModule
 from fields.data.normalizer import Normalizer
 from fields.evaluation.rollouts import Quantity, Rollouts, measure_rollouts, report_steps
@@ -21,53 +21,79 @@ from fields.models.base import Operator
 from fields.report.builder import ReportBuilder
 from fields.report.prediction_bands import ALPHA, PredictionBands, calibrate_bands
 from fields.report.results import Picture, Row
+from fields.report.rollout_pictures import (
+    animation_picture,
+    band_picture,
+    error_picture,
+    quantity_picture,
+    trajectory_picture,
+)
 
 
 class RolloutReport(ReportBuilder):
-    """Errors per step of every model, beside persistence (nothing changes).
+    """Relative L2 of every model at multiples of the training horizon, beside persistence.
+
+    Persistence predicts that nothing changes. The first test set is shown with pictures and
+    quantities; of the others (the same trajectories on fewer points) only errors and metrics.
 
     Args:
-        data: with test trajectories as long as they are to be rolled out. The first test is shown
-            in full, of the others (the same trajectories given on fewer points) the errors alone.
-        quantities: invariants and Lyapunov functions of the problem.
+        data: with test trajectories as long as the rollouts shall be; already set up.
+        metrics: by name, shown in addition to the default ones.
+        quantities: invariants and Lyapunov functions of the problem by name.
     """
 
-    def __init__(self, data: FieldDataModule, *, quantities: Mapping[str, Quantity] | None = None):
-        super().__init__(data)
-        self.batches, *others = (list(loader) for loader in data.test_dataloader())
-        self.others = dict(zip(list(data.tests)[1:], others, strict=True))
-        self.elsewhere: dict[str, dict[str, Rollouts]] = {}
+    def __init__(
+        self,
+        data: FieldDataModule,
+        *,
+        metrics: Mapping[str, Metric] | None = None,
+        quantities: Mapping[str, Quantity] | None = None,
+    ) -> None:
+        super().__init__(data, metrics=metrics)
         self.quantities = quantities or {}
         self.measured: list[Rollouts] = []
-        self.still: Rollouts
+        self.other_tests: dict[str, dict[str, Rollouts]] = {}
         self.bands: PredictionBands | None = None
+
+    @cached_property
+    def batches(self) -> list[list[Sample]]:
+        """The trajectories of every test set."""
+        return [list(loader) for loader in self.data.test_dataloader()]
+
+    @cached_property
+    def persistence(self) -> Rollouts:
+        """Errors of the prediction that nothing changes."""
+        model = Persistence(
+            schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics)
+        )
+        return measure_rollouts(
+            "persistence",
+            model,
+            self.batches[0],
+            metrics=self.metrics,
+            quantities=self.quantities,
+            quiet=True,
+        )
 
     def measure(self, name: str, model: Operator) -> None:
         """See `ReportBuilder`."""
-        if not self.measured:
-            still = Persistence(
-                schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics)
-            )
-            self.still = measure_rollouts(
-                "persistence", still, self.batches, quantities=self.quantities, quiet=True
-            )
+        first, *others = self.batches
         self.measured.append(
-            measure_rollouts(name, model, self.batches, quantities=self.quantities)
+            measure_rollouts(name, model, first, metrics=self.metrics, quantities=self.quantities)
         )
-        self.elsewhere[name] = {
-            test: measure_rollouts(name, model, batches, quiet=True)
-            for test, batches in self.others.items()
+        self.other_tests[name] = {
+            test: measure_rollouts(name, model, batches, metrics=self.metrics, quiet=True)
+            for test, batches in zip(list(self.data.tests)[1:], others, strict=True)
         }
-        if model is self.ours:
-            self.bands = calibrate_bands(model, self.data.val_dataloader(), self.batches)
+        if model is self.model:
+            self.bands = calibrate_bands(model, self.data.val_dataloader(), first)
 
     def rows(self) -> list[Row]:
-        """See `ReportBuilder`; a row for every resolution and step."""
-        first = next(iter(self.data.tests))
+        """See `ReportBuilder`; one row for every model, test set and step."""
         return [
             Row(
                 r.model,
-                f"step {step}" if not self.others else f"{test}, step {step}",
+                f"{test}step {step}",
                 float(r.at(step).mean()),
                 float(np.median(r.at(step))),
                 float(r.at(step).max()),
@@ -75,10 +101,28 @@ class RolloutReport(ReportBuilder):
                 self.seconds.get(r.model),
                 ours=r.model == self.measured[0].model,
             )
-            for one in (*self.measured, self.still)
-            for test, r in {first: one, **self.elsewhere.get(one.model, {})}.items()
-            for step in self.shown
+            for test, r in self._all_tests()
+            for step in self.steps
         ]
+
+    def metric_values(self) -> dict[str, dict[str, float]]:
+        """See `ReportBuilder`; entries for every model, test set and step, and for all steps.
+
+        The error of a quantity Q is mean |Q(v̂) − Q(v)| / Q₀.
+        """
+        out: dict[str, dict[str, float]] = {}
+        for test, r in self._all_tests():
+            errors = {f"error of {name}": r.drift(name) for name in r.quantities}
+            per_step = {key: v for key, v in r.metrics.items() if v.ndim == 1} | errors
+            for step in self.steps:
+                out[f"{r.model}, {test}step {step}"] = {
+                    key: float(value[step - 1]) for key, value in per_step.items()
+                }
+        for test, r in self._all_tests():
+            out[f"{r.model}, {test}all {len(r.times)} steps"] = {
+                key: float(value) for key, value in r.metrics.items() if value.ndim == 0
+            }
+        return {key: values for key, values in (out | self._band_values()).items() if values}
 
     def scores(self) -> list[dict[str, Any]]:
         """See `ReportBuilder`."""
@@ -87,131 +131,105 @@ class RolloutReport(ReportBuilder):
                 "model": r.model,
                 "parameters": r.parameters,
                 "samples": len(r.error),
-                "error": self._errors(r),
+                "error": self._at_steps(r.error.mean(0)),
                 "elsewhere": {
-                    test: self._errors(other)
-                    for test, other in self.elsewhere.get(r.model, {}).items()
+                    test: self._at_steps(other.error.mean(0))
+                    for test, other in self.other_tests.get(r.model, {}).items()
                 },
-                "whole": float(r.whole.mean()),
-                "correlated": r.correlated(),
-                "blown": r.blown,
-                "drift": {
-                    name: {str(step): float(r.drift(name)[step - 1]) for step in self.shown}
-                    for name in r.quantities
+                "metrics": {
+                    name: self._at_steps(value) if value.ndim else float(value)
+                    for name, value in r.metrics.items()
                 },
+                "drift": {name: self._at_steps(r.drift(name)) for name in r.quantities},
             }
-            for r in (*self.measured, self.still)
+            for r in (*self.measured, self.persistence)
         ]
 
-    def wording(self) -> dict[str, Any]:
-        """Errors at the trained horizon and far beyond; correlation time, drifts and blow-ups as further metrics."""
-        ours, first, last = self.measured[0], self.shown[0], self.shown[-1]
-        metrics: dict[str, float] = {}
-        for r in (*self.measured, self.still):
-            metrics[f"{r.model}: time until correlation falls below 0.8"] = r.correlated()
-            metrics[f"{r.model}: trajectories blown up, of {len(r.error)}"] = float(r.blown)
-            metrics[f"{r.model}: relative L2 of the whole trajectory"] = float(r.whole.mean())
-            metrics[f"{r.model}: VRMSE at step {first}"] = float(r.vrmse[first - 1])
-            for name in r.quantities:
-                metrics[f"{r.model}: |{name} − truth's| at step {last}, relative"] = float(
-                    r.drift(name)[last - 1]
-                )
-            if r.spectrum is not None:
-                for band, value in zip(
-                    ("low", "middle", "high"), r.spectrum[:, first - 1], strict=True
-                ):
-                    metrics[
-                        f"{r.model}: relative error energy at step {first}, {band} wavenumbers"
-                    ] = float(value)
-        if self.bands is not None:
-            said = (
-                f"{1 - ALPHA:.0%} band of {self.bands.calibration_samples} validation trajectories"
-            )
-            for step in (s for s in self.shown if s <= len(self.bands.width)):
-                for o, output in enumerate(self.schema.outputs):
-                    at = f"{ours.model}: {said}, {output} at step {step}"
-                    metrics[f"{at}, half-width"] = float(self.bands.width[step - 1, o])
-                    metrics[
-                        f"{at}, share of {self.bands.test_samples} test trajectories inside"
-                    ] = float(self.bands.coverage[step - 1, o])
+    def summary(self) -> str:
+        """The mean errors at the training horizon and at the last step that is shown."""
+        ours, first, last = self.measured[0], self.steps[0], self.steps[-1]
         near, far = ours.at(first).mean(), ours.at(last).mean()
-        summary = (
-            f"Mean relative L2 {near:.4f} at step {first} (trained), {far:.3g} at step {last}."
+        return (
+            f"Mean relative L2: {near:.4f} at step {first} (training horizon), {far:.3g} at step "
+            f"{last}."
         )
-        error_name = "relative L2 of the step, channels jointly; given frames not counted"
-        return {"summary": summary, "error_name": error_name, "metrics": metrics}
-
-    def pictures(self) -> list[Picture]:
-        """Errors and invariants in time, the median trajectory as a space-time picture or frames, and moving."""
-        median, _ = median_and_worst(
-            torch.from_numpy(self.measured[0].error[:, : 4 * self.trained].mean(1))
-        )
-        case, trained_to = self._case(median), float(self.measured[0].times[self.trained - 1])
-        error = {
-            r.model: plot.Curve(r.times, r.error.mean(0)) for r in (*self.measured, self.still)
-        }
-        drawn = plot.time_figure(
-            error, trained_to=trained_to, y_label="mean relative L2 of the step"
-        )
-        out = [Picture("error", "Error of each step, given frames not counted.", plot.png(drawn))]
-        for name in self.measured[0].quantities:
-            curves = {"truth": plot.Curve(self.still.times, self.still.quantities[name][1].mean(0))}
-            curves |= {
-                r.model: plot.Curve(r.times, r.quantities[name][0].mean(0)) for r in self.measured
-            }
-            y_label = f"{name} of the field, relative"
-            drawn = plot.time_figure(curves, trained_to=trained_to, y_label=y_label, log=False)
-            out.append(
-                Picture(
-                    name,
-                    f"{name.capitalize()} of the decoded fields, mean over test trajectories.",
-                    plot.png(drawn),
-                )
-            )
-        shown = case.first_steps(4 * self.trained)
-        if self.schema.dim == 1:
-            drawn = plot.space_time_figure(shown, trained_to=trained_to)
-        else:
-            steps = {0, self.trained - 1, 2 * self.trained - 1, len(shown.t) - 1}
-            drawn = plot.frames_figure(shown, sorted(step for step in steps if step < len(shown.t)))
-        out.append(
-            Picture(
-                "trajectory",
-                "Median test trajectory up to four times the trained horizon.",
-                plot.png(drawn),
-            )
-        )
-        if self.bands is not None:
-            step = min(4 * self.trained, len(self.bands.width))
-            promise = (
-                f"Prediction of step {step} with the band that holds the whole field of {1 - ALPHA:.0%} of new trajectories, from "
-                f"the errors of {self.bands.calibration_samples} validation trajectories (which also chose the weights); of the "
-                f"{self.bands.test_samples} test trajectories {float(self.bands.coverage[step - 1, 0]):.0%} stay inside."
-            )
-            drawn = plot.band_figure(case, step - 1, float(self.bands.width[step - 1, 0]))
-            out.append(Picture("band", promise, plot.png(drawn)))
-        with tempfile.TemporaryDirectory() as folder:
-            film = plot.animate(shown, Path(folder) / "film.gif").read_bytes()
-        return [*out, Picture("film", "The same, moving.", film, kind="gif")]
 
     @property
-    def trained(self) -> int:
+    def error_name(self) -> str:
+        """See `ReportBuilder`."""
+        return "relative L2 of one step, over points and channels; given frames not counted"
+
+    def pictures(self) -> list[Picture]:
+        """Errors and quantities in time, and the trajectory of median error in several pictures."""
+        first_steps = self.measured[0].error[:, : 4 * self.horizon].mean(1)
+        median, _ = median_and_worst(torch.from_numpy(first_steps))
+        sample = self._predicted(median)
+        shown = sample.first_steps(4 * self.horizon)
+        names = self.measured[0].quantities
+        out = [
+            error_picture([*self.measured, self.persistence], self.horizon_time),
+            *(quantity_picture(name, self.measured, self.horizon_time) for name in names),
+            trajectory_picture(shown, self.horizon),
+        ]
+        if self.bands is not None:
+            step = min(4 * self.horizon, len(self.bands.width))
+            out.append(band_picture(sample, self.bands, step))
+        return [*out, animation_picture(shown)]
+
+    @property
+    def horizon(self) -> int:
         """Steps of a training window."""
         return self.data.train.horizon
 
     @property
-    def shown(self) -> list[int]:
-        """Steps of the table."""
-        return report_steps(self.trained, self.batches[0].v.shape[1])
+    def horizon_time(self) -> float:
+        """Time of the last step of a training window."""
+        return float(self.measured[0].times[self.horizon - 1])
 
-    def _errors(self, r: Rollouts) -> dict[str, float]:
-        return {str(step): float(r.at(step).mean()) for step in self.shown}
+    @property
+    def steps(self) -> list[int]:
+        """Steps that the tables show."""
+        return report_steps(self.horizon, self.batches[0][0].v.shape[1])
 
-    def _case(self, index: int) -> plot.PredictedSample:
-        assert self.ours is not None
+    def _all_tests(self) -> list[tuple[str, Rollouts]]:
+        """The rollouts of all models on all test sets, each with the name of its test set.
+
+        With a single test set the name is left out.
+        """
+        names = [f"{test}, " if len(self.data.tests) > 1 else "" for test in self.data.tests]
+        return [
+            (name, r)
+            for one in (*self.measured, self.persistence)
+            for name, r in zip(
+                names, (one, *self.other_tests.get(one.model, {}).values()), strict=False
+            )
+        ]
+
+    def _at_steps(self, values: np.ndarray) -> dict[str, float]:
+        return {str(step): float(values[step - 1]) for step in self.steps}
+
+    def _band_values(self) -> dict[str, dict[str, float]]:
+        """Half-width and coverage of the bands of the first model, per step and output."""
+        bands = self.bands
+        if bands is None:
+            return {}
+        name = f"{self.measured[0].model}, {1 - ALPHA:.0%} band"
+        inside = f"share of {bands.test_samples} test trajectories inside"
+        return {
+            f"{name}, {output}, step {step}": {
+                "half-width": float(bands.width[step - 1, o]),
+                inside: float(bands.coverage[step - 1, o]),
+            }
+            for step in self.steps
+            if step <= len(bands.width)
+            for o, output in enumerate(self.schema.outputs)
+        }
+
+    def _predicted(self, index: int) -> plot.PredictedSample:
+        assert self.model is not None, "a model is added before"
         sample = next(iter(self.data.tests.values()))[index]
         with torch.no_grad():
-            v_hat = self.ours.evaluate(collate([sample]), 1e9)[0]
+            v_hat = self.model.evaluate(collate([sample]), 1e9)[0]
         return plot.PredictedSample.from_sample(
             sample, v_hat.numpy(), self.schema, title="median test trajectory"
         )

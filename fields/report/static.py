@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics import Metric
 
 from fields import plot
 from fields.core.sample import collate
@@ -19,28 +21,42 @@ from fields.report.results import Picture, Row
 
 
 class StaticReport(ReportBuilder):
-    """Relative L2 of maps, ours also averaged over the problem's finite symmetries, beside the mean field."""
+    """Relative L2 of static maps on every test set, beside that of the mean training field.
 
-    def __init__(self, data: FieldDataModule):
-        super().__init__(data)
+    The first model is also measured with its predictions averaged over the finite symmetries of the
+    problem.
+
+    Args:
+        data: with the test sets; already set up.
+        metrics: by name, shown in addition to the default ones.
+    """
+
+    def __init__(
+        self, data: FieldDataModule, *, metrics: Mapping[str, Metric] | None = None
+    ) -> None:
+        super().__init__(data, metrics=metrics)
         self.measured: list[Score] = []
 
     def measure(self, name: str, model: Operator) -> None:
         """See `ReportBuilder`."""
-        self.measured += score(name, model, self.data)
+        self.measured += score(name, model, self.data, metrics=self.metrics)
         finite = [g for g in self.data.symmetries if "shift" not in g]
-        if model is self.ours and finite:
+        if model is self.model and finite:
             self.measured += score(
-                f"{name}, {2 ** len(finite)} symmetries", model, self.data, symmetries=finite
+                f"{name}, {2 ** len(finite)} symmetries",
+                model,
+                self.data,
+                metrics=self.metrics,
+                symmetries=finite,
             )
 
     @cached_property
-    def trivial(self) -> list[Score]:
-        """The mean field, which takes a pass over the training data: measured once, for table, card and picture."""
-        return score_mean_field(self.data)
+    def mean_field(self) -> list[Score]:
+        """Errors of the mean field; computed once, as it takes a pass over the training data."""
+        return score_mean_field(self.data, metrics=self.metrics)
 
     def rows(self) -> list[Row]:
-        """See `ReportBuilder`."""
+        """See `ReportBuilder`; one row for every model and test set."""
         ours = self.measured[0].model
         return [
             Row(
@@ -50,69 +66,82 @@ class StaticReport(ReportBuilder):
                 s.median,
                 s.worst,
                 s.parameters,
-                self._trained(s),
+                self._training_seconds(s),
                 ours=s.model.startswith(ours),
             )
-            for s in (*self.measured, *self.trivial)
+            for s in (*self.measured, *self.mean_field)
         ]
+
+    def metric_values(self) -> dict[str, dict[str, float]]:
+        """See `ReportBuilder`; one entry for every model and test set."""
+        return {f"{s.model}, {s.test}": s.metrics for s in (*self.measured, *self.mean_field)}
 
     def scores(self) -> list[dict[str, Any]]:
         """See `ReportBuilder`."""
-        return [asdict(one) for one in (*self.measured, *self.trivial)]
+        return [asdict(one) for one in (*self.measured, *self.mean_field)]
 
-    def wording(self) -> dict[str, Any]:
-        """Ours against the baseline at the training resolution."""
+    def summary(self) -> str:
+        """The mean error at the training resolution, and its ratio to that of the baseline."""
         first = self.measured[0]
-        peers = [
+        baselines = [
             s for s in self.measured if not s.model.startswith(first.model) and s.test == first.test
         ]
-        beside = (
-            f": {first.mean / peers[0].mean:.2f} times {peers[0].model}'s {peers[0].mean:.4f}"
-            if peers
+        ratio = (
+            f", {first.mean / baselines[0].mean:.2f} times the {baselines[0].mean:.4f} of "
+            f"{baselines[0].model}"
+            if baselines
             else ""
         )
-        summary = f"Mean relative L2 {first.mean:.4f} at {first.test} points{beside}."
-        return {"summary": summary, "error_name": "relative L2 of each test sample"}
+        return f"Mean relative L2 at {first.test} points: {first.mean:.4f}{ratio}."
+
+    @property
+    def error_name(self) -> str:
+        """See `ReportBuilder`."""
+        return "relative L2 of each test sample"
 
     def pictures(self) -> list[Picture]:
-        """Median and worst sample, error against resolution."""
-        first, out = self.measured[0], []
+        """The median and the worst sample, and the error against the resolution."""
+        first = self.measured[0]
         drawn = plot.sample_figure(
-            [self._case("median", first.median_index), self._case("worst", first.worst_index)]
+            [
+                self._predicted("median", first.median_index),
+                self._predicted("worst", first.worst_index),
+            ]
         )
-        out.append(
-            Picture(
-                "samples", f"Median and worst test sample at {first.test} points.", plot.png(drawn)
-            )
+        caption = (
+            f"The test samples of median and of largest relative L2, at {first.test} points: "
+            "input, truth, prediction and error."
         )
+        out = [Picture("samples", caption, plot.png(drawn))]
         if self.schema.grid is not None and len(self.data.tests) > 1:
-            lines: dict[str, list[tuple[int, float]]] = {}
-            for s in (*self.measured, *self.trivial):
-                lines.setdefault(s.model, []).append((int(s.test.split("x")[0]), s.mean))
-            curves = {
-                n: plot.Curve(*map(np.array, zip(*sorted(points), strict=True)))
-                for n, points in lines.items()
-            }
-            drawn = plot.png(plot.resolution_figure(curves, trained_at=self.schema.grid[0]))
-            out.append(
-                Picture(
-                    "resolution",
-                    "Mean error against resolution; trained at the marked one only.",
-                    drawn,
-                )
-            )
+            out.append(self._resolution_picture(self.schema.grid[0]))
         return out
 
-    def _trained(self, s: Score) -> float | None:
+    def _resolution_picture(self, trained_at: int) -> Picture:
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for s in (*self.measured, *self.mean_field):
+            lines.setdefault(s.model, []).append((int(s.test.split("x")[0]), s.mean))
+        curves = {
+            name: plot.Curve(*map(np.array, zip(*sorted(points), strict=True)))
+            for name, points in lines.items()
+        }
+        drawn = plot.png(plot.resolution_figure(curves, trained_at=trained_at))
+        caption = (
+            "Mean relative L2 against the number of points per axis. The models were trained only "
+            "at the marked resolution."
+        )
+        return Picture("resolution", caption, drawn)
+
+    def _training_seconds(self, s: Score) -> float | None:
         return next(
             (seconds for name, seconds in self.seconds.items() if s.model.startswith(name)), None
         )
 
-    def _case(self, which: str, index: int) -> plot.PredictedSample:
-        assert self.ours is not None
+    def _predicted(self, which: str, index: int) -> plot.PredictedSample:
+        assert self.model is not None, "a model is added before"
         sample = self.data.tests[self.measured[0].test][index]
         with torch.no_grad():
-            v_hat = self.ours(collate([sample]))[0]
+            v_hat = self.model(collate([sample]))[0]
         return plot.PredictedSample.from_sample(
             sample, v_hat.numpy(), self.schema, title=f"{which} test sample"
         )

@@ -98,7 +98,8 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
 
     Args:
         run: settings of the run.
-        parts: ``model`` (a :class:`~fields.training.task.FieldTraining`), ``data`` and ``trainer``.
+        parts: ``model`` (a :class:`~fields.training.task.FieldTraining`), ``data``, ``trainer`` and
+            ``report``.
         folder: where checkpoints and the report are written.
         command: the user's command, for the report.
     """
@@ -118,18 +119,24 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
         "enable_model_summary": False,
     }
     _say(summarize_problem(data, options["precision"]))
+    metrics = parts.report.metrics
+    builder: ReportBuilder = (
+        StaticReport(data, metrics=metrics)
+        if data.schema.dt is None
+        else RolloutReport(data, metrics=metrics, quantities=lawful_quantities(data.source))
+    )
     fit(task, data, folder / "checkpoints", resume=run.resume, **options)
     count = sum(p.numel() for p in task.model.parameters())
     _say(f"Trained {count:,} parameters in {task.elapsed:.0f} s.")
-    builder: ReportBuilder = (
-        StaticReport(data)
-        if data.schema.dt is None
-        else RolloutReport(data, quantities=lawful_quantities(data.source))
-    )
-    builder.add(FIELD, task)
+    _add_trained(builder, FIELD, task)
     if run.baseline:
         _train_baseline(run, parts, builder, folder, command, options)
     _write_results(folder, task.model, data, builder, command)
+
+
+def _add_trained(builder: Any, name: str, task: Any) -> None:
+    """Measure the model of a finished training for the report."""
+    builder.add(name, task.model, history=task.history, seconds=task.elapsed, seed=task.seed)
 
 
 def _train_baseline(
@@ -148,7 +155,7 @@ def _train_baseline(
     except ValueError as error:  # a grid that the FNO cannot take must not cost the model's report
         _say(f"No baseline in this report: {error}")
         return
-    builder.add("FNO (neuraloperator)", peer)
+    _add_trained(builder, "FNO (neuraloperator)", peer)
     card = builder.card(command)
     if is_main_process():
         save(peer.model, folder / "fno.safetensors", card=card)

@@ -68,7 +68,7 @@ class SettingsParser(ArgumentParser):
 
 
 def settings_parser(program: str = "train.py") -> SettingsParser:
-    """Parser of all settings, in the groups run, make, model, data and trainer.
+    """Parser of all settings, in the groups run, make, model, data, trainer and report.
 
     Args:
         program: name of the program in messages.
@@ -78,6 +78,7 @@ def settings_parser(program: str = "train.py") -> SettingsParser:
         64
     """
     import lightning.pytorch as L
+    from torchmetrics import Metric
 
     from fields.data.datamodule import FieldDataModule
     from fields.training.task import FieldTraining
@@ -104,6 +105,11 @@ def settings_parser(program: str = "train.py") -> SettingsParser:
         "--make",
         type=dict[str, Any] | None,
         help="problem of the catalogue and its arguments, with which missing files are made",
+    )
+    out.add_argument(
+        "--report.metrics",
+        type=dict[str, Metric] | None,
+        help="further metrics of the report by name, each with class_path and init_args",
     )
     out.add_class_arguments(FieldTraining, "model")
     out.add_class_arguments(FieldDataModule, "data")
