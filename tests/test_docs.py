@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -170,6 +171,21 @@ def test_examples_run(page, tmp_path, monkeypatch):
     namespace = {"__name__": "example", "fields": fields, "model": model}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), namespace)
+
+
+def test_the_newest_release_has_the_version_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    releases = re.findall(
+        r"^## (\d+\.\d+\.\d+) - (\d{4}-\d{2}-\d{2})$",
+        (ROOT / "CHANGELOG.md").read_text(),
+        re.MULTILINE,
+    )
+    version, date = releases[0]
+    assert version == project["version"]
+    assert releases == sorted(releases, reverse=True)
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {version}" in citation and f'date-released: "{date}"' in citation
+    assert f"version = {{{version}}}" in (ROOT / "docs" / "citing.md").read_text()
 
 
 @cache
