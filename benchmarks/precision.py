@@ -17,7 +17,8 @@ import torch
 from fields.data.normalizer import Normalizer
 from fields.data.symmetry import Symmetry
 from fields.metrics.losses import relative_l2
-from fields.training.settings import DEFAULT, settings_parser
+from fields.training.configurations import DEFAULT
+from fields.training.settings import settings_parser
 
 
 def main() -> None:

@@ -56,6 +56,8 @@ HOMES = {
 
 def __getattr__(name: str) -> Any:
     """The public names, from the modules they live in (PEP 562)."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("bracketfields")
     for home, names in HOMES.items():
         if name in names:
             return getattr(import_module(f"fields.{home}"), name)

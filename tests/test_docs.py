@@ -101,7 +101,8 @@ def test_the_table_of_laws_is_the_one_in_the_code():
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.stem)
 def test_commands_have_the_settings_they_name(page):
-    from fields.training.settings import DEFAULT, settings_parser
+    from fields.training.configurations import DEFAULT
+    from fields.training.settings import settings_parser
 
     lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
     for line in lines:

@@ -18,7 +18,8 @@ from jsonargparse import Namespace
 
 from fields.core.distributed import barrier, init_process_group, is_main_process
 from fields.training.catalogue import lawful_quantities, make_missing_files
-from fields.training.settings import DEFAULT, Run, settings_parser
+from fields.training.configurations import DEFAULT
+from fields.training.settings import Run, settings_parser
 
 FIELD = "field"  # name of the trained model in tables
 

@@ -1,21 +1,20 @@
-"""The settings of a training: command line, YAML files, and the configurations that are shipped."""
+"""The settings of a training, from the command line and from YAML files."""
 
 from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 import fields
+from fields.training.configurations import MODE, chosen_tokens, with_shipped_and_bases
+from fields.training.old_settings import current_words
 
-# In a wheel beside the code, in a checkout at its root.
-PACKAGED = Path(fields.__file__).parent / "configs"
-CONFIGS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "configs"
-DEFAULT = CONFIGS / "burgers.yaml"
 # Options of the trainer that `fit` sets.
 FIXED: set[str | int] = {
     "callbacks",
@@ -51,7 +50,18 @@ class Run:
 
 
 class SettingsParser(ArgumentParser):
-    """Parser of the command line and of YAML files that suggests a known key for an unknown one."""
+    """Parser of command line and YAML files: bases, tokens, names of version 0.1, suggestions."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Parse words of the command line; see jsonargparse."""
+        words = current_words(sys.argv[1:] if args is None else args)
+        with ExitStack() as stack:
+            try:
+                words = with_shipped_and_bases(words)
+                stack.enter_context(chosen_tokens(words))
+            except ValueError as error:
+                self.error(str(error))
+            return super().parse_args(words, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Exit with the message and with the known keys that are closest to what was given."""
@@ -87,7 +97,8 @@ def settings_parser(program: str = "train.py") -> SettingsParser:
         prog=program,
         description="Train a model, test it at every resolution, compare it with a baseline and "
         "write a report.",
-        parser_mode="yaml",
+        parser_mode=MODE,
+        version=f"bracketfields {fields.__version__}",
     )
     out.add_argument(
         "--config",
@@ -99,6 +110,12 @@ def settings_parser(program: str = "train.py") -> SettingsParser:
         dest="run.resume",
         action="store_true",
         help="continue from the last complete epoch, or start if there is none",
+    )
+    out.add_argument(
+        "--tokens",
+        type=tuple[int, ...] | None,
+        help="latent tokens per axis, for every component of the model that takes `tokens` and is "
+        "given none of its own in the file that states this key",
     )
     out.add_class_arguments(Run, "run")
     out.add_argument(
