@@ -116,7 +116,7 @@ MOVED = {
     "fields.decoders.trigonometric.Trigonometric": (
         "fields.decoders.fourier_interpolation.FourierInterpolation"
     ),
-    "fields.dynamics.AttentionField": "fields.processors.AttentionField",
+    "fields.dynamics.AttentionField": "fields.processors.attention_ode.AttentionField",
     "fields.dynamics.CanonicalHamiltonian": "fields.flows.HamiltonianField",
     "fields.dynamics.DampedHamiltonian": "fields.flows.DampedHamiltonianField",
     "fields.dynamics.DensityEnergy": "fields.dynamics.LocalEnergy",
@@ -203,7 +203,7 @@ MOVED = {
     "fields.evolution.Direct": "fields.models.TimeConditioned",
     "fields.evolution.EvolutionOperator": "fields.models.EvolutionOperator",
     "fields.evolution.FlowInTime": "fields.models.LatentFlow",
-    "fields.evolution.Objective": "fields.training.Objective",
+    "fields.evolution.Objective": "fields.training.objective.Objective",
     "fields.evolution.Propagator": "fields.models.Propagator",
     "fields.evolution.Step": "fields.models.Autoregressive",
     "fields.evolution.model.EvolutionOperator": "fields.models.evolution.EvolutionOperator",
