@@ -1,4 +1,4 @@
-"""Decoders evaluate the field that latent tokens describe, at any point."""
+"""Decoders evaluate the field that tokens describe, at any point."""
 
 from fields.decoders.base import Decoder as Decoder
 from fields.decoders.base import FittedDecoder as FittedDecoder

@@ -1,4 +1,4 @@
-"""The field is a combination of learned basis functions, with learned coefficients."""
+"""A combination of learned basis functions with learned coefficients (DeepONet)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.attention.pool import Pool
 from fields.nn.blocks import MLP
 from fields.nn.embeddings import Fourier
 
 
 class BranchTrunk(Decoder):
-    r"""Branch times trunk, exactly bilinear.
+    r"""Branch times trunk: bilinear in the coefficients B and the basis functions T.
 
-        f_o(y) = Σ_r  B_or(z) T_r(y)
+        f_o(y) = Σ_r B_or(z) T_r(y) / √rank
 
-    The trunk T depends on the point alone (and on the input skip_features it, where there is a skip
-    path), the branch B on the code alone. There is no bias: the normalizer has taken the mean away.
+    The trunk T depends only on the point (and on the skip path, if there is one), the branch B only
+    on the code. There is no bias, because the normalizer has subtracted the mean.
 
-    Reference: Lu et al., Nature Machine Intelligence 3, 2021.
+    Reference: Lu et al., Nature Machine Intelligence 3 (2021), eq. 2.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one.
         rank: number of basis functions, by default h.
-        seeds: see `Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+
+    Example:
+        >>> import torch
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> BranchTrunk(16, schema)(latent, torch.zeros(1, 5, 1)).shape
+        torch.Size([3, 5, 1])
     """
 
     def __init__(
@@ -41,16 +49,13 @@ class BranchTrunk(Decoder):
         seeds: int = 4,
     ):
         super().__init__()
-        rank, self.outputs = rank or dim, schema.out_channels
+        rank = rank or dim
+        self.outputs = schema.out_channels
         self.pool = Pool(dim, schema, seeds=seeds)
         self.to_branch = nn.Sequential(nn.LayerNorm(dim), MLP(dim, out=self.outputs * rank))
         self.fourier = Fourier(schema.periodic)
         self.lift = nn.Linear(self.fourier.dim, dim)
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, dim, bias=False)
-            if skip_features
-            else None
-        )
+        self.skip_features = skip_projection(skip_features, schema, dim)
         self.to_trunk = nn.Sequential(
             nn.GELU(), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, rank)
         )
@@ -58,7 +63,7 @@ class BranchTrunk(Decoder):
     def branch(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None
     ) -> Float[Tensor, "b o r"]:
-        """Coefficients."""
+        """Coefficients B of the basis functions, for every output."""
         return rearrange(
             self.to_branch(self.pool(latent, cond)), "b (o r) -> b o r", o=self.outputs
         )
@@ -66,11 +71,11 @@ class BranchTrunk(Decoder):
     def trunk(
         self, y: Float[Tensor, "#b m d"], skip_features: Float[Tensor, "b m c"] | None = None
     ) -> Float[Tensor, "#b m r"]:
-        """Basis functions."""
+        """Basis functions T at points y."""
         t = self.lift(self.fourier(y))
-        return self.to_trunk(
-            t if self.skip_features is None else t + self.skip_features(skip_features)
-        )
+        if self.skip_features is not None:
+            t = t + self.skip_features(skip_features)
+        return self.to_trunk(t)
 
     def forward(
         self,
@@ -79,6 +84,7 @@ class BranchTrunk(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
-        b, t = self.branch(latent, cond), self.trunk(y, skip_features)
+        """The field at points y (see `Decoder`)."""
+        b = self.branch(latent, cond)
+        t = self.trunk(y, skip_features)
         return einsum(b, t.expand(len(b), -1, -1), "b o r, b m r -> b m o") / t.shape[-1] ** 0.5

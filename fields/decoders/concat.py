@@ -1,4 +1,4 @@
-"""The code is one more input of a network of the point."""
+"""A network of the point with the code as a further input."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.attention.pool import Pool
 from fields.nn.embeddings import Fourier
 
 
 class Concat(Decoder):
-    r"""A network of the point, the code and what is skip_features, side by side.
+    r"""A network of the concatenated point, code and features s of the skip path.
 
-        f(y) = MLP( [γ(y), z, skip_features(y)] )
+        f(y) = MLP( [γ(y), z, s(y)] )
 
     γ are Fourier features, periodic where the axis is; z is one code pooled from the tokens. The
-    first layer is linear in the concatenation, so the code's share of it is computed once per field
-    and not once per query.
+    first layer is linear in the concatenation, so the part that multiplies the code is computed
+    once per field and not once per query.
 
-    Reference: Park et al., DeepSDF, CVPR 2019.
+    Reference: Park et al., DeepSDF, CVPR 2019, eq. 4.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one.
         depth: hidden layers after the first.
-        seeds: see `Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+
+    Example:
+        >>> import torch
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> Concat(16, schema)(latent, torch.zeros(1, 5, 1)).shape
+        torch.Size([3, 5, 1])
     """
 
     def __init__(
@@ -37,12 +45,9 @@ class Concat(Decoder):
         super().__init__()
         self.pool = Pool(dim, schema, seeds=seeds)
         self.fourier = Fourier(schema.periodic)
-        self.point, self.code = nn.Linear(self.fourier.dim, dim), nn.Linear(dim, dim, bias=False)
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, dim, bias=False)
-            if skip_features
-            else None
-        )
+        self.point = nn.Linear(self.fourier.dim, dim)
+        self.code = nn.Linear(dim, dim, bias=False)
+        self.skip_features = skip_projection(skip_features, schema, dim)
         self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(depth))
         self.head = nn.Linear(dim, schema.out_channels)
 
@@ -53,7 +58,7 @@ class Concat(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         q = self.point(self.fourier(y)) + self.code(self.pool(latent, cond))[:, None]
         q = q if self.skip_features is None else q + self.skip_features(skip_features)
         for layer in self.layers:

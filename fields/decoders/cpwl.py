@@ -1,4 +1,4 @@
-"""Finite elements: attention whose weights are hat functions of the tokens' positions."""
+"""Linear finite elements on the positions of the tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.interpolation.mesh import hats
 
 
@@ -17,27 +17,31 @@ class CPWL(Decoder):
 
         f(y) = Σᵢ φᵢ(y) W zᵢ  =  Σᵢ softmaxᵢ( log φᵢ(y) ) W zᵢ
 
-    φᵢ are the hat functions on the mesh whose nodes are the tokens: neighbors on a line, Delaunay
-    triangles in the plane, tetrahedra in space. It is the attention that `CrossAttention`
-    generalizes, with the one score that reproduces linear functions exactly; there is nothing to
-    learn but W. Only the d + 1 weights that do not vanish are computed.
+    φᵢ are the hat functions on the mesh whose nodes are the tokens: intervals on a line, Delaunay
+    triangles in the plane, tetrahedra in space. It is the special case of `CrossAttention` whose
+    score reproduces linear functions exactly; only W is learned. Only the d + 1 weights that do not
+    vanish are computed. At least d + 1 tokens are needed.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one; they are added
             linearly.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> field = CPWL(16, schema)
+        >>> torch.allclose(field(latent, pos), field.value(latent.z), atol=1e-6)  # at the nodes
+        True
     """
 
     def __init__(self, dim: int, schema: Schema, *, skip_features: int = 0):
         super().__init__()
         self.value = nn.Linear(dim, schema.out_channels)
         self.condition = nn.Linear(dim, schema.out_channels, bias=False) if schema.params else None
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, schema.out_channels, bias=False)
-            if skip_features
-            else None
-        )
+        self.skip_features = skip_projection(skip_features, schema, schema.out_channels)
 
     def forward(
         self,
@@ -46,13 +50,10 @@ class CPWL(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         values = self.value(latent.z)
-        values = (
-            values
-            if cond is None or self.condition is None
-            else values + self.condition(cond)[:, None]
-        )
+        if cond is not None and self.condition is not None:
+            values = values + self.condition(cond)[:, None]
         v = interpolate(values, latent, y)
         return v if self.skip_features is None else v + self.skip_features(skip_features)
 
@@ -60,7 +61,13 @@ class CPWL(Decoder):
 def interpolate(
     values: Float[Tensor, "b k o"], latent: Latent, y: Float[Tensor, "#b m d"]
 ) -> Float[Tensor, "b m o"]:
-    """Σᵢ φᵢ(y) valuesᵢ; one mesh for the batch where nodes and queries are shared."""
+    """Σᵢ φᵢ(y) valuesᵢ, with one mesh for the batch if samples share nodes and queries.
+
+    Args:
+        values: one vector per node.
+        latent: gives the nodes and the periodic axes.
+        y: points in unit coordinates.
+    """
     with torch.autocast(y.device.type, enabled=False):
         pairs = max(len(latent.pos), len(y))
         made = [

@@ -1,4 +1,4 @@
-"""A query point asks the tokens."""
+"""Query points attend to the tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.attention.fused import FusedCrossAttention
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.nearest import NearestAttention
@@ -18,16 +18,15 @@ from fields.nn.embeddings import Position
 
 
 class CrossAttention(Decoder):
-    r"""The field at y is a learned partition of unity over the tokens, times local trigonometric expansions.
+    r"""A learned partition of unity over the tokens, times local trigonometric expansions.
 
         f(y) = W( Σᵢ αᵢ(y) R(xᵢ − y) vᵢ ),    αᵢ ≥ 0,  Σᵢ αᵢ = 1
 
-    αᵢ is a softmax of content and a Gaussian in y − xᵢ (per head); R rotates values by relative
-    position, so that each token carries a local Fourier series and not one value; W is a residual
-    MLP. Every query is answered by itself. Neither the
-    tokens nor the result are normalized on the way, so that the size of a field passes from tokens
-    to output as it is: with LayerNorms there the default job stopped at 1.6 times the error (small
-    outputs need small absolute errors).
+    The score of the softmax αᵢ is, per head, a content term plus a Gaussian in y − xᵢ; R rotates
+    values by relative position, so that each token represents a local Fourier series and not one
+    value; W is a residual MLP. Neither tokens nor results are normalized, so that the amplitude of
+    a field passes from tokens to output unchanged: with LayerNorms the error of the default job was
+    1.6 times as large. ``cond`` is ignored.
 
     Args:
         dim: token width h.
@@ -35,10 +34,18 @@ class CrossAttention(Decoder):
         skip_features: features of the skip path per input channel, 0 without one.
         depth: number of cross-attention blocks.
         heads: attention heads.
+        ratio: width of the MLP in each block, in multiples of h.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
-        nearest: tokens that a query looks at, the nearest ones and continuously so (see
-            `NearestAttention`); None: all.
+        nearest: how many of the nearest tokens a query attends to, without losing continuity (see
+            :class:`~fields.nn.attention.nearest.NearestAttention`); None for all.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> CrossAttention(16, schema)(latent, torch.zeros(1, 5, 1)).shape
+        torch.Size([3, 5, 1])
     """
 
     def __init__(
@@ -63,9 +70,7 @@ class CrossAttention(Decoder):
             return to_all if nearest is None else NearestAttention(to_all, nearest=nearest)
 
         self.position = Position(dim, schema)
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, dim) if skip_features else None
-        )
+        self.skip_features = skip_projection(skip_features, schema, dim, bias=True)
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, attention(), ratio=ratio) for _ in range(depth)
         )
@@ -78,11 +83,11 @@ class CrossAttention(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         if len(self.blocks) == 1 and FusedCrossAttention.possible(
             cast(TransformerBlock, self.blocks[0])
         ):
-            return self.head(self._folded(latent)(self._features(y, skip_features), y))
+            return self.head(self._fused(latent)(self._features(y, skip_features), y))
         q = self.position(y).expand(latent.z.shape[0], -1, -1)
         if self.skip_features is not None:
             q = q + self.skip_features(skip_features)
@@ -91,16 +96,15 @@ class CrossAttention(Decoder):
         return self.head(q)
 
     def _features(self, y: Tensor, skip_features: Tensor | None) -> Float[Tensor, "#b m f"]:
-        """All that is known of a query: the features of its place and what is skip_features."""
+        """Features of the query points: of their positions and of the skip path, if any."""
         fourier = self.position.fourier
         place = y[..., :0] if fourier is None else fourier(y[..., self.position.axes])
-        return (
-            place
-            if skip_features is None
-            else torch.cat([place.expand(len(skip_features), -1, -1), skip_features], dim=-1)
-        )
+        if skip_features is None:
+            return place
+        return torch.cat([place.expand(len(skip_features), -1, -1), skip_features], dim=-1)
 
-    def _folded(self, latent: Latent) -> FusedCrossAttention:
+    def _fused(self, latent: Latent) -> FusedCrossAttention:
+        """The first block with the linear maps in front of it multiplied into its queries."""
         linear = [part for part in (self.position.mix, self.skip_features) if part is not None]
         bias = torch.stack([self.position.constant, *(part.bias for part in linear)]).sum(0)
         weight = torch.cat([bias.new_zeros(len(bias), 0), *(part.weight for part in linear)], dim=1)

@@ -1,4 +1,4 @@
-"""The code scales and shifts the layers of a sine network."""
+"""A sine network whose layers are scaled and shifted by the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.attention.pool import Pool
 from fields.nn.geometry import embed
 
@@ -18,22 +18,31 @@ from fields.nn.geometry import embed
 class FiLM(Decoder):
     r"""A sine network whose every layer is scaled and shifted by the code.
 
-        h₀ = sin( ω W₀ e(y) + skip_features(y) ),    h_l = sin( (1 + γ_l(z)) ⊙ W_l h_{l−1} + β_l(z) ),    f(y) = W h_L
+        h₀ = sin( ω W₀ e(y) + S s(y) )
+        h_l = sin( (1 + γ_l(z)) ⊙ W_l h_{l−1} + β_l(z) ),    l = 1, …, L
+        f(y) = W h_L
 
-    e closes periodic axes on a circle. Weights are drawn as for SIREN, W₀ from U(−1/e, 1/e) and W_l
-    from U(−√(6/h), √(6/h)), so that activations keep their spread from layer to layer; at start-up
-    γ and β are small.
+    e maps periodic axes to a circle, and s are the features of the skip path. Weights are drawn as
+    for SIREN, W₀ from U(−1/n, 1/n) with n components of e and W_l from U(−√(6/h), √(6/h)), so that
+    the spread of activations is the same in all layers; γ and β are initially small.
 
-    Reference: Sitzmann et al., NeurIPS 2020 (sines); Perez et al., AAAI 2018 (FiLM); Chan et al.,
-    CVPR 2021 (both).
+    Reference: Sitzmann et al., NeurIPS 2020, section 3.2 (sines); Perez et al., AAAI 2018, eq. 2
+    (FiLM); Chan et al., CVPR 2021, eq. 2 (both).
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one.
         depth: modulated layers L.
-        omega: ω, largest frequency at start-up in radians per unit length.
-        seeds: see `Pool`.
+        omega: ω, the largest initial frequency in radians per unit length.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> FiLM(16, schema)(latent, torch.zeros(1, 5, 1)).shape
+        torch.Size([3, 5, 1])
     """
 
     periodic: Tensor
@@ -53,11 +62,7 @@ class FiLM(Decoder):
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
         self.pool = Pool(dim, schema, seeds=seeds)
         self.point = nn.Linear(2 * schema.dim, dim)
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, dim, bias=False)
-            if skip_features
-            else None
-        )
+        self.skip_features = skip_projection(skip_features, schema, dim)
         layers = [nn.Linear(dim, dim, bias=False) for _ in range(depth)]
         self.layers = nn.ModuleList(layers)
         self.modulation = nn.Linear(dim, 2 * depth * dim)
@@ -75,7 +80,7 @@ class FiLM(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         modulation = rearrange(
             self.modulation(self.pool(latent, cond)),
             "b (two l h) -> two l b 1 h",
@@ -83,7 +88,9 @@ class FiLM(Decoder):
             l=len(self.layers),
         )
         h = self.omega * self.point(embed(y, self.periodic))
-        h = torch.sin(h if self.skip_features is None else h + self.skip_features(skip_features))
+        if self.skip_features is not None:
+            h = h + self.skip_features(skip_features)
+        h = torch.sin(h)
         for layer, scale, shift in zip(self.layers, *modulation, strict=True):
             h = torch.sin((1 + scale) * layer(h) + shift)
         return self.head(h)

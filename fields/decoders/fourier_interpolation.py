@@ -1,4 +1,4 @@
-"""The field through the tokens."""
+"""The trigonometric polynomial through the tokens."""
 
 from __future__ import annotations
 
@@ -6,30 +6,41 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fields.core.sample import Latent, Schema
-from fields.decoders.base import Decoder
+from fields.decoders.base import Decoder, skip_projection
 from fields.nn.embeddings import grid_points, token_counts
 from fields.nn.interpolation.fourier import columns, through_samples
 
 
 class FourierInterpolation(Decoder):
-    r"""The trigonometric polynomial that takes the tokens' values at their places: inverse of the encoder of this name.
+    r"""The trigonometric polynomial whose values at the tokens' positions are the tokens.
 
         v(y) = Σₐ L(y, a) z(a),    L(a', a) = δ
+
+    It is the inverse of the encoder :class:`~fields.encoders.FourierSampling`.
 
     Args:
         dim: token width h, the number of channels.
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one; added through a
             linear map.
-        tokens: anchors per axis, as the encoder's.
-        channels: variable in each channel, as the encoder's; by default the outputs in order.
+        tokens: anchors per axis, the same as the encoder's.
+        channels: variable in each channel, the same as the encoder's; by default the outputs in
+            order.
 
     Raises:
-        ValueError: channels that are not ``dim`` names of variables, an output that none of them
-            holds.
+        ValueError: the channels are not at most ``dim`` names of variables, or do not hold every
+            output; in ``forward``, another number of tokens.
+
+    Example:
+        >>> schema = Schema(("x",), ("a",), ("u",), periodic=(True,), bounds=((0.0, 1.0),))
+        >>> decoder = FourierInterpolation(1, schema, tokens=(8,))
+        >>> pos = grid_points((8,))[None]
+        >>> latent = Latent(torch.randn(3, 8, 1), pos, torch.tensor([True]))
+        >>> torch.allclose(decoder(latent, pos), latent.z, atol=1e-5)
+        True
     """
 
     first: Tensor
@@ -44,22 +55,20 @@ class FourierInterpolation(Decoder):
         channels: tuple[str, ...] | None = None,
     ):
         super().__init__()
-        self.tokens, self.closed = token_counts(tokens, schema), schema.periodic
+        self.tokens = token_counts(tokens, schema)
+        self.closed = schema.periodic
         held = columns(
             dim, schema.outputs if channels is None else channels, schema.outputs, schema
         )
         missing = [name for column, name in enumerate(schema.outputs) if column not in held]
         if missing:
             raise ValueError(
-                f"No channel of `FourierInterpolation` holds {missing}, so it cannot be read. Name it in `channels`."
+                f"No channel of `FourierInterpolation` holds {missing}, so it cannot be decoded. "
+                "Name it in `channels`."
             )
         self.columns = [held.index(column) for column in range(schema.out_channels)]
         self.register_buffer("first", grid_points(self.tokens).amin(0), persistent=False)
-        self.skip_features = (
-            nn.Linear(skip_features * schema.in_channels, schema.out_channels, bias=False)
-            if skip_features
-            else None
-        )
+        self.skip_features = skip_projection(skip_features, schema, schema.out_channels)
 
     def forward(
         self,
@@ -68,18 +77,15 @@ class FourierInterpolation(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         if latent.z.shape[1] != math.prod(self.tokens):
-            got = latent.z.shape[1]
             raise ValueError(
-                f"`FourierInterpolation` decodes {self.tokens} tokens, got {got}. Give encoder and decoder the same `tokens`."
+                f"`FourierInterpolation` decodes {self.tokens} tokens, got {latent.z.shape[1]}. "
+                "Give encoder and decoder the same `tokens`."
             )
         with torch.autocast(y.device.type, enabled=False):
-            lead = self.first - latent.pos.amin(
-                1, keepdim=True
-            )  # of tokens that do not lie at the centers of cells
-            through = through_samples(y + lead, latent.pos + lead, self.tokens, self.closed).to(
-                latent.z.dtype
-            )
-            v = through @ latent.z[..., self.columns]
+            # Moves aligned tokens, and the queries with them, to the centers of the cells.
+            lead = self.first - latent.pos.amin(1, keepdim=True)
+            matrix = through_samples(y + lead, latent.pos + lead, self.tokens, self.closed)
+            v = matrix.to(latent.z.dtype) @ latent.z[..., self.columns]
         return v if self.skip_features is None else v + self.skip_features(skip_features)

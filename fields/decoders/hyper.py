@@ -1,4 +1,4 @@
-"""The code becomes the weights of a network."""
+"""A hypernetwork: the code determines the weights of a network of the point."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from fields.nn.embeddings import Fourier
 
 
 class Hyper(Decoder):
-    r"""Every field is a small network of its own, with weights that are linear in the code.
+    r"""Every field is a small network of its own, whose weights are linear in the code.
 
-        f(y) = W₃(z) σ( W₂(z) σ( W₁(z) [γ(y), skip_features(y)] + b₁(z) ) + b₂(z) ) + b₃(z),    (W, b)(z) = A z + a
+        f(y) = W₃ σ( W₂ σ( W₁ [γ(y), s(y)] + b₁ ) + b₂ ) + b₃,    (W, b)(z) = A z + a
 
-    a is drawn as the weights of an ordinary network would be and A starts small: all fields start
-    from one network.
+    γ are Fourier features and s the features of the skip path. a is drawn like the weights of an
+    ordinary network and A is initially small, so that all fields start from nearly the same
+    network.
 
-    Reference: Ha, Dai & Le, ICLR 2017; Sitzmann et al., NeurIPS 2019.
+    Reference: Ha, Dai & Le, ICLR 2017; Sitzmann, Zollhöfer & Wetzstein, NeurIPS 2019, eq. 5.
 
     Args:
         dim: token width h.
@@ -31,7 +32,14 @@ class Hyper(Decoder):
         skip_features: features of the skip path per input channel, 0 without one.
         width: of the two hidden layers of each field's network; A has about dim·width·(width +
             features) entries.
-        seeds: see `Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> pos = torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1)
+        >>> latent = Latent(torch.randn(3, 8, 16), pos, torch.tensor([False]))
+        >>> Hyper(16, schema)(latent, torch.zeros(1, 5, 1)).shape
+        torch.Size([3, 5, 1])
     """
 
     def __init__(
@@ -64,7 +72,7 @@ class Hyper(Decoder):
         cond: Float[Tensor, "b h"] | None = None,
         skip_features: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m o"]:
-        """Field at points y."""
+        """The field at points y (see `Decoder`)."""
         flat = self.weights(self.norm(self.pool(latent, cond)))
         parts = flat.split([e * w for e, w in self.shapes], dim=-1)
         made = [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]

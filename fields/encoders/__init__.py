@@ -1,4 +1,4 @@
-"""Encoders turn an input function, given at any points, into latent tokens."""
+"""Encoders map an input function, given by its values at points, to tokens."""
 
 from fields.encoders.base import Encoder as Encoder
 from fields.encoders.branch_net import BranchNet as BranchNet

@@ -1,4 +1,4 @@
-"""What every encoder is."""
+"""The contract of every encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,32 @@ from fields.nn.embeddings import Position, grid_points, token_counts
 
 
 class Encoder(Component, ABC):
-    """Turns an input function into tokens. Constructor: ``(dim, schema, *, …)``."""
+    r"""Maps an input function, given by its values at points, to tokens.
+
+        {(xⱼ, uⱼ)} ↦ {(zᵢ, aᵢ)},    i = 1, …, k
+
+    Constructor: ``(dim, schema, *, ...)`` with the token width h and the names and geometry of the
+    problem. Every further argument is keyword-only and has a default; it is a number, a string, a
+    tuple of these, or a component, so that a checkpoint can describe it.
+
+    What the conformance tests check for every encoder in ``fields.encoders``:
+
+    - Tokens z have shape (b k h), their positions a (1 k d) or (b k d) in unit coordinates, with
+      k = ``num_tokens(n)``; the type is that of the input. Gradients reach every parameter.
+    - Samples do not influence each other.
+    - The order of the input points does not matter: tokens at fixed anchors stay the same, and
+      tokens at the input points are reordered with them.
+    - Positions matter: the same values at other points are another function. Periodic axes are
+      closed: a point moved by a whole period, which is 1, is the same point.
+    - Padding (``x_mask`` False) has no influence, whatever its values are.
+    - Input that an encoder cannot read (scattered points where it needs a grid, padded samples,
+      other points than those it was built for) raises a ValueError that names an alternative. The
+      regular training grid of the schema can be read by every encoder.
+    - ``describe``, ``build`` and ``state_dict`` reproduce the encoder.
+
+    ``cond`` is the embedding of the constants of the PDE. An encoder may ignore it: decoders and
+    processors receive it too.
+    """
 
     @abstractmethod
     def forward(
@@ -24,21 +49,32 @@ class Encoder(Component, ABC):
         x_mask: Bool[Tensor, "#b n"],
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
-        """Values u at points x (unit coordinates, normalized values) -> tokens and their positions."""
+        """Encodes one batch.
+
+        Args:
+            x: points in unit coordinates; b = 1 if all samples share them.
+            u: normalized values there, c = inputs · history.
+            x_mask: True where a point is real, False where it is padding.
+            cond: embedding of the constants of the PDE, if there are any.
+
+        Returns:
+            Tokens, their positions, and which axes are periodic.
+        """
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
-        """Notes what ``forward`` finds out about the points by looking at their values, which ``torch.export`` cannot follow.
+        """Stores what ``forward`` derives from the values of the points, for ``torch.export``.
 
-        From then on the encoder is one for these points alone.
+        Control flow that depends on values cannot be exported. An encoder that has some overrides
+        this method; from then on it only reads these points. The others do nothing.
         """
 
     @abstractmethod
     def num_tokens(self, points: int) -> int:
-        """Number of tokens k made from so many input points."""
+        """Number of tokens k for this many input points."""
 
 
 class Anchored(Encoder, ABC):
-    """An encoder whose tokens live on a regular grid of anchors, whatever the points.
+    """An encoder whose tokens are at a regular grid of anchors, whatever the input points.
 
     Args:
         dim: token width h.
@@ -58,5 +94,5 @@ class Anchored(Encoder, ABC):
         self.position = Position(dim, schema)
 
     def num_tokens(self, points: int) -> int:
-        """One per anchor."""
+        """The number of anchors."""
         return len(self.anchors)

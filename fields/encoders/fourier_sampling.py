@@ -13,30 +13,41 @@ from fields.nn.interpolation.fourier import columns, fit_to_points
 
 
 class FourierSampling(Encoder):
-    r"""The tokens are the input function: samples, at anchors, of its trigonometric polynomial. Nothing is learned.
+    r"""Samples of the input function's trigonometric polynomial at anchors; nothing is learned.
 
         z(a) = Σⱼ P(a, xⱼ) u(xⱼ),    P the smoothing fit of `fields.nn.interpolation.fourier`
 
-    One linear map for every variable, orthogonal on the polynomials. So two conjugate fields,
-    displacement and velocity, become conjugate coordinates (the cotangent lift): what is
-    Hamiltonian for the fields is Hamiltonian for the code, in canonical form, and codes move as the
-    codes of the moving field do. A learned encoder promises neither.
+    The same linear map is applied to every variable, and it is orthogonal on the polynomials. So
+    two conjugate fields, such as displacement and velocity, become conjugate coordinates (the
+    cotangent lift): a system that is Hamiltonian for the fields is Hamiltonian for the code in
+    canonical form. A learned encoder does not guarantee this. Any number of points is read, and
+    samples may be padded; ``cond`` is ignored.
+
+    Reference: Peng & Mohseni, SIAM J. Sci. Comput. 38, A1 (2016), cotangent lift.
 
     Args:
         dim: token width h, the number of channels.
-        schema: names and geometry of the problem; one frame of history.
-        tokens: anchors per axis, which is how many waves a code holds.
+        schema: names and geometry of the problem, with one frame of history.
+        tokens: anchors per axis, which limits the number of waves in a code; by default 32, 16² or
+            6³.
         channels: variable in each channel, "" for zeros; by default the inputs in order, then
-            zeros. For a Hamiltonian flow positions (and what is given and stays) come first, then
+            zeros. For a Hamiltonian flow positions (and inputs that do not evolve) come first, then
             their momenta.
-        aligned: along periodic axes the first token lies on the lower bound, like the first point
-            of a grid, and not half a cell inside. As many tokens as points are then the values
-            themselves, the highest cosine included, which centers miss.
+        aligned: along periodic axes, place the first token on the lower bound, like the first point
+            of a grid, and not half a cell inside. With as many tokens as points, tokens are then
+            the values themselves, including the highest cosine, which cell centers do not resolve.
 
     Raises:
-        ValueError: a history, or channels that are not ``dim`` names of variables.
+        ValueError: the schema has more than one frame of history, or the channels are not at most
+            ``dim`` names of variables.
 
-    Reference: Peng & Mohseni, SIAM J. Sci. Comput. 38, A1 (2016), cotangent lift.
+    Example:
+        >>> schema = Schema(("x",), ("a",), ("u",), periodic=(True,), bounds=((0.0, 1.0),))
+        >>> encoder = FourierSampling(1, schema, tokens=(8,), aligned=True)
+        >>> x = grid_points((8,))[None] - 0.5 / 8
+        >>> u = torch.cos(2 * torch.pi * x)
+        >>> torch.allclose(encoder(x, u, torch.ones(1, 8) > 0).z, u, atol=1e-4)
+        True
     """
 
     anchors: Tensor
@@ -55,15 +66,17 @@ class FourierSampling(Encoder):
         super().__init__()
         if schema.history > 1:
             raise ValueError(
-                f"`FourierSampling` tokens hold one frame, and {schema.history} are given. Set `data.history: 1`."
+                f"`FourierSampling` tokens hold one frame, and {schema.history} are given. "
+                "Set `data.history: 1`."
             )
-        self.tokens, self.closed = token_counts(tokens, schema), schema.periodic
-        self.columns = columns(
-            dim, schema.inputs if channels is None else channels, schema.inputs, schema
-        )
+        self.tokens = token_counts(tokens, schema)
+        self.closed = schema.periodic
+        names = schema.inputs if channels is None else channels
+        self.columns = columns(dim, names, schema.inputs, schema)
+        # Per axis, how far the anchors lie below the centers of the cells.
         lead = [
-            0.5 / count if aligned and closed else 0.0
-            for count, closed in zip(self.tokens, self.closed, strict=True)
+            0.5 / count if aligned and periodic else 0.0
+            for count, periodic in zip(self.tokens, self.closed, strict=True)
         ]
         self.register_buffer("lead", torch.tensor(lead), persistent=False)
         self.register_buffer("anchors", grid_points(self.tokens) - self.lead, persistent=False)
@@ -76,12 +89,12 @@ class FourierSampling(Encoder):
         x_mask: Bool[Tensor, "#b n"],
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
-        """Values at any points -> one token per anchor."""
+        """Values at any points to one token per anchor (see `Encoder`)."""
         fit = fit_to_points(x + self.lead, x_mask, self.tokens, self.closed).to(u.dtype)
         with torch.autocast(u.device.type, enabled=False):
-            samples = torch.nn.functional.pad(fit @ u, (0, 1))  # the last column is zero
+            samples = torch.nn.functional.pad(fit @ u, (0, 1))  # column −1 is zero
         return Latent(samples[..., self.columns], self.anchors[None].to(u.dtype), self.periodic)
 
     def num_tokens(self, points: int) -> int:
-        """One per anchor."""
+        """The number of anchors."""
         return len(self.anchors)

@@ -13,17 +13,26 @@ from fields.nn.embeddings import Position
 
 
 class PointwiseEncoder(Encoder):
-    r"""Nothing is compressed: one token per input point, where the point is.
+    r"""No compression: one token per input point, at that point.
 
         zⱼ = φ(uⱼ) + P(xⱼ)
 
-    What a compressed code costs in accuracy is measured against this one. Self-attention among n
-    tokens costs n² each layer; n up to about 10⁴. All samples need equally many points: tokens
-    carry no mask.
+    The accuracy that a compressed code costs is measured against this encoder. Self-attention among
+    n tokens costs n² in each layer, so n should be at most about 10⁴. All samples of a batch need
+    the same number of points, because tokens have no mask.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
+
+    Raises:
+        ValueError: in ``forward``, samples that are padded.
+
+    Example:
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> x, u = torch.rand(1, 50, 1) - 0.5, torch.randn(3, 50, 1)
+        >>> PointwiseEncoder(16, schema)(x, u, torch.ones(1, 50) > 0).z.shape
+        torch.Size([3, 50, 16])
     """
 
     periodic: Tensor
@@ -41,15 +50,17 @@ class PointwiseEncoder(Encoder):
         x_mask: Bool[Tensor, "#b n"],
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
-        """Values at any points -> one token per point."""
+        """Values at any points to one token per point (see `Encoder`)."""
         if not bool(x_mask.all()):
+            fewest = int(x_mask.sum(-1).min())
             raise ValueError(
-                f"`PointwiseEncoder` needs equally many points in every sample of a batch, got between {int(x_mask.sum(-1).min())} and "
-                f"{x.shape[1]}. Use `batch_size` 1, or the `CrossAttentionEncoder` encoder."
+                "`PointwiseEncoder` needs the same number of points in every sample of a batch, "
+                f"got between {fewest} and {x.shape[1]}. Use `batch_size` 1, or "
+                "`CrossAttentionEncoder`."
             )
         z = self.embed(u) + self.position(x)
         return Latent(z if cond is None else z + cond[:, None], x, self.periodic)
 
     def num_tokens(self, points: int) -> int:
-        """One per point."""
+        """The number of points."""
         return points

@@ -1,4 +1,4 @@
-"""Regular grids become tokens by local moments."""
+"""Local moments of the input on regular grids."""
 
 from __future__ import annotations
 
@@ -17,19 +17,32 @@ from fields.nn.geometry import grid_axes
 class WindowedMoments(Anchored):
     r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
 
-        M_p(a) = Σⱼ w(rⱼ) T_p(rⱼ) uⱼ / Σⱼ w(rⱼ),    rⱼ = (xⱼ − a)/Δ,    w(r) = cos²(πr/2) for |r| < 1,    T_p(r) = cos(p arccos r)
+        M_p(a) = Σⱼ w(rⱼ) T_p(rⱼ) uⱼ / Σⱼ w(rⱼ),    rⱼ = (xⱼ − a)/Δ
+        w(r) = cos²(πr/2) for |r| < 1,    T_p(r) = cos(p arccos r)
 
-    Anchors a lie at spacing Δ and each window covers two cells, so the windows sum to one.
-    Moments are means over the points in
-    the window: the number of tokens and the meaning of each moment do not depend on the resolution,
-    and no size has to divide any other. Nothing is padded: at the ends of an axis that is not
-    periodic the window is cut off and renormalized.
+    Anchors a are Δ apart and each window covers two cells, so that the windows sum to one. Moments
+    are means over the points in the window: the number of tokens and the meaning of each moment do
+    not depend on the resolution, and no size has to divide another. There is no padding: at the
+    ends of an axis that is not periodic the window is truncated and renormalized.
 
     Args:
         dim: token width h.
         schema: names and geometry of the problem.
         tokens: anchors per axis; by default 32, 16² or 6³.
-        moments: moments per axis; 2 n / tokens of them hold all that n training points say.
+        moments: moments per axis; 2 n / tokens of them determine the values at all n training
+            points.
+
+    Raises:
+        ValueError: in ``forward``, points that are not one regular grid for all samples.
+
+    Example:
+        >>> from fields.nn.embeddings import grid_points
+        >>> bounds = ((0.0, 1.0), (0.0, 1.0))
+        >>> schema = Schema(("x", "y"), inputs=("a",), outputs=("u",), bounds=bounds)
+        >>> encoder = WindowedMoments(16, schema, tokens=(4, 4))
+        >>> x, u = grid_points((9, 10))[None], torch.randn(3, 90, 1)
+        >>> encoder(x, u, torch.ones(1, 90) > 0).z.shape
+        torch.Size([3, 16, 16])
     """
 
     fixed: tuple[list[Tensor], list[int]] | None
@@ -39,7 +52,8 @@ class WindowedMoments(Anchored):
     ):
         super().__init__(dim, schema, tokens=tokens)
         self.moments = moments
-        self.wrap, self.fixed = schema.periodic, None
+        self.wrap = schema.periodic
+        self.fixed = None
         features = schema.in_channels * moments**schema.dim
         self.lift = nn.Linear(features, dim)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), MLP(dim))
@@ -51,21 +65,23 @@ class WindowedMoments(Anchored):
         x_mask: Bool[Tensor, "#b n"],
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
-        """Values on a regular grid, flattened with the last axis fastest -> one token per anchor."""
+        """Values on a regular grid to one token per anchor (see `Encoder`)."""
         z = self._moments(x, u)
         z = self.lift(z) + self.position(self.anchors[None].to(x.dtype))
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
-        """See `Encoder`; the axes of the grid."""
+        """Stores the axes of the grid (see `Encoder`)."""
         self.fixed = self._axes(x)
 
     def _axes(self, x: Float[Tensor, "#b n d"]) -> tuple[list[Tensor], list[int]]:
+        """Coordinates along each axis, and the axes from the slowest to the fastest."""
         if (found := grid_axes(x)) is None:
             raise ValueError(
-                f"`WindowedMoments` needs one regular grid for all samples, got {x.shape[1]} points that are not the product of their "
-                "axes. Use the `CrossAttentionEncoder` encoder for scattered points."
+                "`WindowedMoments` needs one regular grid for all samples, got "
+                f"{x.shape[1]} points that are not the product of their axes. Use "
+                "`CrossAttentionEncoder` for scattered points."
             )
         return found
 
@@ -74,24 +90,21 @@ class WindowedMoments(Anchored):
     def _moments(
         self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b k f"]:
+        """All moments M_p of all variables at every anchor."""
         axes, order = self._axes(x) if self.fixed is None else self.fixed
         z = u.to(x.dtype).reshape(u.shape[0], *(axes[a].shape[0] for a in order), u.shape[-1])
-        for a in (
-            order
-        ):  # each product takes one axis from the front and leaves (tokens, moments) at the back
-            z = torch.einsum(
-                "bn...,kpn->b...kp", z, self._weights(axes[a], self.tokens[a], self.wrap[a])
-            )
+        for a in order:
+            # Each product takes one axis from the front and puts (tokens, moments) at the back.
+            weights = self._weights(axes[a], self.tokens[a], self.wrap[a])
+            z = torch.einsum("bn...,kpn->b...kp", z, weights)
         place = [order.index(a) for a in range(len(axes))]
         z = z.permute(0, *(2 + 2 * i for i in place), 1, *(3 + 2 * i for i in place))
         return z.reshape(u.shape[0], math.prod(self.tokens), -1)
 
     def _weights(self, points: Tensor, count: int, wrap: bool) -> Float[Tensor, "k p n"]:
-        """Window times Chebyshev polynomial at every point of one axis, divided by the sum of the window."""
-        anchors = (
-            torch.arange(count, device=points.device, dtype=points.dtype) + 0.5
-        ) / count - 0.5
-        offset = points - anchors[:, None]
+        """w(r) T_p(r) / Σ w(r) at every point of one axis."""
+        centers = torch.arange(count, device=points.device, dtype=points.dtype) + 0.5
+        offset = points - (centers / count - 0.5)[:, None]
         offset = offset - offset.round() if wrap else offset
         r = (offset * count).clamp(-1, 1)
         window = torch.cos(math.pi / 2 * r).square()

@@ -109,7 +109,7 @@ def test_patches_read_axes_in_any_order_and_refuse_scattered_points():
     with torch.no_grad():
         swapped = model(batch._replace(x=batch.x[:, swap], u=batch.u[:, swap]))
         torch.testing.assert_close(swapped, model(batch), atol=1e-11, rtol=0)
-    with pytest.raises(ValueError, match="Use the `CrossAttentionEncoder` encoder"):
+    with pytest.raises(ValueError, match="Use `CrossAttentionEncoder`"):
         model(batch._replace(x=batch.x + 0.1 * torch.rand_like(batch.x)))
 
 

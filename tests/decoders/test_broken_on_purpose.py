@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import test_decoder_conformance as conformance
 import test_decoder_properties as properties
-import test_decoders as conformance
 import torch
 
 import fields.decoders.cpwl as cpwl
@@ -59,7 +59,7 @@ def test_queries_that_see_each_other_do_not_pass(monkeypatch):
         lambda *given: whole(*given) + 0.01 * whole(*given).mean(1, keepdim=True),
     )
     with pytest.raises(AssertionError):
-        conformance.test_decoding_in_chunks_is_decoding_at_once(CrossAttention, PLANE)
+        conformance.test_queries_are_independent_of_each_other(CrossAttention, PLANE)
 
 
 def test_tokens_that_are_counted_do_not_pass(monkeypatch):
@@ -71,7 +71,9 @@ def test_tokens_that_are_counted_do_not_pass(monkeypatch):
 
     monkeypatch.setattr(CrossAttention, "forward", counted)
     with pytest.raises(AssertionError):
-        conformance.test_order_of_tokens_does_not_matter(CrossAttention, PLANE)
+        conformance.test_the_order_of_tokens_does_not_matter_but_their_positions_do(
+            CrossAttention, PLANE
+        )
 
 
 def test_weights_that_do_not_sum_to_one_do_not_pass(monkeypatch):

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from problems import schema
-from test_decoders import points, tokens
+from test_decoder_conformance import points, tokens
 
 from fields.decoders.pca import PCA
 
@@ -105,7 +105,9 @@ def test_the_basis_is_kept_and_not_trained():
 
 def test_what_has_no_common_nodes_is_refused():
     s = schema(PERIODIC)
-    with pytest.raises(ValueError, match=r"points of this problem are scattered\. Use `DeepONet`"):
+    with pytest.raises(
+        ValueError, match=r"points of this problem are scattered\. Use `BranchTrunk`"
+    ):
         PCA(16, dataclasses.replace(s, grid=None))
     decoder = PCA(16, dataclasses.replace(s, grid=GRID))
     y = grid().float()

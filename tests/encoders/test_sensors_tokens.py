@@ -30,7 +30,7 @@ def test_sensors_may_come_in_any_order_but_not_elsewhere():
     torch.testing.assert_close(
         encoder(x[:, order], u[:, order], mask).z, first.z, atol=1e-12, rtol=0
     )
-    with pytest.raises(ValueError, match="Sensors was built for 64 fixed sensors, got 32 points"):
+    with pytest.raises(ValueError, match="BranchNet was built for 64 fixed sensors, got 32 points"):
         encoder(x[:, :32], u[:, :32], mask[:, :32])
     with pytest.raises(ValueError, match="got as many points elsewhere"):
         encoder(inputs(seed=1)[0], u, mask)
@@ -43,7 +43,7 @@ def test_sensors_may_come_in_any_order_but_not_elsewhere():
 def test_sensors_of_scattered_problems_need_a_count():
     s = schema(PLANE)
     scattered = type(s)(**{**s.to_dict(), "grid": None})
-    with pytest.raises(ValueError, match="give the `count` of sensors"):
+    with pytest.raises(ValueError, match="Give the `count` of sensors"):
         BranchNet(16, scattered, tokens=(2, 2))
     assert BranchNet(16, scattered, tokens=(2, 2), count=5).sensors.count == 5
 

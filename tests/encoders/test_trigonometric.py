@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         encoders.FourierSampling(3, s, channels=("u", "p"))
     with pytest.raises(ValueError, match="width 2, of the variables"):
         encoders.FourierSampling(2, s)
-    with pytest.raises(ValueError, match=r"holds \['v'\], so it cannot be read"):
+    with pytest.raises(ValueError, match=r"holds \['v'\], so it cannot be decoded"):
         decoders.FourierInterpolation(2, s, channels=("u", "c"))
     latent, decoder = (
         encoders.FourierSampling(3, s, tokens=(9,))(
