@@ -1,4 +1,4 @@
-"""Run the command line as ``python -m fields COMMAND``."""
+"""``python -m fields <command>``."""
 
 import sys
 

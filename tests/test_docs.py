@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import os
@@ -14,7 +15,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,32 @@ def test_examples_run(page, tmp_path, monkeypatch):
     namespace = {"__name__": "example", "fields": fields, "model": model}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), namespace)
+
+
+WRITTEN = [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+MADE_BY_THE_READER = {"fields/processors/mixer.py", "fields.processors.mixer.Mixer"}
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module of the package, or an attribute of one."""
+    parts = name.split(".")
+    for i in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:i]))
+        except ImportError:
+            continue
+        return reduce(lambda o, part: getattr(o, part, None), parts[i:], found) is not None
+    return False
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: p.stem)
+def test_files_and_names_that_are_mentioned_exist(page):
+    text = page.read_text()
+    rooms = "benchmarks|configs|datasets|docs|fields|notebooks|tests"
+    files = set(re.findall(rf"\b((?:{rooms})/[\w/.-]+\.[a-z]\w+)\b", text))
+    assert {f for f in files - MADE_BY_THE_READER if not (ROOT / f).exists()} == set()
+    names = set(re.findall(r"(?<![\w/])(fields(?:\.\w+)+)", text))
+    assert {name for name in names - MADE_BY_THE_READER if not resolves(name)} == set()
 
 
 def test_the_newest_release_has_the_version_of_the_package():

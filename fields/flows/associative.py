@@ -1,11 +1,4 @@
-r"""Associative memory: tokens descend the energy of learned patterns of neighborhoods.
-
-    dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
-    E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
-
-The law: E never increases. It holds at every step z − h ∇E with 0 ≤ h ≤ 2, for all weights, and
-with one energy through the whole processor, in depth and in time.
-"""
+"""Tokens remember: an energy made of learned patterns, and the flow that retrieves them."""
 
 from __future__ import annotations
 
@@ -25,34 +18,23 @@ from fields.processors.stack import Stack
 
 
 class PatternEnergy(Energy):
-    r"""A Hopfield energy of neighborhoods: low where the surroundings of a token match a pattern.
+    r"""A Hopfield energy whose patterns describe neighborhoods: low where every token's surroundings look familiar.
 
-        E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·yₙ)
-        y = Pₕ z Wₕ,   Pₕ = softmaxₘ(−‖xₙ − xₘ‖²/2ℓₕ²)
-        ∇E = z − Σₕ Pₕᵀ (Aₕ Ξₕ) Wₕᵀ,   A = softmax_μ(β Ξ y)
+        E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·yₙ),    y = Pₕ z Wₕ,   Pₕ = softmaxₘ(−‖xₙ − xₘ‖²/2ℓₕ²)
+        ∇E = z − Σₕ Pₕᵀ (Aₕ Ξₕ) Wₕᵀ,    A = softmax_μ(β Ξ y)
 
-    y is linear in z, so E is ½|z|² minus a convex function of linear growth: bounded below. With
-    one head, ℓ → 0 and W = 1 each token is a modern Hopfield network (`fields.nn.hopfield.modern`).
+    It is ½|z|² less a convex function of z, because y is linear in z, hence bounded below, and a
+    step z − h ∇E with 0 ≤ h ≤ 2 never raises it. With one head, ℓ → 0 and W = 1 each token is a
+    modern Hopfield network (`fields.nn.hopfield.modern`).
 
     Args:
         dim: token width h.
-        heads: number of memories, each with a length and a projection W of its own.
-        patterns: patterns ξ per memory; None for four times the width of a head.
-        lengths: initial ℓ of the first and last head, in unit coordinates.
-
-    Raises:
-        ValueError: ``heads`` does not divide ``dim``.
+        heads: number of memories, each with a length and a view W of its own.
+        patterns: patterns per memory.
+        lengths: ℓ of the first and last head at the start, in unit coordinates.
 
     Shape: z (b k h) -> E (b), ∇E (b k h).
-    Reference: Ramsauer et al., ICLR 2021, eq. 1.
-
-    Example:
-        >>> value, grad = PatternEnergy(8).value_and_grad(torch.randn(2, 5, 8))
-        >>> value.shape, grad.shape
-        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
-
-    bounded_below = True
 
     def __init__(
         self,
@@ -65,8 +47,7 @@ class PatternEnergy(Energy):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"PatternEnergy has {dim} channels, which {heads} heads cannot share. "
-                f"Use a divisor of {dim}."
+                f"PatternEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}."
             )
         width = dim // heads
         self.patterns = nn.Parameter(
@@ -83,7 +64,7 @@ class PatternEnergy(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k h"]]:
-        """E and ∇E.   Shape: (b k h) -> (b), (b k h)."""
+        """E and ∇E."""
         y = einsum(context.shift(z), self.view, "b k h, heads h e -> b heads k e")
         near = self._neighborhood(context)
         y = y if near is None else near @ y
@@ -95,7 +76,6 @@ class PatternEnergy(Energy):
         return value, z - einsum(recalled, self.view, "b heads k e, heads h e -> b k h")
 
     def _neighborhood(self, context: Context) -> Float[Tensor, "#b heads k k"] | None:
-        """P of each head; None where there are no positions."""
         if context.distance2 is None:
             return None
         precision = torch.exp(-2 * self.log_length)[:, None, None]
@@ -103,19 +83,13 @@ class PatternEnergy(Energy):
 
 
 class HopfieldField(EnergyField):
-    """Gradient flow of a :class:`PatternEnergy`.   dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
+    """Tokens slide to the nearest memory.   dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
 
     Args:
         dim: token width h.
-        heads: see :class:`PatternEnergy`.
-        patterns: see :class:`PatternEnergy`.
-        lengths: see :class:`PatternEnergy`.
+        heads, patterns, lengths: as in :class:`PatternEnergy`.
 
     Shape: z (b k h) -> dz/dt (b k h).
-
-    Example:
-        >>> HopfieldField(8)(0.0, torch.randn(2, 5, 8)).shape
-        torch.Size([2, 5, 8])
     """
 
     law = Invariant.DECAY
@@ -140,23 +114,17 @@ class HopfieldField(EnergyField):
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """−∇E.   Shape: (b k h)."""
+        """−∇E."""
         return -self.memory.grad(z, context)
 
 
 class HopfieldUpdate(Integrator):
-    r"""z₁ = z − min(h, 2) ∇E(z). Order 1; h = 1 is one retrieval, that is, attention on patterns.
+    r"""z₁ = z − min(h, 2) ∇E(z). Order 1; h = 1 is one retrieval, that is attention on the patterns.
 
-    Proof of the law: E = ½|z|² − c(z) with c convex, and the tangent of c bounds it from below, so
-    E(z₁) ≤ E(z) − h (1 − h/2) |∇E|² for 0 ≤ h ≤ 2: E never increases.
+    E = ½|z|² − c(z) with c convex. Its tangent bounds c from below, so E(z₁) ≤ E(z) − h (1 − h/2)
+    |∇E|²: E never rises.
 
-    Reference: Yuille & Rangarajan, Neural Computation 15 (2003), the concave–convex procedure.
-
-    Example:
-        >>> field, z = HopfieldField(8), torch.randn(2, 5, 8)
-        >>> x, _ = HopfieldUpdate().step(field, 0.0, 1.0, z, Context(), ())
-        >>> bool((field.energy(x) <= field.energy(z)).all())
-        True
+    Reference: Yuille & Rangarajan 2003 (the concave–convex procedure).
     """
 
     order = 1
@@ -170,35 +138,28 @@ class HopfieldUpdate(Integrator):
         z: Tensor,
         context: Context,
         carry: Any,
-    ) -> tuple[Tensor, Any]:
-        """The state after one descent step of size min(dt, 2).   Shape: (b k h) -> (b k h)."""
+    ):
+        """One step."""
         with full_precision(z):
             return z + torch.clamp(torch.as_tensor(dt), max=2) * field(t, z, context), carry
 
 
 class Associative(Stack):
-    r"""Tokens are retrieved from learned patterns of neighborhoods, step by step.
+    r"""Tokens retrieve, again and again, from learned patterns of neighborhoods.
 
-        z ← z − h ∇E(z),   E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
+        z ← z − h ∇E(z),    E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
 
-    One energy throughout, which never increases, at any step size that can be learned. Tokens
-    approach what is stored, and components that match no pattern decay.
+    One energy throughout, and it never rises, at any step size that can be learned. Retrieval
+    cleans up tokens: what is stored attracts, what is not fades.
 
     Args:
         dim: token width h.
-        heads: see :class:`PatternEnergy`.
-        patterns: see :class:`PatternEnergy`.
-        lengths: see :class:`PatternEnergy`.
+        heads, patterns, lengths: as in :class:`fields.flows.associative.PatternEnergy`.
         steps: number of retrievals.
-        h: initial step size; learned between 0 and 2.
-        dt: see :class:`fields.processors.stack.Stack`.
-        recompute: see :class:`fields.processors.stack.Stack`.
+        h: step size at the start; learned between 0 and 2.
+        dt, recompute: as in :class:`fields.processors.stack.Stack`.
 
-    Reference: Ramsauer et al., ICLR 2021; Hoover et al., NeurIPS 2023, for the use as a layer.
-
-    Example:
-        >>> Associative(8).law.value
-        'the energy never increases'
+    Reference: Ramsauer et al. 2020; Hoover et al. 2023 for the use as a layer.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from fields.io.base import DataError
 
 
 @torch.no_grad()
-def predict_dataset(
+def predict(
     model: Predictor,
     ds: xr.Dataset,
     *,
