@@ -1,5 +1,5 @@
-"""Complete models made by others, behind the same ``predict``.
+"""Published models with the same ``predict`` as ours, and the trivial predictors.
 
-Those that are fitted to data before or instead of training have ``fit(data, *, schema, normalizer,
-…)``.
+Models that are computed from the training data before or instead of a training have a class method
+``fit(data, *, schema, normalizer, …)``.
 """

@@ -1,4 +1,4 @@
-"""What models of others have in common: they answer at certain points, and an adapter carries the answer to others."""
+"""Models that predict at certain points only, and the interpolation from these to the queries."""
 
 from __future__ import annotations
 
@@ -20,18 +20,36 @@ from fields.nn.sensor_array import SensorArray
 
 
 class InputPointOperator(Operator, ABC):
-    """Answers at the points of its input; answers elsewhere are interpolated linearly from them, and a warning says so."""
+    """A model that predicts at the points of its input.
+
+    At other queries its prediction is interpolated linearly, with a warning.
+
+    Example:
+        >>> from fields import Sample, Schema
+        >>> class Copy(InputPointOperator):
+        ...     def forward_at_input(self, batch):
+        ...         return self.normalizer.inputs(batch.u, batch.params)
+        >>> schema = Schema(("x",), ("a",), ("u",), periodic=(False,), bounds=((0.0, 1.0),))
+        >>> model = Copy(schema=schema, normalizer=Normalizer(schema, {"a": (0, 1), "u": (0, 1)}))
+        >>> x, y = torch.linspace(0, 1, 5)[None, :, None], torch.full((1, 1, 1), 0.3)
+        >>> batch = Sample(x, x.clone(), torch.ones(1, 5) > 0, y, torch.zeros(1, 1, 1, 1),
+        ...                torch.ones(1, 1) > 0, torch.zeros(1, 1), torch.zeros(1, 0))
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     float(model(batch))
+        0.30...
+    """
 
     @abstractmethod
     def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """Normalized outputs at the input's points."""
+        """Normalized outputs at the points of the input."""
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
-        """Predictions at the batch's queries, in physical units."""
+        """Predictions at the queries of the batch, in physical units."""
         v = self.normalizer.physical(self.forward_at_input(batch), batch.params)
         if batch.y.shape != batch.x.shape or not torch.equal(batch.y, batch.x):
             warnings.warn(
-                f"{type(self).__name__} answers at the points of its input; others are interpolated.",
+                f"{type(self).__name__} predicts at the points of its input; its prediction at "
+                "other points is interpolated.",
                 stacklevel=2,
             )
             x, y = self.normalizer.points(batch.x), self.normalizer.points(batch.y)
@@ -39,29 +57,38 @@ class InputPointOperator(Operator, ABC):
         return v[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
-        """Interpolation alone: all points of the input are answered at once, however few are asked."""
+        """Bytes of the interpolation per query; the points of the input are always all computed."""
         return interpolation_bytes(batch)
 
 
 class SensorOperator(Operator, ABC):
-    """Reads its input at fixed sensors, the training points; input from elsewhere is interpolated, and a warning says so."""
+    """A model that reads its input at fixed sensors, the points of the first input it sees.
 
-    def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int):
+    Input at other points is interpolated linearly, with a warning.
+
+    Args:
+        schema, normalizer: the problem.
+        count: number of sensors.
+    """
+
+    def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int) -> None:
         super().__init__(schema=schema, normalizer=normalizer)
         self.sensors = SensorArray(count, schema.dim)
 
     def sensor_inputs(self, batch: Sample) -> Float[Tensor, "b f"]:
-        """Normalized input at all sensors, and the constants of the PDE, in one row per sample."""
+        """Normalized inputs at all sensors and the constants of the PDE, one row per sample."""
         x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u, batch.params)
         order = self.sensors.match(x)
         if order is not None:
             u = u[:, order]
         elif torch.isnan(self.sensors.places).any():
+            # Raises: the sensors are not known yet, and the input has another number of points.
             order = self.sensors.expect(x, type(self).__name__)
         else:
-            name, count = type(self).__name__, self.sensors.count
             warnings.warn(
-                f"{name} reads {count} fixed sensors; the input is interpolated.", stacklevel=3
+                f"{type(self).__name__} reads {self.sensors.count} fixed sensors; its input is "
+                "interpolated to them.",
+                stacklevel=3,
             )
             u = interpolate_linear(
                 u, x, self.sensors.places[None], self.schema.periodic, batch.x_mask
@@ -75,19 +102,20 @@ class SensorOperator(Operator, ABC):
         if order is not None:
             return self.normalizer.physical(v[:, order.argsort()], batch.params)[:, None]
         warnings.warn(
-            f"{type(self).__name__} answers at its {self.sensors.count} sensors; others are interpolated.",
+            f"{type(self).__name__} predicts at its {self.sensors.count} sensors; its prediction "
+            "at other points is interpolated.",
             stacklevel=3,
         )
         v = interpolate_linear(v, self.sensors.places[None], y, self.schema.periodic)
         return self.normalizer.physical(v, batch.params)[:, None]
 
     def decode_bytes(self, batch: Sample) -> float:
-        """Interpolation alone: all sensors are answered at once."""
+        """Bytes of the interpolation per query; the sensors are always all computed."""
         return interpolation_bytes(batch)
 
 
 def interpolation_bytes(batch: Sample) -> float:
-    """A few numbers per query, sample and channel."""
+    """Bytes that linear interpolation takes per query: a few numbers per sample and channel."""
     return 32.0 * len(batch.u) * batch.v.shape[-1]
 
 
@@ -98,7 +126,23 @@ def interpolate_linear(
     periodic: Sequence[bool],
     mask: Bool[Tensor, "#b n"] | None = None,
 ) -> Float[Tensor, "b m c"]:
-    """Linear interpolation from points x to points y: cell by cell on a grid, else triangle by triangle."""
+    """Interpolate linearly from points x to points y.
+
+    Multilinear on a grid that all samples share, else on a triangulation of each sample's points;
+    exact for polynomials of degree 1.
+
+    Args:
+        values: at x.
+        x: points of the values, in unit coordinates.
+        y: points asked for.
+        periodic: which axes are.
+        mask: True at real points x.
+
+    Example:
+        >>> x, y = torch.tensor([[[0.0], [0.5]]]), torch.tensor([[[0.1]]])
+        >>> interpolate_linear(10 * x, x, y, (False,))
+        tensor([[[1.]]])
+    """
     grid = grid_axes(x) if len(y) == 1 else None
     if grid is not None:
         axes, order = grid
@@ -117,8 +161,16 @@ def interpolate_linear(
 
 def sort_axes(
     values: Float[Tensor, "b *sizes c"], axes: list[Tensor], order: list[int]
-) -> tuple[Tensor, list[Tensor]]:
-    """Grid values with their axes in the schema's order, each ascending (points moved by a symmetry may run otherwise)."""
+) -> tuple[Float[Tensor, "b *sizes c"], list[Tensor]]:
+    """Grid values and their axes, in the order of the schema and each ascending.
+
+    Points that a symmetry has moved may be in another order.
+
+    Args:
+        values: with the axis `order[0]` first.
+        axes: coordinates along every axis, in the order of the schema.
+        order: of the axes in `values`.
+    """
     values = values.permute(0, *(1 + order.index(a) for a in range(len(order))), -1)
     for a, axis in enumerate(axes):
         values = values.index_select(1 + a, axis.argsort())

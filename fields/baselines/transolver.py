@@ -1,4 +1,4 @@
-"""Attention among slices of the domain, for any set of points."""
+"""Transolver: attention between learned slices of the domain, for any set of points."""
 
 from __future__ import annotations
 
@@ -17,22 +17,36 @@ from fields.nn.embeddings import Position
 
 
 class Transolver(InputPointOperator):
-    r"""Points are shared out among a few slices by what they are, slices attend to each other, and points read them back.
+    r"""z(x) ← z(x) + Σ_j w_j(x) Attn(t)_j,   w_j(x) = softmax_j(z(x) A/τ)
 
-        w_j(x) = softmax_j(z(x) A/τ),   t_j = Σ_x w_j(x) z(x) / Σ_x w_j(x),   z(x) ← z(x) + Σ_j w_j(x) Attn(t)_j
+        t_j = Σ_x w_j(x) z(x) / Σ_x w_j(x)
 
-    Linear in the number of points. The slices are means over the points, so a finer sampling of the
-    same function changes little; it answers at the points of its input, on grids of any resolution
-    and on clouds.
+    The weights w assign the points to a few slices j, whose means t attend to each other. The cost
+    is linear in the number of points, which may be scattered or a grid of any resolution. Since the
+    slices are means over points, a finer sampling of the same function changes little.
 
     Reference: Wu et al., ICML 2024.
 
     Args:
         schema, normalizer: the problem.
-        width: channels per point.
-        depth: blocks.
-        heads: attention heads.
-        slices: slices per head.
+        width: number of channels per point.
+        depth: number of blocks.
+        heads: number of attention heads.
+        slices: number of slices per head.
+
+    Raises:
+        ValueError: `width` is not a multiple of `heads`.
+
+    Example:
+        >>> from fields import Schema
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),))
+        >>> normalizer = Normalizer(schema, {"a": (0, 1), "u": (0, 1)})
+        >>> model = Transolver(schema=schema, normalizer=normalizer, width=8, depth=1)
+        >>> x, mask = torch.rand(1, 30, 1), torch.ones(1, 30) > 0
+        >>> batch = Sample(x, torch.rand(2, 30, 1), mask, x, torch.zeros(2, 1, 30, 1), mask,
+        ...                torch.zeros(2, 1), torch.zeros(2, 0))
+        >>> model(batch).shape
+        torch.Size([2, 1, 30, 1])
     """
 
     def __init__(
@@ -44,11 +58,12 @@ class Transolver(InputPointOperator):
         depth: int = 4,
         heads: int = 4,
         slices: int = 32,
-    ):
+    ) -> None:
         super().__init__(schema=schema, normalizer=normalizer)
         if width % heads:
             raise ValueError(
-                f"Transolver needs heads to divide width, got {heads} and {width}. Take a multiple of heads."
+                f"Transolver needs `heads` to divide `width`, got {heads} and {width}. "
+                f"Use for example a width of {heads * max(1, width // heads)}."
             )
         self.position = Position(width, schema)
         self.lift = MLP(
@@ -70,14 +85,28 @@ class Transolver(InputPointOperator):
 
 
 class SliceBlock(nn.Module):
-    """Pre-norm residual block of slice attention and MLP."""
+    """z ← z + SliceAttention(norm z),   z ← z + MLP(norm z); see `Transolver`.
 
-    def __init__(self, width: int, heads: int, slices: int):
+    Args:
+        width: number of channels per point.
+        heads: number of attention heads.
+        slices: number of slices per head.
+
+    Shape: z (b n h), mask (#b n) -> (b n h)
+
+    Example:
+        >>> SliceBlock(8, 2, 4)(torch.rand(1, 5, 8), torch.ones(1, 5) > 0).shape
+        torch.Size([1, 5, 8])
+    """
+
+    def __init__(self, width: int, heads: int, slices: int) -> None:
         super().__init__()
         each = width // heads
         self.heads = heads
-        self.norm, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.share = nn.Linear(width, heads * slices)
         self.log_temperature = nn.Parameter(torch.full((heads, 1, 1), 0.5).log())
         self.query_key_value = nn.Linear(each, 3 * each, bias=False)
@@ -86,7 +115,7 @@ class SliceBlock(nn.Module):
     def forward(
         self, z: Float[Tensor, "b n h"], mask: Bool[Tensor, "#b n"]
     ) -> Float[Tensor, "b n h"]:
-        """Points that the mask leaves out belong to no slice."""
+        """Features after the block; masked points do not count in any slice."""
         y = self.norm(z)
         score = (
             rearrange(self.share(y), "b n (a j) -> b a n j", a=self.heads)

@@ -17,27 +17,40 @@ POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class UNet(GridOperator):
-    r"""Convolutions on ever coarser grids and back, with skips between grids of equal size.
+    r"""h_{l+1} = C_{l+1}(pool h_l) on coarser grids, then h_l ← C'_l[h_l, upsample h_{l+1}].
 
-    Axes that are periodic are padded with their other end, others with zeros; on axes that are not
-    homogeneous the coordinate is an input. Grids of any size of at least 2^levels points per axis;
-    the stencils are measured in points, so on a finer grid the same weights see a smaller part of
-    the domain.
+    C are two convolutions each, and h_0 = C_0(u).
+
+    Periodic axes are padded periodically, others with zeros; on axes that are not homogeneous the
+    coordinate is an input. The grid may have any size of at least 2^levels points per axis. The
+    stencils have a fixed number of points: on a finer grid the same weights cover a smaller part
+    of the domain.
 
     Reference: Ronneberger, Fischer & Brox, MICCAI 2015.
 
     Args:
         schema, normalizer: the problem.
-        width: channels on the finest grid, doubled on every coarser one.
-        levels: how often the grid is halved.
+        width: number of channels on the finest grid, doubled on every coarser one.
+        levels: number of coarser grids, each with half as many points per axis.
+
+    Example:
+        >>> from fields import Sample, Schema
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),), grid=(16,))
+        >>> normalizer = Normalizer(schema, {"a": (0, 1), "u": (0, 1)})
+        >>> model = UNet(schema=schema, normalizer=normalizer, width=4)
+        >>> x, mask = torch.linspace(0, 1, 16)[None, :, None], torch.ones(1, 16) > 0
+        >>> batch = Sample(x, torch.rand(2, 16, 1), mask, x, torch.zeros(2, 1, 16, 1), mask,
+        ...                torch.zeros(2, 1), torch.zeros(2, 0))
+        >>> model(batch).shape
+        torch.Size([2, 1, 16, 1])
     """
 
-    def __init__(self, *, schema: Schema, normalizer: Normalizer, width: int = 32, levels: int = 3):
+    def __init__(
+        self, *, schema: Schema, normalizer: Normalizer, width: int = 32, levels: int = 3
+    ) -> None:
         super().__init__(schema=schema, normalizer=normalizer)
-        self.levels, self.axes = (
-            levels,
-            [a for a, same in enumerate(schema.homogeneous) if not same],
-        )
+        self.levels = levels
+        self.axes = [a for a, same in enumerate(schema.homogeneous) if not same]
         widths = [width * 2**level for level in range(levels + 1)]
         starts = [self.channels + len(self.axes), *widths[:-1]]
         self.down = nn.ModuleList(
@@ -55,10 +68,11 @@ class UNet(GridOperator):
         """See `GridOperator`."""
         if min(u.shape[2:]) < 2**self.levels:
             raise ValueError(
-                f"UNet halves the grid {self.levels} times and needs {2**self.levels} points per axis, got {tuple(u.shape[2:])}. "
-                "Use fewer `levels` or a finer grid."
+                f"UNet halves the grid {self.levels} times and needs at least {2**self.levels} "
+                f"points per axis, got {tuple(u.shape[2:])}. Use fewer `levels` or a finer grid."
             )
-        h, skips = torch.cat([u, coordinate_channels(axes, len(u))[:, self.axes]], dim=1), []
+        h = torch.cat([u, coordinate_channels(axes, len(u))[:, self.axes]], dim=1)
+        skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             h = block(POOL[len(axes)](h, 2) if level else h)
             skips.append(h)
@@ -69,18 +83,28 @@ class UNet(GridOperator):
 
 
 class DoubleConvolution(nn.Module):
-    """Twice: convolution over 3 points per axis, group norm, GELU."""
+    """h ← GELU(norm(conv h)), twice: 3 points per axis, group norm with one group.
 
-    def __init__(self, inner: int, outer: int, periodic: tuple[bool, ...]):
+    Args:
+        inputs: number of input channels.
+        outputs: number of output channels.
+        periodic: which axes are padded periodically.
+
+    Example:
+        >>> DoubleConvolution(2, 5, (True, False))(torch.zeros(1, 2, 8, 8)).shape
+        torch.Size([1, 5, 8, 8])
+    """
+
+    def __init__(self, inputs: int, outputs: int, periodic: tuple[bool, ...]) -> None:
         super().__init__()
         self.periodic = periodic
         self.convolutions = nn.ModuleList(
-            CONVOLUTION[len(periodic)](c, outer, 3) for c in (inner, outer)
+            CONVOLUTION[len(periodic)](c, outputs, 3) for c in (inputs, outputs)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, outer) for _ in range(2))
+        self.norms = nn.ModuleList(nn.GroupNorm(1, outputs) for _ in range(2))
 
     def forward(self, h: Float[Tensor, "b c *sizes"]) -> Float[Tensor, "b o *sizes"]:
-        """Keeps the grid."""
+        """Features on the same grid."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             h = F.gelu(norm(convolution(self._pad(h))))
         return h

@@ -1,4 +1,4 @@
-"""What single baselines promise."""
+"""Properties of single baselines: exactness, invariances, and what they learn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problem(periodic, sizes, samples=20):
     )
 
 
-def test_multilinear_is_scipys_and_closes_periodic_axes():
+def test_multilinear_agrees_with_scipy_and_wraps_periodic_axes():
     random = np.random.default_rng(0)
     axes, y = [np.sort(random.random(n)) - 0.5 for n in (5, 7)], random.random((50, 2)) - 0.5
     values = random.normal(size=(5, 7, 2))
@@ -51,7 +51,7 @@ def test_multilinear_is_scipys_and_closes_periodic_axes():
     )
 
 
-def test_values_are_carried_between_clouds_exactly_for_planes():
+def test_linear_interpolation_between_scattered_points_is_exact_for_linear_fields():
     x, y = torch.rand(2, 60, 2).double() - 0.5, 0.2 * (torch.rand(2, 30, 2).double() - 0.5)
     mask = torch.ones(2, 60, dtype=torch.bool)
     mask[1, 40:] = False
@@ -62,7 +62,7 @@ def test_values_are_carried_between_clouds_exactly_for_planes():
     )
 
 
-def test_unet_commutes_with_shifts_by_whole_coarse_cells_on_a_circle():
+def test_periodic_unet_commutes_with_shifts_by_cells_of_the_coarsest_grid():
     _, given, batch = problem(CIRCLE, (32,))
     model = UNet(**given, width=4, levels=2).eval()
     with torch.no_grad():
@@ -70,11 +70,11 @@ def test_unet_commutes_with_shifts_by_whole_coarse_cells_on_a_circle():
         torch.testing.assert_close(moved, model(batch).roll(4, dims=2), atol=1e-5, rtol=0)
         odd = model(batch._replace(x=batch.x[:, :27], y=batch.y[:, :27], u=batch.u[:, :27]))
     assert odd.shape == (20, 1, 27, 1)
-    with pytest.raises(ValueError, match="needs 4 points per axis"):
+    with pytest.raises(ValueError, match="needs at least 4 points per axis"):
         model(batch._replace(x=batch.x[:, :3], y=batch.y[:, :3], u=batch.u[:, :3]))
 
 
-def test_deeponet_refuses_other_sensors_until_it_knows_its_own():
+def test_deeponet_interpolates_to_its_sensors_once_they_are_known():
     _, given, batch = problem(CIRCLE, (12,))
     with pytest.raises(ValueError, match="built for 8 fixed sensors, got 12 points"):
         DeepONet(**given)(batch)
@@ -86,7 +86,7 @@ def test_deeponet_refuses_other_sensors_until_it_knows_its_own():
             torch.testing.assert_close(model(fine)[:, :, ::2], out, atol=1e-5, rtol=0)
 
 
-def test_pca_bases_are_orthonormal_and_hold_smooth_data():
+def test_pca_bases_are_orthonormal_and_represent_smooth_data():
     data, given, batch = problem(CIRCLE, (16,))
     model = PCANet.fit(data, **given, components=15)
     gram = model.given.directions @ model.given.directions.mT
@@ -102,8 +102,8 @@ def test_pca_bases_are_orthonormal_and_hold_smooth_data():
     torch.testing.assert_close(coefficients.square().mean(0), torch.ones(2), atol=1e-3, rtol=0)
 
 
-def affine_ends(model, batch):
-    """How far PCA-Net is from affine in the input's coefficients, and its answers from the span of the output's basis."""
+def deviation_from_affine(model, batch):
+    """Largest deviation of the MLP inputs from affine, and of predictions from the output basis."""
     rows = model.sensor_inputs(batch)
     seen = []
     model.net.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
@@ -118,24 +118,24 @@ def affine_ends(model, batch):
     return float((seen[1] - mixed).abs().max()), float(outside.abs().max())
 
 
-def test_pca_net_is_linear_in_both_ends(monkeypatch):
+def test_pca_net_is_affine_before_and_after_its_mlp(monkeypatch):
     torch.manual_seed(0)
     data, given, batch = problem(CIRCLE, (16,))
     model = PCANet.fit(data, **given, components=6)
-    entry, exit_ = affine_ends(model, batch)
-    assert entry < 1e-3 and exit_ < 1e-4
-    whole = PCANet.sensor_inputs  # a bent input does not pass
-    monkeypatch.setattr(PCANet, "sensor_inputs", lambda self, batch: whole(self, batch).tanh())
-    assert affine_ends(model, batch)[0] > 0.01
+    before, after = deviation_from_affine(model, batch)
+    assert before < 1e-3 and after < 1e-4
+    linear = PCANet.sensor_inputs  # the test fails for a nonlinear input
+    monkeypatch.setattr(PCANet, "sensor_inputs", lambda self, batch: linear(self, batch).tanh())
+    assert deviation_from_affine(model, batch)[0] > 0.01
     monkeypatch.undo()
-    answer = PCANet.decode_sensors  # neither does a bent output
+    decode = PCANet.decode_sensors  # and for a nonlinear output
     monkeypatch.setattr(
-        PCANet, "decode_sensors", lambda self, v, batch: answer(self, v + 0.1 * v.square(), batch)
+        PCANet, "decode_sensors", lambda self, v, batch: decode(self, v + 0.1 * v.square(), batch)
     )
-    assert affine_ends(model, batch)[1] > 1e-3
+    assert deviation_from_affine(model, batch)[1] > 1e-3
 
 
-def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
+def test_kernel_ridge_learns_and_the_leave_one_out_formula_is_exact():
     data, given, _ = problem(CIRCLE, (16,), samples=200)
     fresh = collate([data[i] for i in range(160, 200)])
     part = FieldDataset(data.ds.isel(sample=range(160)), given["schema"])
@@ -144,10 +144,8 @@ def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
     errors = {cls: float((out - fresh.v).norm() / fresh.v.norm()) for cls, out in answers.items()}
     assert errors[KernelRidge] < 0.5 * errors[MeanField]
     points = torch.randn(9, 3).double()
-    kernel, values = (
-        matern52(torch.cdist(points, points)) + 0.1 * torch.eye(9),
-        torch.randn(9, 1).double(),
-    )
+    kernel = matern52(torch.cdist(points, points)) + 0.1 * torch.eye(9)
+    values = torch.randn(9, 1).double()
     shortcut = (torch.linalg.solve(kernel, values)[:, 0] / torch.linalg.inv(kernel).diagonal())[4]
     rest = [i for i in range(9) if i != 4]
     direct = (
@@ -157,7 +155,7 @@ def test_kernel_ridge_learns_and_its_leave_one_out_errors_are_true():
     torch.testing.assert_close(shortcut, direct)
 
 
-def test_transolver_does_not_see_padding_or_order():
+def test_transolver_ignores_padding_and_commutes_with_permutations():
     _, given, batch = problem(PLANE, (6, 5))
     model = Transolver(**given, width=16).eval()
     pad = batch._replace(

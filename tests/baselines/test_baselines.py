@@ -1,4 +1,4 @@
-"""What every baseline must do, found by walking ``fields.baselines``."""
+"""Properties that every baseline has; baselines are found by walking ``fields.baselines``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def all_baselines() -> list[type[Operator]]:
         for c in vars(m).values()
         if inspect.isclass(c) and issubclass(c, Operator)
     }
-    found -= {MeanValue}  # the same everywhere: it reads no points and interpolates nothing
+    found -= {MeanValue}  # it reads no points and interpolates nothing
     return sorted((c for c in found if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
 
@@ -56,7 +56,7 @@ def make(cls, periodic) -> Operator:
     return cls.fit(data, **given, **options) if hasattr(cls, "fit") else cls(**given, **options)
 
 
-IN_TIME = (Persistence, Stepwise)  # tests/evolution has those
+IN_TIME = (Persistence, Stepwise)  # tested in tests/models
 BASELINES = pytest.mark.parametrize(
     "cls", [c for c in all_baselines() if c not in IN_TIME], ids=lambda c: c.__name__
 )
@@ -73,7 +73,7 @@ def batch(periodic=PERIODIC, size: int = 8, samples: int = 6):
 
 @BASELINES
 @pytest.mark.parametrize("periodic", [(True,), (False, True)], ids=["1D", "2D"])
-def test_answers_on_its_grid_sample_by_sample(cls, periodic):
+def test_predictions_on_the_training_grid_do_not_depend_on_the_batch(cls, periodic):
     model, given = make(cls, periodic).eval(), batch(periodic)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
@@ -86,18 +86,17 @@ def test_answers_on_its_grid_sample_by_sample(cls, periodic):
 
 
 @BASELINES
-def test_order_of_the_grids_points_does_not_matter(cls):
+def test_the_order_of_the_points_does_not_matter(cls):
     model, given = make(cls, PERIODIC).eval(), batch()
-    order = (
-        torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)
-    )  # first axis backwards, second axis slowest
+    # The first axis is reversed, the second one is the slowest.
+    order = torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)
     moved = given._replace(x=given.x[:, order], u=given.u[:, order], y=given.y[:, order])
     with torch.no_grad():
         torch.testing.assert_close(model(moved), model(given)[:, :, order], atol=1e-5, rtol=0)
 
 
 @BASELINES
-def test_other_queries_are_answered_and_interpolation_is_said(cls):
+def test_other_queries_are_predicted_with_a_warning_of_interpolation(cls):
     model, given = make(cls, PERIODIC).eval(), batch()
     queries = torch.cat([given.x[:, ::5], torch.rand(1, 20, 2)], dim=1)
     asked = given._replace(y=queries, y_mask=torch.ones(1, queries.shape[1], dtype=torch.bool))
@@ -111,7 +110,7 @@ def test_other_queries_are_answered_and_interpolation_is_said(cls):
 
 
 @BASELINES
-def test_other_resolutions_are_answered(cls):
+def test_other_resolutions_are_predicted(cls):
     model, fine, coarse = make(cls, PERIODIC).eval(), batch(size=16), batch()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -121,7 +120,7 @@ def test_other_resolutions_are_answered(cls):
 
 
 @GRIDS
-def test_scattered_points_are_refused_in_one_sentence(cls):
+def test_models_on_grids_refuse_scattered_points(cls):
     model, given = make(cls, PERIODIC), batch()
     with pytest.raises(
         ValueError, match=f"{cls.__name__} needs one regular grid for all samples, got 64 points"
@@ -130,8 +129,8 @@ def test_scattered_points_are_refused_in_one_sentence(cls):
 
 
 @GRIDS
-def test_uneven_axes_are_refused_in_one_sentence(cls):
-    """On a line any points are the product of their axis."""
+def test_models_on_grids_refuse_unevenly_spaced_points(cls):
+    """In one dimension all points form a grid, so that only the spacing can be wrong."""
     model, given = make(cls, PERIODIC), batch()
     with pytest.raises(
         ValueError, match=f"{cls.__name__} needs evenly spaced points along `x`, got gaps from"
@@ -142,13 +141,13 @@ def test_uneven_axes_are_refused_in_one_sentence(cls):
 @pytest.mark.parametrize(
     "cls", [c for c in all_baselines() if issubclass(c, NeuralopModel)], ids=lambda c: c.__name__
 )
-def test_odd_grids_are_refused_where_neuraloperator_is_wrong(cls):
+def test_models_of_neuraloperator_refuse_sizes_for_which_they_are_wrong(cls):
     with pytest.raises(ValueError, match=r"wrong on .* got \(9, 9\). Use multiples of"):
         make(cls, PERIODIC)(batch(size=9))
 
 
 @BASELINES
-def test_a_checkpoint_holds_all_of_it(cls):
+def test_a_checkpoint_restores_the_model(cls):
     model, given = make(cls, PERIODIC).eval(), batch()
     with torch.no_grad():
         expected = model(given)
