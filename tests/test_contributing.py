@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def requirements() -> dict[str, Requirement]:
     """Every requirement of the package and of its extras, by normalized name."""
-    words = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    extras = PROJECT["optional-dependencies"].values()
+    words = chain(PROJECT["dependencies"], *extras)
     return {normalized(found.name): found for found in map(Requirement, words)}
 
 
@@ -39,7 +41,7 @@ def test_rooms_are_listed_in_the_order_of_imports(monkeypatch):
 
     text = (ROOT / "CONTRIBUTING.md").read_text()
     tree = text[text.index("```\ncli") + 4 :].partition("\n```")[0]
-    listed = [set(re.split(r" +", re.split(r" {3,}", line)[0])) for line in tree.splitlines()]
+    listed = [set(re.split(r" {2,}", line)[0].split()) for line in tree.splitlines()]
     assert listed == [names for names in LAYERS if names != {"__main__"}]
 
 
