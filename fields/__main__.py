@@ -1,4 +1,4 @@
-"""``python -m fields <command>``."""
+"""Run the command line as ``python -m fields COMMAND``."""
 
 import sys
 

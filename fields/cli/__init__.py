@@ -1,1 +1,1 @@
-"""The command line around data files and checkpoints: ``python -m fields COMMAND``."""
+"""The command line for data files and checkpoints: ``python -m fields COMMAND``."""

@@ -1,1 +1,1 @@
-"""What every other room may use: samples and schemas, configurable components, processes, memory."""
+"""What every other room may use: samples, components, protocols, processes, and memory."""

@@ -1,4 +1,4 @@
-"""Memory that tensors have freed stays with the process, and is used again."""
+"""How the memory of freed tensors is kept by the process and used again."""
 
 from __future__ import annotations
 
@@ -8,35 +8,44 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-LARGEST = 2**25 - 2**14  # bytes: glibc raises its thresholds for freed blocks of up to 32 MB
+LARGEST_BLOCK = 2**25 - 2**14  # bytes: glibc raises its thresholds for freed blocks up to 32 MB
 
 
 def raise_malloc_threshold() -> None:
-    """Lets the C library keep up to 64 MB of what is freed, instead of giving it back and asking for it again at every step.
+    """Let the C library keep up to 64 MB of freed memory instead of returning it to the system.
 
-    glibc starts with a threshold of 128 kB, above which a block is mapped for itself and unmapped
-    when freed. Freeing a block of up to 32 MB raises that threshold to its size, and the heap is
-    then trimmed only beyond twice as much (mallopt(3)). The block below is freed untouched, so this
-    costs no memory. Each of the 2 800 to 17 000 pages that a training step used to
-    touch anew costs a microsecond: on two cores steps take 0.8 to 0.9 of the time with it, decoding
-    a million points 0.75. Other C libraries, and tensors on a GPU, are not affected.
+    glibc starts with a threshold of 128 kB, above which a block is mapped separately and unmapped
+    when it is freed. Freeing a block of up to 32 MB raises that threshold to its size, and the heap
+    is then trimmed only beyond twice as much (mallopt(3)). The block below is freed without being
+    touched, so it takes no memory. Without this, a training step touches 2 800 to 17 000 new pages,
+    each of which costs a microsecond: on two cores the time of a step falls to 0.8 to 0.9 of what
+    it was, and that of decoding a million points to 0.75. Other C libraries, and tensors on a GPU,
+    are not affected.
     """
-    torch.empty(
-        LARGEST, dtype=torch.uint8, device="cpu"
-    )  # whatever the default device is where models are built
+    # The device is named because models may be built under another default device.
+    torch.empty(LARGEST_BLOCK, dtype=torch.uint8, device="cpu")
 
 
-def concatenate_into(pieces: Iterable[Tensor], total: int, *, dim: int) -> Tensor:
-    """``torch.cat(list(pieces), dim)`` of ``total`` rows, each piece written to its place as it comes.
+def concatenate_into(chunks: Iterable[Tensor], total: int, *, dim: int) -> Tensor:
+    """Compute ``torch.cat(list(chunks), dim)``, copying each chunk to its place when it arrives.
 
-    Pieces that are kept until all are there lie between the buffers of the computation and hold the
-    heap apart: a million queries in small pieces took 400 MB more, four million 1 GB.
+    Chunks that are kept until the last one is there lie between the buffers of the computation and
+    fragment the heap: a million queries in small chunks took 400 MB more, four million 1 GB.
+
+    Args:
+        chunks: tensors that differ only in the size of axis ``dim``.
+        total: the sum of these sizes.
+        dim: the axis.
+
+    Example:
+        >>> concatenate_into(iter([torch.zeros(2, 3), torch.ones(2, 1)]), 4, dim=1).tolist()
+        [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]]
     """
-    pieces = iter(pieces)
-    first = next(pieces)
+    chunks = iter(chunks)
+    first = next(chunks)
     out = first.new_empty(*first.shape[:dim], total, *first.shape[dim + 1 :])
-    at = 0
-    for piece in itertools.chain([first], pieces):
-        out.narrow(dim, at, piece.shape[dim]).copy_(piece)
-        at += piece.shape[dim]
+    start = 0
+    for chunk in itertools.chain([first], chunks):
+        out.narrow(dim, start, chunk.shape[dim]).copy_(chunk)
+        start += chunk.shape[dim]
     return out

@@ -1,4 +1,4 @@
-"""The processes that train together: who they are, and what they tell each other."""
+"""Processes that train together: their ranks and what they exchange outside of gradients."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ T = TypeVar("T")
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Number of this process among those that train together, and how many they are."""
+    """Return the rank of this process and the number of processes that train together.
+
+    Example:
+        >>> rank_and_size()
+        (0, 1)
+    """
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks and writes for all; known before they have met."""
+    """Tell whether this process prints and writes files for all.
+
+    It reads the environment, so it can be called before the process group is initialized.
+    """
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
 def init_process_group() -> None:
-    """Processes started by torchrun meet, so that data are made and measured once; one process alone does nothing."""
-    if (
-        int(os.environ.get("WORLD_SIZE", "1")) == 1
-        or "RANK" not in os.environ
-        or distributed.is_initialized()
-    ):
+    """Connect processes that torchrun started, so that data are generated and measured only once.
+
+    A process that was started on its own needs no connection, and nothing happens.
+    """
+    started_by_torchrun = "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not started_by_torchrun or distributed.is_initialized():
         return
     cuda = torch.cuda.is_available()
     if cuda:
@@ -38,21 +46,31 @@ def init_process_group() -> None:
 
 
 def barrier() -> None:
-    """Until all processes are here."""
+    """Wait until all processes have called this."""
     if rank_and_size()[1] > 1:
         distributed.barrier()
 
 
 def broadcast(value: T) -> T:
-    """What the first process has, in all of them."""
-    told: list[Any] = [value]
+    """Return the main process's value in all processes.
+
+    Example:
+        >>> broadcast("alone")
+        'alone'
+    """
+    values: list[Any] = [value]
     if rank_and_size()[1] > 1:
-        distributed.broadcast_object_list(told)
-    return told[0]
+        distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def all_gather(part: Tensor) -> Tensor:
-    """The parts of all processes one after the other, along the first axis, in all of them."""
+    """Concatenate the tensors of all processes along the first axis, in all processes.
+
+    Example:
+        >>> all_gather(torch.arange(3)).tolist()
+        [0, 1, 2]
+    """
     parts: list[Any] = [part] * rank_and_size()[1]
     if len(parts) > 1:
         distributed.all_gather_object(parts, part)

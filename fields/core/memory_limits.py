@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""How much more memory this process may use."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ GROUPS = Path("/sys/fs/cgroup")  # where Linux keeps the limits of containers an
 
 
 def available() -> float:
-    """Bytes: the least that the machine has free, that its cgroup leaves, and that limits of the process (ulimit) leave.
+    """Estimate the available memory in bytes.
 
-    Processes that torchrun started on one machine share what is free.
+    This is the smallest of what is free on the machine, what remains within the limits of the
+    control group, and what remains within the limits of the process (ulimit). Processes that
+    torchrun started on one machine share what is free.
     """
-    return max(
-        0.0, min(*_process(), *_group(), _machine() / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    )
+    free = _free_on_machine() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0.0, min(*_left_by_process_limits(), *_left_by_group_limits(), free))
 
 
-def _machine() -> float:
-    lines = _table(Path("/proc/meminfo"))
-    if "MemAvailable" in lines:
-        return lines["MemAvailable"] * 1024
-    with contextlib.suppress(
-        ValueError, OSError, AttributeError
-    ):  # macOS says how much there is, not how much is free
+def _free_on_machine() -> float:
+    entries = _table(Path("/proc/meminfo"))
+    if "MemAvailable" in entries:
+        return entries["MemAvailable"] * 1024
+    # macOS reports how much memory there is, but not how much is free.
+    with contextlib.suppress(ValueError, OSError, AttributeError):
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2
     return 4e9
 
 
-def _process() -> Iterator[float]:
-    """What `ulimit -v` and `ulimit -d` leave."""
+def _left_by_process_limits() -> Iterator[float]:
+    """Yield what ``ulimit -v`` and ``ulimit -d`` leave."""
     yield float("inf")
     if sys.platform != "linux":
         return
@@ -46,15 +46,19 @@ def _process() -> Iterator[float]:
             yield most - used[name] * 1024
 
 
-def _group() -> Iterator[float]:
-    """What the memory controller leaves (version 2, then 1); files cached by the system do not count."""
+def _left_by_group_limits() -> Iterator[float]:
+    """Yield what the memory controllers (version 2, then 1) leave.
+
+    Files that the system caches do not count as used, because it drops them on demand.
+    """
     yield float("inf")
     own = _lines(Path("/proc/self/cgroup"))
     places = [GROUPS / line.split("::")[1].lstrip("/") for line in own if line.startswith("0::")]
-    for place, limit, used in [(p, "memory.max", "memory.current") for p in (*places, GROUPS)] + [
-        (GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-    ]:
-        most, now = "".join(_lines(place / limit)), "".join(_lines(place / used))
+    controllers = [(place, "memory.max", "memory.current") for place in (*places, GROUPS)]
+    controllers.append((GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    for place, limit, used in controllers:
+        most = "".join(_lines(place / limit))
+        now = "".join(_lines(place / used))
         if most.isdigit() and now.isdigit():
             rows = [line.split() for line in _lines(place / "memory.stat")]
             cached = sum(int(row[1]) for row in rows if row[0] in ("inactive_file", "active_file"))
@@ -69,10 +73,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _table(path: Path) -> dict[str, float]:
-    """``Name:  123 kB`` -> {name: 123}."""
+    """Read rows such as ``Name:  123 kB`` into {name: 123}."""
     rows = (line.split(":", 1) for line in _lines(path) if ":" in line)
+    numbers = {name: rest.split() for name, rest in rows}
     return {
-        name: float(rest.split()[0])
-        for name, rest in rows
-        if rest.split() and rest.split()[0].isdigit()
+        name: float(words[0]) for name, words in numbers.items() if words and words[0].isdigit()
     }

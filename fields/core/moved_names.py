@@ -194,7 +194,9 @@ MOVED = {
     "fields.encoders.Trigonometric": "fields.encoders.FourierSampling",
     "fields.encoders.patches.Patches": "fields.encoders.windowed_moments.WindowedMoments",
     "fields.encoders.points.Channels": "fields.encoders.cross_attention_encoder.InputChannels",
-    "fields.encoders.points.Points": "fields.encoders.cross_attention_encoder.CrossAttentionEncoder",
+    "fields.encoders.points.Points": (
+        "fields.encoders.cross_attention_encoder.CrossAttentionEncoder"
+    ),
     "fields.encoders.sensors.Sensors": "fields.encoders.branch_net.BranchNet",
     "fields.encoders.tokens.Tokens": "fields.encoders.pointwise.PointwiseEncoder",
     "fields.encoders.trigonometric.Trigonometric": (

@@ -1,4 +1,4 @@
-"""Abstract kinds of vector field on tokens, and learned energies. The concrete laws are in :mod:`fields.flows`."""
+"""Abstract vector fields on tokens, and learned energies. Laws are in :mod:`fields.flows`."""
 
 from fields.dynamics.base import Context as Context
 from fields.dynamics.base import Energy as Energy

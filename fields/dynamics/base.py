@@ -1,4 +1,4 @@
-"""What moves tokens, and what stays fixed while they move."""
+"""Vector fields on tokens, energies, and the invariants that a discrete flow can preserve."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from fields.nn.geometry import embed
 
 
 class Context(NamedTuple):
-    """What a flow may look at but never changes along a trajectory: positions, periodic axes, conditioning, the start."""
+    """What a field may read and what does not change along a trajectory.
+
+    Args:
+        pos: positions of the tokens, in unit coordinates.
+        periodic: which axes close on themselves.
+        cond: the conditioning (constants of the PDE, times), one vector per sample.
+        distance2: squared distances between tokens, across periodic boundaries.
+        origin: the tokens as the encoder gave them.
+
+    Example:
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> Context.of(latent).distance2.shape
+        torch.Size([1, 5, 5])
+    """
 
     pos: Float[Tensor, "#b k d"] | None = None
     periodic: Bool[Tensor, "d"] | None = None
     cond: Float[Tensor, "b h"] | None = None
-    distance2: Float[Tensor, "#b k k"] | None = None  # squared distances between tokens
-    origin: Float[Tensor, "b k h"] | None = None  # the tokens as they came from the encoder
+    distance2: Float[Tensor, "#b k k"] | None = None
+    origin: Float[Tensor, "b k h"] | None = None
 
     @classmethod
     def of(cls, latent: Latent, cond: Float[Tensor, "b h"] | None = None) -> Context:
@@ -32,25 +45,28 @@ class Context(NamedTuple):
         return cls(pos, latent.periodic, cond, distance2, latent.z)
 
     def double(self) -> Context:
-        """Everything that is a number, in double precision."""
+        """The same context with all floating-point tensors in double precision."""
         return Context(
             *(x.double() if x is not None and x.is_floating_point() else x for x in self)
         )
 
     def shift(self, features: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:
-        """Features with the conditioning added, so that it steers attention and energies but is no part of the state."""
+        """Features plus the conditioning, which steers attention and energies without being state.
+
+        Shape: (b k h) -> (b k h); only the first h channels of ``cond`` are used.
+        """
         if self.cond is None:
             return features
         return features + self.cond[:, None, : features.shape[-1]].to(features.dtype)
 
 
 def full_precision(z: Tensor) -> torch.autocast:
-    """Switches autocast off: states, energies and linear solves stay in the precision of the state."""
+    """A context manager without autocast: states, energies and solves keep the dtype of ``z``."""
     return torch.autocast(device_type=z.device.type, enabled=False)
 
 
 class Invariant(Enum):
-    """What stays true along a trajectory, step by step and not only in the limit of small steps."""
+    """What a discrete trajectory preserves at every step and step size, not only as h → 0."""
 
     NONE = "no law"
     ENERGY = "the energy is constant"
@@ -61,44 +77,82 @@ class Invariant(Enum):
 
 
 class VectorField(nn.Module, ABC):
-    """dz/dt = f(t, z). Constructor: ``(dim, *, …)``. Each field states its law in its docstring.
+    """dz/dt = f(t, z).
 
-    The state that moves may hold more than the tokens (edge tokens, a heat variable): ``lift``
-    builds it, ``project`` takes the tokens out again.
+    The contract of a subclass:
+
+    - Constructor ``(dim, *, …)`` with ``dim`` the token width h; all other arguments are keywords
+      with defaults, except ``tokens`` (tokens per axis) where the tokens are a periodic grid.
+    - ``law`` is what the exact flow preserves. An integrator that cannot preserve it is refused.
+    - ``forward`` returns the dtype of ``z``. Every law shipped here is autonomous: t is not used.
+    - ``context.cond`` changes f (or raises ``ValueError`` where the field does not use it); it is
+      never part of the state. Every member of the context may be None, unless the field says so.
+    - ``permutation_equivariant``: permuting tokens with their positions permutes f. False where
+      tokens are a periodic grid in row-major order; f then commutes with shifts along the grid.
+    - ``uses_positions``: whether f depends on ``context.pos``. Periodic axes enter through
+      ``context.periodic`` and ``context.distance2``; positions that differ by a period are equal.
+    - The moving state may hold more than the tokens (edges, heat): ``lift`` builds it from the
+      tokens and ``project`` returns them, with ``project(lift(z)) == z``.
+
+    ``tests/flows/test_fields.py`` finds every subclass in ``fields.flows`` and checks all of this,
+    together with the law over 1000 steps for every integrator that claims it.
     """
 
     law: ClassVar[Invariant] = Invariant.NONE
+    permutation_equivariant: bool = True
+    uses_positions: bool = True
 
     @abstractmethod
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """dz/dt at time t."""
+        """dz/dt at time t.   Shape: (b k s) -> (b k s), the shape of the lifted state."""
 
     def lift(
         self, z: Float[Tensor, "b n h"], context: Context = Context()
     ) -> Float[Tensor, "b k s"]:
-        """Tokens -> state."""
+        """The state that starts at these tokens; the tokens themselves unless overridden."""
         return z
 
     def project(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
-        """State -> tokens."""
+        """The tokens in a state: the inverse of ``lift``."""
         return state
 
 
 class Energy(nn.Module, ABC):
-    """A learned scalar function of the tokens of one sample, with its gradient in closed form."""
+    """A learned scalar function of the tokens of one sample, with its gradient in closed form.
+
+    The contract of a subclass:
+
+    - Constructor ``(dim, *, …)`` with ``dim`` the number of channels c; all other arguments are
+      keywords with defaults, except ``tokens`` where the tokens are a periodic grid.
+    - ``value_and_grad`` is the whole implementation. It works without autograd (``no_grad``,
+      ``inference_mode``), in the dtype of ``z``, and is differentiable once more for training.
+    - ``context.cond`` changes E, or raises ``ValueError`` where the energy does not use it.
+    - ``permutation_invariant``: the order of tokens does not matter. False on periodic grids in
+      row-major order, where E is invariant under shifts along the grid.
+    - ``uses_positions``: whether E depends on positions.
+    - ``bounded_below``: claimed for all weights; an orbit of constant energy then cannot escape.
+
+    ``tests/flows/test_energies.py`` finds every subclass and checks the gradient against autograd,
+    its derivative against finite differences, the claims above, and the value against independent
+    code, which is registered with :func:`fields.dynamics.reference.reference_potential`.
+    """
+
+    permutation_invariant: bool = True
+    uses_positions: bool = True
+    bounded_below: ClassVar[bool] = False
 
     @abstractmethod
     def value_and_grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k h"]]:
-        """E(z) and ∂E/∂z in one pass, usable under ``no_grad`` and ``inference_mode``."""
+        """E(z) and ∂E/∂z in one pass.   Shape: (b k h) -> (b), (b k h)."""
 
     def forward(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b"]:
-        """E(z)."""
+        """E(z) of each sample."""
         return self.value_and_grad(z, context)[0]
 
     def grad(
@@ -109,11 +163,15 @@ class Energy(nn.Module, ABC):
 
 
 class EnergyField(VectorField):
-    """A field with an energy: it can be asked how much of it a state holds."""
+    """A vector field with an energy E, and an entropy S where its law involves one.
 
-    learned_energy: ClassVar[bool] = (
-        True  # False where E has no weights, hence is the same for every block
-    )
+    Beyond the contract of :class:`VectorField`: ``energy`` returns one value per sample, also under
+    ``inference_mode``. ``learned_energy`` is False where E has no weights, so that all blocks of a
+    processor share one energy. :func:`fields.evaluation.verify.verify` does not call ``energy``: it
+    uses the code registered with :func:`fields.dynamics.reference.reference_energy`.
+    """
+
+    learned_energy: ClassVar[bool] = True
 
     @abstractmethod
     def energy(
@@ -122,12 +180,18 @@ class EnergyField(VectorField):
         """E of each sample."""
 
     def entropy(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b"] | None:
-        """S of each sample; None where the law speaks of no entropy."""
+        """S of each sample; None where the law involves no entropy."""
         return None
 
 
 class SeparableHamiltonian(EnergyField):
-    """E(q, p) = ½ Σ m⁻¹ p² + V(q), with q and p the two halves of the channels:   dq/dt = m⁻¹ p,   dp/dt = −∇V(q)."""
+    """E(q, p) = ½ Σ m⁻¹ p² + V(q), with q and p the two halves of the channels.
+
+        dq/dt = m⁻¹ p,   dp/dt = −∇V(q)
+
+    A subclass implements ``potential`` and ``inverse_mass``. ``Verlet``, ``ImplicitMidpoint``,
+    ``EnergyProjectedVerlet`` and ``DiscreteGradient`` step any such field.
+    """
 
     law = Invariant.ENERGY
 
@@ -148,6 +212,6 @@ class SeparableHamiltonian(EnergyField):
     def energy(
         self, state: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b"]:
-        """E = T + V."""
+        """E = T + V of each sample."""
         q, p = state.chunk(2, dim=-1)
         return self.kinetic(p) + self.potential(q, context)[0]

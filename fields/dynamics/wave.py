@@ -1,4 +1,4 @@
-"""Waves between nodes and edges: what every form of the graph Hamiltonian shares."""
+"""Waves between the nodes and edges of a graph: what all graph Hamiltonians share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from fields.nn.graph.incidence import Coboundary
 
 
 class WaveField(EnergyField):
-    """State x = (q on n nodes, p on m edges) and a skew operator L = [[0, −Dᵀ], [D, 0]] in the coordinates that ``to_frame`` gives.
+    """A state x = (q on n nodes, p on m edges) with a skew operator between its halves.
 
-    ``from_frame`` is the inverse change of coordinates. Whatever D is, a step of the form x₁ − x =
-    h L xₘ keeps |x|² there. In these coordinates channels are split into the heads of D.
+        L = [[0, −Dᵀ], [D, 0]] = −Lᵀ,   E = ½|x|²   in the coordinates of ``to_frame``
+
+    Whatever D is, a step of the form x₁ − x = h L xₘ with xₘ = ½(x + x₁) preserves |x|², because
+    |x₁|² − |x|² = 2h xₘᵀL xₘ = 0. ``Cayley`` and ``EnergyScaledLeapfrog`` step any such field.
+
+    A subclass implements ``split``, ``operator``, ``to_frame``, its inverse ``from_frame``,
+    ``lift`` and ``forward``. In the coordinates of ``to_frame`` channels are split into the heads
+    of D, and D depends on the nodes q only, so that it can be evaluated at a midpoint.
+
+    Args:
+        dim: token width h.
     """
 
     def __init__(self, dim: int):
@@ -27,11 +36,11 @@ class WaveField(EnergyField):
     def split(
         self, state: Float[Tensor, "b k s"]
     ) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
-        """q and p."""
+        """q and p in their own coordinates."""
 
     @abstractmethod
     def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
-        """D at these tokens."""
+        """D at these tokens, one matrix (m × n) for each head."""
 
     @abstractmethod
     def to_frame(
@@ -43,10 +52,10 @@ class WaveField(EnergyField):
     def from_frame(
         self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context
     ) -> Float[Tensor, "b k h"]:
-        """q and p back in their own coordinates, as one state."""
+        """The state whose ``to_frame`` is (D, q, p)."""
 
     def project(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
-        """The tokens."""
+        """The tokens q."""
         return self.split(state)[0]
 
     def energy(
@@ -58,7 +67,7 @@ class WaveField(EnergyField):
 
     def skew(
         self, state: Float[Tensor, "b k s"], context: Context
-    ) -> tuple[Coboundary, Tensor, Tensor]:
+    ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """D and, in its coordinates, the two halves of L x = (−Dᵀ p, D q)."""
         d, q, p = self.to_frame(state, context)
         return d, -d.down(p), d.up(q)

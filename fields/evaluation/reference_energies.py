@@ -1,20 +1,36 @@
-"""Energies and entropies of states, by code that shares nothing with the steps but the weights."""
+"""Energies and entropies of the shipped laws, by code that shares only the weights with the steps.
+
+Each function below evaluates the formula of a docstring once more: head by head, with einsum,
+logaddexp and gathers in place of the kernels that the flows call. A law outside this file registers
+its own function with the two generic functions of :mod:`fields.dynamics.reference`.
+"""
 
 from __future__ import annotations
 
 import itertools
-from functools import singledispatch
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from fields.dynamics.base import Context, EnergyField, VectorField
+from fields.dynamics.base import Context
 from fields.dynamics.energies.attention import AttentionEnergy
+from fields.dynamics.energies.energy_transformer import EnergyTransformer
 from fields.dynamics.energies.local import LocalEnergy
+from fields.dynamics.energies.mlp import MLPEnergy
+from fields.dynamics.reference import (
+    ReferenceEnergy,
+    ReferencePotential,
+    half_square,
+    reference_energy,
+    reference_potential,
+)
+from fields.flows.associative import HopfieldField, PatternEnergy
 from fields.flows.damped_hamiltonian import DampedHamiltonianField
 from fields.flows.gradient_flow import GradientFlowField
 from fields.flows.graph_hamiltonian import GraphWaveField
 from fields.flows.hamiltonian import HamiltonianField
+from fields.flows.isometry import SkewAttentionField
 from fields.flows.metric_hamiltonian import FLOOR, MetricHamiltonianField
 from fields.flows.metriplectic import MetriplecticField
 from fields.flows.sphere_transformer import SphereTransformerField
@@ -22,108 +38,157 @@ from fields.flows.stencil_port_hamiltonian import StencilPortHamiltonianField
 from fields.nn.geometry import rotate
 
 
-@singledispatch
-def reference_energy(
-    field: VectorField, state: Tensor, context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Energy, its scale and entropy of each sample. Fields without an energy: ½|z|²."""
-    energy = torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, energy, torch.zeros_like(energy)
-
-
-@reference_energy.register
-def _(field: EnergyField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """A field without a witness of its own is taken at its word for the energy; the step is still judged."""
-    energy = field.energy(state, context)
-    scale = energy.abs() + torch.linalg.vector_norm(state.flatten(1), dim=1).square() / 2
-    return energy, scale, torch.zeros_like(energy)
-
-
-@reference_energy.register
-def _(field: GraphWaveField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    energy = torch.linalg.vector_norm(state[..., : field.dim].flatten(1), dim=1).square() / 2
-    entropy = torch.zeros_like(energy)
-    if isinstance(field, MetriplecticField):
-        heat = state[:, :, -1]
-        energy, entropy = energy + heat.sum(1), torch.log(heat).sum(1)
-    return energy, energy, entropy
-
-
-for kind in (SphereTransformerField, StencilPortHamiltonianField):  # ½|x|² here too
-    reference_energy.register(kind, reference_energy.dispatch(object))
-
-
-@reference_energy.register
+@reference_energy.register(GraphWaveField)
+@reference_energy.register(SkewAttentionField)
+@reference_energy.register(SphereTransformerField)
+@reference_energy.register(StencilPortHamiltonianField)
 def _(
-    field: MetricHamiltonianField, state: Tensor, context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
+    field: GraphWaveField | SkewAttentionField | SphereTransformerField,
+    state: Tensor,
+    context: Context,
+) -> ReferenceEnergy:
+    """E = ½|x|² over all tokens, edges and channels."""
+    energy = half_square(state)
+    return ReferenceEnergy(energy, energy, torch.zeros_like(energy))
+
+
+@reference_energy.register
+def _(field: MetriplecticField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """E = ½|x|² + Σ s and S = Σ log s, with s the last channel."""
+    heat = state.select(-1, state.shape[-1] - 1)
+    energy = half_square(state.narrow(-1, 0, state.shape[-1] - 1)) + heat.sum(1)
+    return ReferenceEnergy(energy, energy, torch.log(heat).sum(1))
+
+
+@reference_energy.register
+def _(field: MetricHamiltonianField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """E = ½ Σ a₁ᵢⱼ (qᵢ² + qⱼ² + pᵢⱼ²) over the edges ij, head by head: a₀ᵢ is Σ of a₁ at i."""
     assert context.origin is not None and context.pos is not None and context.periodic is not None
     assert context.distance2 is not None
     n, energy = context.origin.shape[1], state.new_zeros(len(state))
     features = context.shift(field.norm(context.origin))
     near, width = field.nearest(context.distance2), state.shape[-1] // field.heads
+    near = near.expand(len(state), -1, -1)
     for head in range(field.heads):
         part = slice(head * width, (head + 1) * width)
         key = torch.einsum("bnc,ec->bne", features, field.key.weight[part])[:, None]
         key = rotate(key, field.rotary(context.pos, context.periodic))[:, 0]
-        reach = (
-            context.distance2
-            * n ** (2 / context.pos.shape[-1])
-            / (2 * torch.exp(field.log_length[head]) ** 2)
-        )
-        weight = (
-            torch.log1p(torch.exp(torch.einsum("bie,bje->bij", key, key) / width**0.5 - reach))
-            + FLOOR
-        )
-        weight = weight.gather(2, near.expand(len(state), -1, -1))
+        spacing2 = n ** (-2 / context.pos.shape[-1])
+        reach = context.distance2 / spacing2 / (2 * torch.exp(field.log_length[head]) ** 2)
+        score = torch.einsum("bie,bje->bij", key, key) / width**0.5 - reach
+        weight = (torch.log1p(torch.exp(score)) + FLOOR).gather(2, near)
         size = torch.einsum("bkc,bkc->bk", state[..., part], state[..., part]) / 2
-        far = (
-            size[:, :n].gather(1, near.expand(len(state), -1, -1).flatten(1)).reshape(weight.shape)
-        )
-        energy = energy + (
-            weight * (size[:, :n, None] + far + size[:, n:].reshape(weight.shape))
-        ).sum((1, 2))
-    return energy, energy, torch.zeros_like(energy)
+        far = size[:, :n].gather(1, near.flatten(1)).reshape(weight.shape)
+        edges = size[:, n:].reshape(weight.shape)
+        energy = energy + (weight * (size[:, :n, None] + far + edges)).sum((1, 2))
+    return ReferenceEnergy(energy, energy, torch.zeros_like(energy))
 
 
 @reference_energy.register
-def _(field: HamiltonianField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+def _(field: HamiltonianField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """E = ½ Σ m⁻¹ p² + V(q), in units of the kinetic energy and, where V(0) = 0, of |V|."""
     half = state.shape[-1] // 2
     q, p = state[..., :half], state[..., half:]
     kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
-    if isinstance(field.v, LocalEnergy):  # zero at rest, so that the energy itself is a scale
-        potential = _density_energy(field.v, q, context).sum((1, 2))
-        return kinetic + potential, kinetic + potential.abs(), torch.zeros_like(kinetic)
-    potential = (
-        _attention_energy(field.v, q, context)
-        if isinstance(field.v, AttentionEnergy)
-        else field.v(q, context)
-    )
-    return kinetic + potential, kinetic, torch.zeros_like(kinetic)
+    v = reference_potential(field.v, q, context)
+    return ReferenceEnergy(kinetic + v.value, kinetic + v.size, torch.zeros_like(kinetic))
 
 
 @reference_energy.register
-def _(
-    field: DampedHamiltonianField, state: Tensor, context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(field: DampedHamiltonianField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """The energy of the conservative part."""
     return reference_energy(field.conservative, state, context)
 
 
 @reference_energy.register
-def _(field: GradientFlowField, state: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-    parts = _density_energy(field.v, state, context)  # which cancel: rounding is of their sizes
-    energy = parts.sum((1, 2))
-    return energy, parts.abs().sum((1, 2)), torch.zeros_like(energy)
+def _(field: GradientFlowField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """E = V, in units of Σ |terms|: terms of either sign cancel, and each is rounded by itself."""
+    terms = _local_terms(field.v, state, context)
+    energy = terms.sum((1, 2))
+    return ReferenceEnergy(energy, terms.abs().sum((1, 2)), torch.zeros_like(energy))
 
 
-def _density_energy(v: LocalEnergy, q: Tensor, context: Context) -> Tensor:
-    """Terms of V by place and pattern, with nothing from the class but its weights and what it makes of the medium."""
+@reference_energy.register
+def _(field: HopfieldField, state: Tensor, context: Context) -> ReferenceEnergy:
+    """The energy of the patterns."""
+    v = reference_potential(field.memory, state, context)
+    return ReferenceEnergy(v.value, v.size, torch.zeros_like(v.value))
+
+
+@reference_potential.register
+def _(v: LocalEnergy, q: Tensor, context: Context) -> ReferencePotential:
+    value = _local_terms(v, q, context).sum((1, 2))
+    return ReferencePotential(value, value.abs())
+
+
+@reference_potential.register
+def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
+    width = q.shape[-1] // v.heads
+    g = _bounded(v.features.gamma, q, context)
+    inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
+    value = _spring(v.log_stiffness, q) + torch.einsum("bkm,m->b", _log_cosh(inner), v.weight)
+    for head in range(v.heads):
+        rows = slice(head * width, (head + 1) * width)
+        query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
+        if context.pos is not None and context.periodic is not None:
+            turn = v.rotary(context.pos, context.periodic)
+            query, key = rotate(query, turn), rotate(key, turn)
+        score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
+        if context.distance2 is not None:
+            far = context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
+            score = score - far.clamp(max=40)
+        total = torch.logsumexp(score, dim=-1).sum(-1)
+        value = value - v.amplitude[head] * width**0.5 * total
+    return ReferencePotential(value, torch.zeros_like(value))
+
+
+@reference_potential.register
+def _(v: MLPEnergy, q: Tensor, context: Context) -> ReferencePotential:
+    g = _bounded(v.features.gamma, q, context)
+    hidden = torch.einsum("bkc,ec->bke", g, v.first.weight) + v.first.bias
+    hidden = 1 - 2 / (torch.exp(2 * hidden) + 1)  # tanh
+    outer = torch.einsum("bke,fe->bkf", hidden, v.second.weight) + v.second.bias
+    value = _spring(v.log_stiffness, q) + torch.einsum("bkf,f->b", _log_cosh(outer), v.weight)
+    return ReferencePotential(value, torch.zeros_like(value))
+
+
+@reference_potential.register
+def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
+    n, width = q.shape[1], v.query.shape[1]
+    g = _bounded(v.features.gamma, q, context)
+    overlap = torch.einsum("bkc,mc->bkm", g, v.patterns)
+    value = _spring(v.log_stiffness, q) - (overlap * (overlap > 0)).square().sum((1, 2)) / 2
+    for head in range(len(v.query) if n > 1 else 0):  # a token without others predicts nothing
+        query, key = (torch.einsum("bkc,ec->bke", g, w[head]) for w in (v.query, v.key))
+        score = torch.einsum("bne,bme->bnm", query, key) / width**0.5
+        if context.distance2 is not None:
+            score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
+        others = [score[:, i, [m for m in range(n) if m != i]] for i in range(n)]
+        value = value - width**0.5 * sum(torch.logsumexp(s, dim=-1) for s in others)
+    return ReferencePotential(value, torch.zeros_like(value))
+
+
+@reference_potential.register
+def _(v: PatternEnergy, q: Tensor, context: Context) -> ReferencePotential:
+    square, beta = half_square(q), torch.exp(v.log_beta)
+    features, value = context.shift(q), square
+    for head in range(len(v.patterns)):
+        y = torch.einsum("bkc,ce->bke", features, v.view[head])
+        if context.distance2 is not None:
+            near = torch.exp(-context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2))
+            y = torch.einsum("bnm,bme->bne", near / near.sum(-1, keepdim=True), y)
+        score = beta[head] * torch.einsum("bne,pe->bnp", y, v.patterns[head])
+        value = value - torch.logsumexp(score, dim=-1).sum(-1) / beta[head]
+    return ReferencePotential(value, value.abs() + square)
+
+
+def _local_terms(v: LocalEnergy, q: Tensor, context: Context) -> Float[Tensor, "b k m"]:
+    """Terms of V by place and pattern; only κ and w come from the energy's own code."""
     grid, axes = q[..., : v.moving].unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
     offsets = list(itertools.product(range(-v.radius, v.radius + 1), repeat=len(v.tokens)))
     stencils = v.stencils.unflatten(1, (v.moving, len(offsets)))
-    stencils = (
-        stencils - stencils.sum(-1, keepdim=True) / len(offsets) if v.differences else stencils
-    )
+    if v.differences:
+        stencils = stencils - stencils.sum(-1, keepdim=True) / len(offsets)
     a = torch.zeros((), dtype=q.dtype)
     for i, offset in enumerate(offsets):
         seen = torch.roll(grid, tuple(-o for o in offset), axes)
@@ -135,27 +200,17 @@ def _density_energy(v: LocalEnergy, q: Tensor, context: Context) -> Tensor:
     return stiffness * a.square() / 2 + fourth + weight * bent
 
 
-def _attention_energy(v: AttentionEnergy, q: Tensor, context: Context) -> Tensor:
-    """V by einsums, head by head, with nothing from the class but its weights."""
-    c, width = q.shape[-1], q.shape[-1] // v.heads
-    g = v.features.gamma * q / torch.sqrt(1 + torch.einsum("bkc,bkc->bk", q, q) / c)[..., None]
-    g = g if context.cond is None else g + context.cond[:, None, :c]
-    inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
-    potential = torch.einsum(
-        "bkm,m->b", torch.logaddexp(inner, -inner) - torch.log(inner.new_tensor(2.0)), v.weight
-    )
-    for head in range(v.heads):
-        rows = slice(head * width, (head + 1) * width)
-        query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
-        if context.pos is not None and context.periodic is not None:
-            turn = v.rotary(context.pos, context.periodic)
-            query, key = rotate(query, turn), rotate(key, turn)
-        score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
-        if context.distance2 is not None:
-            score = score - (context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)).clamp(
-                max=40
-            )
-        potential = potential - v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1).sum(
-            -1
-        )
-    return potential + torch.exp(v.log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2
+def _bounded(gamma: Tensor, q: Tensor, context: Context) -> Float[Tensor, "b k c"]:
+    """g = γ q / √(1 + |q|²/c), plus the conditioning."""
+    c = q.shape[-1]
+    g = gamma * q / torch.sqrt(1 + torch.einsum("bkc,bkc->bk", q, q) / c)[..., None]
+    return g if context.cond is None else g + context.cond[:, None, :c]
+
+
+def _spring(log_stiffness: Tensor, q: Tensor) -> Float[Tensor, "b"]:
+    """k/2 |q|²."""
+    return torch.exp(log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2
+
+
+def _log_cosh(x: Tensor) -> Tensor:
+    return torch.logaddexp(x, -x) - torch.log(x.new_tensor(2.0))

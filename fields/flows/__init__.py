@@ -1,9 +1,10 @@
-"""One law, one file: its equation, its energy, the step that keeps it, and the processor built of it."""
+"""Laws, one file each: the equation, the field with its energy, the step, and the processor."""
 
 from fields.flows.associative import Associative as Associative
 from fields.flows.associative import HopfieldField as HopfieldField
 from fields.flows.associative import HopfieldUpdate as HopfieldUpdate
 from fields.flows.associative import PatternEnergy as PatternEnergy
+from fields.flows.damped_hamiltonian import DampedHamiltonian as DampedHamiltonian
 from fields.flows.damped_hamiltonian import DampedHamiltonianField as DampedHamiltonianField
 from fields.flows.damped_hamiltonian import EnergyGuardedStep as EnergyGuardedStep
 from fields.flows.double_bracket import CoupledBracket as CoupledBracket
@@ -11,6 +12,7 @@ from fields.flows.double_bracket import DoubleBracket as DoubleBracket
 from fields.flows.double_bracket import DoubleBracketField as DoubleBracketField
 from fields.flows.double_bracket import SplitBracket as SplitBracket
 from fields.flows.gradient_flow import BoundedRosenbrock as BoundedRosenbrock
+from fields.flows.gradient_flow import GradientFlow as GradientFlow
 from fields.flows.gradient_flow import GradientFlowField as GradientFlowField
 from fields.flows.grand import ExplicitDiffusion as ExplicitDiffusion
 from fields.flows.grand import Grand as Grand
@@ -35,6 +37,9 @@ from fields.flows.sphere_transformer import SphereTransformer as SphereTransform
 from fields.flows.sphere_transformer import SphereTransformerField as SphereTransformerField
 from fields.flows.stencil_port_hamiltonian import (
     ImplicitPortHamiltonianStep as ImplicitPortHamiltonianStep,
+)
+from fields.flows.stencil_port_hamiltonian import (
+    StencilPortHamiltonian as StencilPortHamiltonian,
 )
 from fields.flows.stencil_port_hamiltonian import (
     StencilPortHamiltonianField as StencilPortHamiltonianField,

@@ -1,4 +1,11 @@
-"""Tokens remember: an energy made of learned patterns, and the flow that retrieves them."""
+r"""Associative memory: tokens descend the energy of learned patterns of neighborhoods.
+
+    dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
+    E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
+
+The law: E never increases. It holds at every step z − h ∇E with 0 ≤ h ≤ 2, for all weights, and
+with one energy through the whole processor, in depth and in time.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +25,34 @@ from fields.processors.stack import Stack
 
 
 class PatternEnergy(Energy):
-    r"""A Hopfield energy whose patterns describe neighborhoods: low where every token's surroundings look familiar.
+    r"""A Hopfield energy of neighborhoods: low where the surroundings of a token match a pattern.
 
-        E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·yₙ),    y = Pₕ z Wₕ,   Pₕ = softmaxₘ(−‖xₙ − xₘ‖²/2ℓₕ²)
-        ∇E = z − Σₕ Pₕᵀ (Aₕ Ξₕ) Wₕᵀ,    A = softmax_μ(β Ξ y)
+        E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·yₙ)
+        y = Pₕ z Wₕ,   Pₕ = softmaxₘ(−‖xₙ − xₘ‖²/2ℓₕ²)
+        ∇E = z − Σₕ Pₕᵀ (Aₕ Ξₕ) Wₕᵀ,   A = softmax_μ(β Ξ y)
 
-    It is ½|z|² less a convex function of z, because y is linear in z, hence bounded below, and a
-    step z − h ∇E with 0 ≤ h ≤ 2 never raises it. With one head, ℓ → 0 and W = 1 each token is a
-    modern Hopfield network (`fields.nn.hopfield.modern`).
+    y is linear in z, so E is ½|z|² minus a convex function of linear growth: bounded below. With
+    one head, ℓ → 0 and W = 1 each token is a modern Hopfield network (`fields.nn.hopfield.modern`).
 
     Args:
         dim: token width h.
-        heads: number of memories, each with a length and a view W of its own.
-        patterns: patterns per memory.
-        lengths: ℓ of the first and last head at the start, in unit coordinates.
+        heads: number of memories, each with a length and a projection W of its own.
+        patterns: patterns ξ per memory; None for four times the width of a head.
+        lengths: initial ℓ of the first and last head, in unit coordinates.
+
+    Raises:
+        ValueError: ``heads`` does not divide ``dim``.
 
     Shape: z (b k h) -> E (b), ∇E (b k h).
+    Reference: Ramsauer et al., ICLR 2021, eq. 1.
+
+    Example:
+        >>> value, grad = PatternEnergy(8).value_and_grad(torch.randn(2, 5, 8))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
+
+    bounded_below = True
 
     def __init__(
         self,
@@ -47,7 +65,8 @@ class PatternEnergy(Energy):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"PatternEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}."
+                f"PatternEnergy has {dim} channels, which {heads} heads cannot share. "
+                f"Use a divisor of {dim}."
             )
         width = dim // heads
         self.patterns = nn.Parameter(
@@ -64,7 +83,7 @@ class PatternEnergy(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k h"]]:
-        """E and ∇E."""
+        """E and ∇E.   Shape: (b k h) -> (b), (b k h)."""
         y = einsum(context.shift(z), self.view, "b k h, heads h e -> b heads k e")
         near = self._neighborhood(context)
         y = y if near is None else near @ y
@@ -76,6 +95,7 @@ class PatternEnergy(Energy):
         return value, z - einsum(recalled, self.view, "b heads k e, heads h e -> b k h")
 
     def _neighborhood(self, context: Context) -> Float[Tensor, "#b heads k k"] | None:
+        """P of each head; None where there are no positions."""
         if context.distance2 is None:
             return None
         precision = torch.exp(-2 * self.log_length)[:, None, None]
@@ -83,13 +103,19 @@ class PatternEnergy(Energy):
 
 
 class HopfieldField(EnergyField):
-    """Tokens slide to the nearest memory.   dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
+    """Gradient flow of a :class:`PatternEnergy`.   dz/dt = −∇E(z),   dE/dt = −|∇E|² ≤ 0
 
     Args:
         dim: token width h.
-        heads, patterns, lengths: as in :class:`PatternEnergy`.
+        heads: see :class:`PatternEnergy`.
+        patterns: see :class:`PatternEnergy`.
+        lengths: see :class:`PatternEnergy`.
 
     Shape: z (b k h) -> dz/dt (b k h).
+
+    Example:
+        >>> HopfieldField(8)(0.0, torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
     """
 
     law = Invariant.DECAY
@@ -114,17 +140,23 @@ class HopfieldField(EnergyField):
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """−∇E."""
+        """−∇E.   Shape: (b k h)."""
         return -self.memory.grad(z, context)
 
 
 class HopfieldUpdate(Integrator):
-    r"""z₁ = z − min(h, 2) ∇E(z). Order 1; h = 1 is one retrieval, that is attention on the patterns.
+    r"""z₁ = z − min(h, 2) ∇E(z). Order 1; h = 1 is one retrieval, that is, attention on patterns.
 
-    E = ½|z|² − c(z) with c convex. Its tangent bounds c from below, so E(z₁) ≤ E(z) − h (1 − h/2)
-    |∇E|²: E never rises.
+    Proof of the law: E = ½|z|² − c(z) with c convex, and the tangent of c bounds it from below, so
+    E(z₁) ≤ E(z) − h (1 − h/2) |∇E|² for 0 ≤ h ≤ 2: E never increases.
 
-    Reference: Yuille & Rangarajan 2003 (the concave–convex procedure).
+    Reference: Yuille & Rangarajan, Neural Computation 15 (2003), the concave–convex procedure.
+
+    Example:
+        >>> field, z = HopfieldField(8), torch.randn(2, 5, 8)
+        >>> x, _ = HopfieldUpdate().step(field, 0.0, 1.0, z, Context(), ())
+        >>> bool((field.energy(x) <= field.energy(z)).all())
+        True
     """
 
     order = 1
@@ -138,28 +170,35 @@ class HopfieldUpdate(Integrator):
         z: Tensor,
         context: Context,
         carry: Any,
-    ):
-        """One step."""
+    ) -> tuple[Tensor, Any]:
+        """The state after one descent step of size min(dt, 2).   Shape: (b k h) -> (b k h)."""
         with full_precision(z):
             return z + torch.clamp(torch.as_tensor(dt), max=2) * field(t, z, context), carry
 
 
 class Associative(Stack):
-    r"""Tokens retrieve, again and again, from learned patterns of neighborhoods.
+    r"""Tokens are retrieved from learned patterns of neighborhoods, step by step.
 
-        z ← z − h ∇E(z),    E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
+        z ← z − h ∇E(z),   E(z) = ½|z|² − Σₕ (1/βₕ) Σₙ log Σ_μ exp(βₕ ξ_μ·(Pₕ z Wₕ)ₙ)
 
-    One energy throughout, and it never rises, at any step size that can be learned. Retrieval
-    cleans up tokens: what is stored attracts, what is not fades.
+    One energy throughout, which never increases, at any step size that can be learned. Tokens
+    approach what is stored, and components that match no pattern decay.
 
     Args:
         dim: token width h.
-        heads, patterns, lengths: as in :class:`fields.flows.associative.PatternEnergy`.
+        heads: see :class:`PatternEnergy`.
+        patterns: see :class:`PatternEnergy`.
+        lengths: see :class:`PatternEnergy`.
         steps: number of retrievals.
-        h: step size at the start; learned between 0 and 2.
-        dt, recompute: as in :class:`fields.processors.stack.Stack`.
+        h: initial step size; learned between 0 and 2.
+        dt: see :class:`fields.processors.stack.Stack`.
+        recompute: see :class:`fields.processors.stack.Stack`.
 
-    Reference: Ramsauer et al. 2020; Hoover et al. 2023 for the use as a layer.
+    Reference: Ramsauer et al., ICLR 2021; Hoover et al., NeurIPS 2023, for the use as a layer.
+
+    Example:
+        >>> Associative(8).law.value
+        'the energy never increases'
     """
 
     def __init__(

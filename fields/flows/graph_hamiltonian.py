@@ -1,4 +1,13 @@
-"""Fields on a graph: positions on the tokens, momenta on soft edges, and a skew operator made of attention."""
+r"""Graph Hamiltonian flow: waves between tokens and the edges of an attention graph.
+
+    dq/dt = −Dᵀ p,   dp/dt = D q,   E = ½|q|² + ½|p|²,   dE/dt = 0
+
+with q on tokens, p on edges and D(q) the incidence matrix of attention. The law: E is constant, at
+every step, for all step sizes and weights. The step is :class:`fields.integrators.Cayley`, which
+serves every skew operator: x₁ − x = h L xₘ with xₘ = ½(x + x₁) and Lᵀ = −L, hence
+|x₁|² − |x|² = 2h xₘᵀL xₘ = 0. E has no weights, so it is one energy through the whole processor, in
+depth and in time.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +28,18 @@ from fields.processors.stack import Stack
 
 
 class GraphWaveField(WaveField):
-    """State x = (q on n tokens, p on m edges), energy ½|x|², operator L(x) = [[0, −Dᵀ], [D, 0]].
+    """State x = (q on n tokens, p on m edges), E = ½|x|², operator L(x) = [[0, −Dᵀ], [D, 0]].
 
-    The energy has no weights and L is skew for every x: this is what lets attention change at every
-    step, and weights at every layer, without touching the law. Before D acts, values are rotated by
-    the position of their token or edge (an orthogonal change of frame, so no law notices), and D
-    then depends on relative positions only.
+    E has no weights and L is skew for every x, so attention may change at every step, and weights
+    at every layer, without affecting the law. Before D acts, values are rotated by the position of
+    their token or edge (an orthogonal change of coordinates, which leaves E unchanged), so that D
+    depends on relative positions only.
 
     Args:
         dim: token width h.
-        heads: operators, each on its slice of the channels.
-        edges: number of latent edges, None for one per token.
-        frozen: attention of the encoder's tokens instead of the moving ones.
+        heads: number of operators, each on its slice of the channels.
+        edges: number of latent edges; None for one per token.
+        frozen: use the attention of the encoder's tokens instead of the moving ones.
     """
 
     learned_energy = False
@@ -38,7 +47,8 @@ class GraphWaveField(WaveField):
     def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None, frozen: bool = False):
         super().__init__(dim)
         self.incidence = SoftIncidence(dim, heads=heads, edges=edges)
-        self.edges, self.frozen = edges, frozen
+        self.edges = edges
+        self.frozen = frozen
 
     def split(
         self, state: Float[Tensor, "b k s"]
@@ -52,24 +62,22 @@ class GraphWaveField(WaveField):
         """D at these tokens."""
         q = context.origin if self.frozen and context.origin is not None else q
         features = context.shift(self.incidence.norm(q))
-        return self.incidence(features, context.pos, context.periodic, context.distance2).to(
-            q.dtype
-        )
+        d = self.incidence(features, context.pos, context.periodic, context.distance2)
+        return d.to(q.dtype)
 
     def to_frame(
         self, state: Float[Tensor, "b k s"], context: Context
     ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
-        """D, and q and p in the rotated frame in which it acts."""
+        """D, and q and p in the rotated coordinates in which it acts."""
         q, p = self.split(state)
         heads = self.incidence.heads
-        return self.operator(q, context), *self.turn(
-            split_heads(q, heads), split_heads(p, heads), context
-        )
+        turned = self.turn(split_heads(q, heads), split_heads(p, heads), context)
+        return self.operator(q, context), *turned
 
     def from_frame(
         self, q: Float[Tensor, "b heads n e"], p: Float[Tensor, "b heads m e"], context: Context
     ) -> Float[Tensor, "b k h"]:
-        """q and p back in their own frame, as one state."""
+        """q and p rotated back, as one state."""
         return merge_heads(torch.cat(self.turn(q, p, context, back=True), dim=2))
 
     def turn(
@@ -80,7 +88,7 @@ class GraphWaveField(WaveField):
         *,
         back: bool = False,
     ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
-        """Values rotated by where they are; latent edges keep theirs in the frame in which D acts."""
+        """Values rotated by their positions. Latent edges have none and are not rotated."""
         if context.pos is None or context.periodic is None:
             return q, p
         turn = self.incidence.rotary(context.pos, context.periodic)
@@ -89,14 +97,14 @@ class GraphWaveField(WaveField):
     def lift(
         self, z: Float[Tensor, "b n h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """Edges start at rest: p = 0. To start with D q would cost one more operator and gains nothing."""
+        """(z, 0): edges start at rest. Starting at D q was measured and gained nothing."""
         m = z.shape[1] if self.edges is None else self.edges
         return torch.cat([z, z.new_zeros(z.shape[0], m, z.shape[2])], dim=1)
 
     def energy(
         self, state: Float[Tensor, "b k s"], context: Context = Context()
     ) -> Float[Tensor, "b"]:
-        """E = ½|q|² + ½|p|²."""
+        """E = ½|q|² + ½|p|² of each sample."""
         return 0.5 * state[..., : self.dim].square().sum((-2, -1))
 
 
@@ -105,11 +113,22 @@ class GraphHamiltonianField(GraphWaveField):
 
         dq/dt = −Dᵀ p,   dp/dt = D q,   E = ½|q|² + ½|p|²,   dE/dt = 0
 
-    D = D(q) is the soft incidence of head and tail attention, at most √2 in norm. With a fixed
-    energy and a state-dependent skew operator nothing is lost: any conservative flow is of this
-    form with one more coordinate.
+    D = D(q) is the soft incidence matrix of head and tail attention, with |D| ≤ √2. A fixed energy
+    with a state-dependent skew operator is no restriction: any conservative flow has this form with
+    one more coordinate.
 
-    Shape: state (b n+m h).
+    Args:
+        dim: token width h.
+        heads: see :class:`GraphWaveField`.
+        edges: see :class:`GraphWaveField`.
+        frozen: see :class:`GraphWaveField`.
+
+    Shape: state (b n+m h) -> (b n+m h).
+
+    Example:
+        >>> field = GraphHamiltonianField(8)
+        >>> field(0.0, field.lift(torch.randn(2, 5, 8))).shape
+        torch.Size([2, 10, 8])
     """
 
     law = Invariant.ENERGY
@@ -117,34 +136,45 @@ class GraphHamiltonianField(GraphWaveField):
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """L(x) x."""
+        """L(x) x.   Shape: (b k h)."""
         _, dq, dp = self.skew(z, context)
         return self.from_frame(dq, dp, context)
 
 
 class GraphHamiltonian(Stack):
-    r"""Blocks of: rotate channels, one Cayley step of a wave equation on an attention graph, move tokens along spheres.
+    r"""Blocks of: rotate channels, one Cayley step on a graph, move tokens along spheres.
 
         dq/dt = −Dᵀp,   dp/dt = D q,   E = ½|q|² + ½|p|²
 
-    Each of the three keeps E, which has no weights: E is constant through the whole stack, in depth
-    and in time, to rounding. Gradients neither vanish nor explode through a frozen D.
+    Each of the three preserves E, which has no weights: E is constant through the whole stack, in
+    depth and in time, to rounding. Gradients neither vanish nor explode through a frozen D.
 
-    ``metric="frozen"`` is the lecture's form, :class:`fields.flows.MetricHamiltonianField`:
-    attention in the inner products of a graph of nearest tokens, E = ½(qᵀA₀q + pᵀA₁p). A is part of
-    the energy, so each block has an E of its own, constant while the block flows (in time: for
-    ever), and ½|z|² is not kept.
+    ``metric="frozen"`` selects :class:`fields.flows.MetricHamiltonianField`: attention in the inner
+    products of a graph of nearest tokens, E = ½(qᵀA₀q + pᵀA₁p). A is part of the energy, so each
+    block has an energy of its own, constant within the block (in time: always), and ½|z|² is not
+    preserved.
 
     Args:
         dim: token width h.
-        depth: blocks.
-        heads: incidence operators, each on its slice of the channels.
-        edges: latent edges, None for one per token.
-        frozen: attention of the encoder's tokens instead of the moving ones.
-        metric: None, or "frozen" for the lecture's form; ``edges`` and ``frozen`` then have no say.
+        depth: number of blocks.
+        heads: incidence matrices, each on its slice of the channels.
+        edges: number of latent edges; None for one per token.
+        frozen: use the attention of the encoder's tokens instead of the moving ones.
+        metric: None, or "frozen" for attention in the inner products; ``edges`` and ``frozen`` are
+            then ignored.
         ratio: hidden width of the MLP over h.
-        h: step size at the start; learned between 0 and 4.
-        dt, recompute: as in :class:`fields.processors.stack.Stack`.
+        h: initial step size; learned between 0 and 4.
+        dt: see :class:`fields.processors.stack.Stack`.
+        recompute: see :class:`fields.processors.stack.Stack`.
+
+    Raises:
+        ValueError: another ``metric``.
+
+    Reference: Gruber, Lee & Trask, NeurIPS 2023, the Hamiltonian bracket.
+
+    Example:
+        >>> GraphHamiltonian(8).law.value
+        'the energy is constant'
     """
 
     def __init__(
@@ -163,8 +193,9 @@ class GraphHamiltonian(Stack):
     ):
         if metric not in (None, "frozen"):
             raise ValueError(
-                f"metric={metric!r} would change the energy itself at every step, so nothing would be kept. "
-                'Use metric="frozen", or None for attention in the operator, which may move.'
+                f"metric={metric!r} would change the energy itself at every step, so that it could "
+                'not be constant. Use metric="frozen", or None for attention in the operator, '
+                "which may change."
             )
 
         def field() -> MetricHamiltonianField | GraphHamiltonianField:

@@ -1,4 +1,12 @@
-"""Tokens as particles: positions and momenta under a learned energy."""
+r"""Hamiltonian flow: tokens as particles, with positions and momenta under a learned energy.
+
+    dq/dt = m⁻¹ p,   dp/dt = −∇V(q),   E = ½ Σ m⁻¹ p² + V(q),   dE/dt = 0
+
+The law: E is constant. The step is :class:`fields.integrators.EnergyProjectedVerlet`, which serves
+every separable Hamiltonian: a Verlet step, then p₁ = s p̃ with s² = (E₀ − V(q₁)) / T(p̃), so that
+T(p₁) + V(q₁) = E₀ because T is quadratic. In depth each block has an energy of its own, and the
+maps between blocks preserve |z|; in time the energy of the last block is constant.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +33,18 @@ class HamiltonianField(SeparableHamiltonian):
     Args:
         dim: token width h, even.
         energy: c -> V on c = h/2 channels.
-        inverse_mass: m⁻¹ of every channel at the start; learned.
+        inverse_mass: initial m⁻¹ of every channel; learned.
 
+    Raises:
+        ValueError: an odd width, or a mass that is not positive.
+
+    Shape: z (b k h) -> dz/dt (b k h).
     Reference: Greydanus, Dzamba & Yosinski, NeurIPS 2019, with an energy between tokens instead of
     coordinates.
-    Shape: z (b k h) -> dz/dt (b k h).
+
+    Example:
+        >>> HamiltonianField(16)(0.0, torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
     """
 
     def __init__(
@@ -42,14 +57,18 @@ class HamiltonianField(SeparableHamiltonian):
         super().__init__()
         if dim % 2:
             raise ValueError(
-                f"HamiltonianField splits channels into positions and momenta; {dim} is odd. Use {dim + 1}."
+                f"HamiltonianField splits channels into positions and momenta; {dim} is odd. "
+                f"Use {dim + 1}."
             )
         if inverse_mass <= 0:
             raise ValueError(
-                f"HamiltonianField got inverse_mass = {inverse_mass}; masses are positive. Give a number above 0."
+                f"HamiltonianField got inverse_mass = {inverse_mass}; masses are positive. "
+                "Give a number above 0."
             )
         self.v = energy(dim // 2)
         self.log_inverse_mass = nn.Parameter(torch.full((dim // 2,), math.log(inverse_mass)))
+        self.permutation_equivariant = self.v.permutation_invariant
+        self.uses_positions = self.v.uses_positions
 
     def potential(
         self, q: Float[Tensor, "b k c"], context: Context = Context()
@@ -64,28 +83,35 @@ class HamiltonianField(SeparableHamiltonian):
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """(m⁻¹ p, −∇V)."""
+        """(m⁻¹ p, −∇V).   Shape: (b k h)."""
         q, p = z.chunk(2, dim=-1)
         return torch.cat([self.inverse_mass() * p, -self.potential(q, context)[1]], dim=-1)
 
 
 class Hamiltonian(Stack):
-    r"""Blocks of: rotate all channels, follow a learned Hamiltonian exactly on its energy surface, move tokens along spheres.
+    r"""Blocks of: rotate all channels, follow a learned Hamiltonian, move tokens along spheres.
 
-        z ← R_l z;   dq/dt = m⁻¹p, dp/dt = −∇V_l(q);   z ← SphereMLP_l(z);   E_l = ½ Σ m⁻¹p² + V_l(q) constant
+        z ← R_l z;   dq/dt = m⁻¹p, dp/dt = −∇V_l(q);   z ← SphereMLP_l(z)
+        E_l = ½ Σ m⁻¹p² + V_l(q) constant
 
-    In depth every block has its own energy: along its flow E_l is constant to rounding, before and
-    after it |z| is; no single energy spans several blocks. In time the last block is one autonomous
-    flow, whose energy is constant for ever, and its spheres belong to the reading of the tokens.
+    In depth every block has its own energy: E_l is constant along its flow, to rounding, and |z| is
+    constant before and after it; no single energy spans several blocks. In time the last block is
+    one autonomous flow with a constant energy, and its SphereMLP is applied only to the tokens that
+    are returned.
 
     Args:
         dim: token width h, even.
-        depth: blocks.
+        depth: number of blocks.
         steps: Verlet steps of each block.
         energy: c -> V on c = h/2 channels.
         ratio: hidden width of the MLP on the spheres over h.
-        h: step size at the start; learned between 0 and 1.
-        dt, recompute: as in :class:`fields.processors.stack.Stack`.
+        h: initial step size; learned between 0 and 1.
+        dt: see :class:`fields.processors.stack.Stack`.
+        recompute: see :class:`fields.processors.stack.Stack`.
+
+    Example:
+        >>> Hamiltonian(16).law.value
+        'the energy is constant'
     """
 
     def __init__(

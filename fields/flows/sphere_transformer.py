@@ -1,8 +1,17 @@
-"""Everything that a transformer can do on the sphere of constant energy, and what that motion costs."""
+r"""Sphere transformer: a transformer block that rotates the tokens, at a cost in energy.
+
+    x = (z, r),   dx/dt = L x − γ LᵀL x,   L = (f xᵀ − x fᵀ)/|x|² = −Lᵀ,   f = (B(z) − z, 0)
+    E = ½|z|² + ½r²,   dE/dt = −γ|L x|² ≤ 0
+
+with z the tokens, r a reservoir, and B a transformer block. The law: E never increases, at every
+step, for all step sizes and weights. E has no weights, so it is one energy through the whole
+processor, in depth and in time. It bounds the tokens; it is not the dissipation of the PDE.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,28 +27,37 @@ from fields.processors.stack import Stack
 
 
 class SphereTransformerField(EnergyField):
-    r"""A transformer block B turns tokens and a reservoir as one vector, and turning costs energy.
+    r"""A transformer block B rotates tokens and a reservoir as one vector, with damping.
 
-        x = (z, r),   dx/dt = L x − γ LᵀL x,   L = (f xᵀ − x fᵀ)/|x|² = −Lᵀ,   f = (B(z) − z, 0),   r(0) = ρ|z(0)|
-        E = ½|z|² + ½r²,   dE/dt = −γ|L x|²
+        x = (z, r),   dx/dt = L x − γ LᵀL x,   L = (f xᵀ − x fᵀ)/|x|² = −Lᵀ
+        f = (B(z) − z, 0),   r(0) = ρ|z(0)|,   E = ½|z|² + ½r²,   dE/dt = −γ|L x|²
 
-    L x = f − x (x·f)/|x|² is the part of f tangent to the sphere |x| = const, and LᵀL x = x |L
-    x|²/|x|². Every flow that keeps
-    |x| is of this form. What tokens gain in size the reservoir gives, so that they move almost as those of a transformer, yet
-    |z(t)|² ≤ (1 + ρ²)|z(0)|² for ever; and because motion costs energy, γ∫|L x|² dt ≤ E(0): no rollout moves for ever at full
-    speed. B does not see r, hence the tokens alone say where the flow goes, but for the share
-    x·f/|x|² of their own direction.
+    L x = f − x (x·f)/|x|² is the part of f tangent to the sphere |x| = const, and
+    LᵀL x = x |L x|²/|x|². Every flow that preserves |x| has this form. The reservoir supplies what
+    the tokens gain in norm, so that they move almost as those of a transformer, yet
+    |z(t)|² ≤ (1 + ρ²)|z(0)|² at all times; and γ∫|L x|² dt ≤ E(0) bounds the total motion. B does
+    not read r, so the velocity depends on the tokens only, up to the multiple x·f/|x|² of x.
 
     Args:
         dim: token width h.
-        heads, ratio, lengths: of the block, see :class:`fields.processors.AttentionField`.
-        gamma: damping γ, the initial value if learned.
-        learned: whether γ is trained; a fixed γ = 0 keeps E constant.
-        reservoir: ρ; without one (0) the size of the tokens alone never rises.
+        heads: see :class:`fields.processors.AttentionField`.
+        ratio: see :class:`fields.processors.AttentionField`.
+        lengths: see :class:`fields.processors.AttentionField`.
+        gamma: damping γ ≥ 0, the initial value if learned.
+        learned: whether γ is trained; with a fixed γ = 0, E is constant.
+        reservoir: ρ; with 0 the norm of the tokens itself never increases.
 
+    Shape: state (b k+1 h); the last token is r, spread evenly over its channels. The context must
+    hold positions.
     Reference: the double bracket of Gruber, Lee & Trask, NeurIPS 2023, with an operator of rank
     two.
-    Shape: state (b k+1 h), the last token is r, spread over its channels.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> field = SphereTransformerField(8)
+        >>> field(0.0, field.lift(latent.z), Context.of(latent)).shape
+        torch.Size([2, 6, 8])
     """
 
     law = Invariant.DECAY
@@ -64,7 +82,7 @@ class SphereTransformerField(EnergyField):
     def lift(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k+1 h"]:
-        """The reservoir starts ρ times as large as the tokens."""
+        """(z, r) with a reservoir r of ρ times the norm of the tokens."""
         size = z.square().sum((1, 2), keepdim=True).mul(self.reservoir**2 / z.shape[2]).sqrt()
         return torch.cat([z, size.detach().expand(-1, -1, z.shape[2])], dim=1)
 
@@ -75,12 +93,10 @@ class SphereTransformerField(EnergyField):
     def tangent(
         self, t: float | Tensor, x: Float[Tensor, "b k+1 h"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b k+1 h"], Float[Tensor, "b 1 1"]]:
-        """L x and |x|², which is 1 where there is nothing to turn."""
+        """L x and |x|²; 0 and 1 for samples whose norm is zero.   Shape: (b k+1 h), (b 1 1)."""
         f = F.pad(self.free(t, self.project(x), context).to(x.dtype), (0, 0, 0, 1))
         size2 = x.square().sum((1, 2), keepdim=True)
-        sphere = (
-            size2 > torch.finfo(x.dtype).eps ** 4
-        )  # tokens of no size have no direction: they stay
+        sphere = size2 > torch.finfo(x.dtype).eps ** 4  # a zero vector has no direction
         size2 = torch.where(sphere, size2, 1.0)
         tangent = torch.addcmul(f, x, (x * f).sum((1, 2), keepdim=True) / -size2)
         return torch.where(sphere, tangent, 0.0), size2
@@ -88,30 +104,48 @@ class SphereTransformerField(EnergyField):
     def energy(
         self, state: Float[Tensor, "b k+1 h"], context: Context = Context()
     ) -> Float[Tensor, "b"]:
-        """E = ½|z|² + ½r²."""
+        """E = ½|z|² + ½r² of each sample."""
         return 0.5 * state.square().sum((-2, -1))
 
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k+1 h"], context: Context = Context()
     ) -> Float[Tensor, "b k+1 h"]:
-        """L x − γ LᵀL x."""
+        """L x − γ LᵀL x.   Shape: (b k+1 h)."""
         moved, size2 = self.tangent(t, z, context)
         return moved - self.damping() * moved.square().sum((1, 2), keepdim=True) / size2 * z
 
 
 class SphereExponential(Integrator):
-    r"""Along the great circle that starts in the direction of L x, then towards the center.
+    r"""A rotation along the great circle in the direction of L x, then a contraction. Order 1.
 
         x₁ = exp(−γθ²/h) (x cos θ + |x| sin θ L x/|L x|),   θ = h |L x|/|x|
 
-    |x₁| = exp(−γθ²/h) |x|, hence E₁ ≤ E for every h, and E₁ = E without damping. Solve-free.
+    Proof of the law: x and L x are orthogonal, so |x₁| = exp(−γθ²/h) |x|. Hence E₁ ≤ E for every h,
+    and E₁ = E without damping. No solve.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> field = SphereTransformerField(8)
+        >>> x = field.lift(latent.z)
+        >>> y, _ = SphereExponential().step(field, 0.0, 9.0, x, Context.of(latent), ())
+        >>> bool((field.energy(y) < field.energy(x)).all())
+        True
     """
 
     order = 1
     preserves = ((SphereTransformerField, Invariant.DECAY),)
 
-    def step(self, field: SphereTransformerField, t, dt, z: Tensor, context: Context, carry):
-        """One step."""
+    def step(
+        self,
+        field: SphereTransformerField,
+        t: float | Tensor,
+        dt: float | Tensor,
+        z: Tensor,
+        context: Context,
+        carry: Any,
+    ) -> tuple[Tensor, Any]:
+        """The state after one rotation and contraction of size ``dt``.   Shape: (b k+1 h)."""
         tangent, size2 = field.tangent(t, z, context)
         with full_precision(z):
             speed2 = tangent.square().sum((1, 2), keepdim=True) / size2
@@ -124,22 +158,30 @@ class SphereExponential(Integrator):
 
 
 class SphereTransformer(Stack):
-    r"""Transformer blocks that turn tokens and a reservoir as one vector, at a cost in energy.
+    r"""Transformer blocks that rotate tokens and a reservoir as one vector, with damping.
 
         x = (z, r),   dx/dt = L x − γ LᵀL x,   L x = the part of (B(z) − z, 0) tangent to the sphere
         E = ½|z|² + ½r²,   dE/dt = −γ|L x|² ≤ 0
 
-    E never increases, at any step of any block, in depth and in time, and no code outgrows √(1 +
-    ρ²) times its size at the start. The parameters are those of a transformer of equal depth and
-    two numbers per block. B sees the tokens
-    alone: what is encoded says where the flow goes.
+    E never increases, at any step of any block, in depth and in time, and the norm of a code never
+    exceeds √(1 + ρ²) times its initial value. The parameters are those of a transformer of equal
+    depth and two numbers per block.
 
     Args:
-        dim, depth, heads, ratio, lengths: as in :class:`fields.processors.Transformer`.
-        gamma: damping, the initial value if learned.
+        dim: token width h.
+        depth: see :class:`fields.processors.Transformer`.
+        heads: see :class:`fields.processors.Transformer`.
+        ratio: see :class:`fields.processors.Transformer`.
+        lengths: see :class:`fields.processors.Transformer`.
+        gamma: damping γ ≥ 0, the initial value if learned.
         learned: whether γ is trained.
-        reservoir: ρ, size of the reservoir over that of the tokens at the start.
-        dt, recompute: as in :class:`fields.processors.stack.Stack`.
+        reservoir: ρ, the initial norm of the reservoir over that of the tokens.
+        dt: see :class:`fields.processors.stack.Stack`.
+        recompute: see :class:`fields.processors.stack.Stack`.
+
+    Example:
+        >>> SphereTransformer(8).law.value
+        'the energy never increases'
     """
 
     def __init__(

@@ -1,17 +1,18 @@
-"""Split-conformal bands: how far off a prediction may be, from its errors on the validation split.
+r"""Split-conformal bands: intervals around predictions, calibrated on the validation split.
 
-A score says how wrong a prediction was on one sample, e.g. the largest error over the domain in
-units of a predicted spread σ. With n exchangeable validation scores and q = the ⌈(n + 1)(1 − α)⌉-th
-smallest of them,
+A score measures how wrong a prediction was on one sample, for example the largest error over the
+domain in units of a predicted spread σ. With n exchangeable validation scores and q = the
+⌈(n + 1)(1 − α)⌉-th smallest of them,
 
-    1 − α ≤ P(score of a new sample ≤ q) ≤ 1 − α + 1/(n + 1)      (the upper bound for scores without ties)
+    1 − α ≤ P(score of a new sample ≤ q) ≤ 1 − α + 1/(n + 1)
 
-whatever the model and the distribution of the data, as long as validation and test samples come
-from the same one and the model was not chosen by the same validation samples. The probability is
-over validation and test samples together.
+for every model and every distribution of the data; the upper bound needs scores without ties. The
+validation and test samples must come from the same distribution, and the model must not have been
+selected on the same validation samples. The probability is over validation and test samples
+together.
 
-Reference: Vovk, Gammerman & Shafer, 2005; Ma et al., Calibrated uncertainty quantification for
-operator learning, 2024.
+References: Vovk, Gammerman & Shafer, Algorithmic learning in a random world, 2005; Ma et al.,
+Calibrated uncertainty quantification for operator learning, 2024.
 """
 
 from __future__ import annotations
@@ -27,17 +28,31 @@ from torch import Tensor
 def conformal_quantile(
     scores: Float[Tensor, "n *rest"], *, alpha: float = 0.1
 ) -> Float[Tensor, "*rest"]:
-    """The ⌈(n + 1)(1 − α)⌉-th smallest of n scores, separately for each of the trailing entries."""
+    """Find the ⌈(n + 1)(1 − α)⌉-th smallest of n scores, separately for each trailing entry.
+
+    Args:
+        scores: scores of the validation samples; NaN counts as infinite.
+        alpha: share of new samples that may lie outside of the band.
+
+    Raises:
+        ValueError: ``alpha`` is not between 0 and 1, or there are too few samples for it.
+
+    Example:
+        >>> conformal_quantile(torch.arange(1.0, 10.0), alpha=0.1)
+        tensor(9.)
+    """
     if not 0 < alpha < 1:
         raise ValueError(
-            f"alpha is the share of samples allowed outside, got {alpha}. Choose it between 0 and 1."
+            f"alpha is the share of samples that may lie outside of the band, got {alpha}. Choose "
+            "it between 0 and 1."
         )
     n = len(scores)
-    rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)  # 10 · (1 − 0.7) > 3 in floating point
+    # The small number is for rounding: 10 · (1 − 0.7) > 3 in floating point.
+    rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)
     if rank > n:
         raise ValueError(
-            f"{n} validation samples cannot give a band that holds {1 - alpha:.4g} of new samples. "
-            f"Use at least {math.ceil(1 / alpha - 1e-9) - 1} of them, or a larger alpha."
+            f"{n} validation samples are too few for a band that holds {1 - alpha:.4g} of new "
+            f"samples. Use at least {math.ceil(1 / alpha - 1e-9) - 1} of them, or a larger alpha."
         )
     return torch.where(scores.isnan(), torch.inf, scores).sort(dim=0).values[rank - 1]
 
@@ -48,16 +63,29 @@ def sup_scores(
     mask: Bool[Tensor, "#b m"],
     spread: Float[Tensor, "b s m o"] | None = None,
 ) -> Float[Tensor, "b s o"]:
-    """max_x |v̂ − v| / σ: the band v̂ ± q σ then holds the whole field of a new sample with probability 1 − α.
+    """Compute max_x |v̂ − v| / σ, one score per sample, time and channel.
 
-    One score per step and channel. ``spread`` σ is any positive guess of the error's size at a
-    point, such as the standard deviation of an ensemble; without it the band is equally wide
-    everywhere.
+    With q the quantile of these scores, the band v̂ ± q σ holds the whole field of a new sample with
+    probability 1 − α.
+
+    Args:
+        v_hat: predictions.
+        v: targets.
+        mask: which points are real.
+        spread: σ > 0, an estimate of the error's size at each point, such as the standard deviation
+            of an ensemble. Without it the band is equally wide everywhere.
+
+    Raises:
+        ValueError: the spread is not positive everywhere.
+
+    Example:
+        >>> v, mask = torch.zeros(2, 1, 3, 1), torch.ones(1, 3, dtype=torch.bool)
+        >>> sup_scores(v + 0.5, v, mask).shape
+        torch.Size([2, 1, 1])
     """
-    scaled = _scaled(v_hat, v, spread)
-    return reduce(
-        torch.where(rearrange(mask, "b m -> b 1 m 1"), scaled, 0.0), "b s m o -> b s o", "max"
-    )
+    scaled = _scaled_errors(v_hat, v, spread)
+    real = rearrange(mask, "b m -> b 1 m 1")
+    return reduce(torch.where(real, scaled, 0.0), "b s m o -> b s o", "max")
 
 
 def point_scores(
@@ -68,33 +96,44 @@ def point_scores(
     *,
     inside: float = 0.9,
 ) -> Float[Tensor, "b s o"]:
-    """The smallest r such that the band v̂ ± r σ holds the share ``inside`` of a sample's points.
+    """Compute the smallest r for which v̂ ± r σ holds the share ``inside`` of a sample's points.
 
     With q the quantile of these scores, a new sample has at least that share of its points inside
-    v̂ ± q σ with probability 1 − α: a milder promise than :func:`sup_scores`, for much narrower
-    bands.
+    v̂ ± q σ with probability 1 − α. This is a weaker statement than that of :func:`sup_scores`, with
+    much narrower bands. The arguments are the same, and ``inside`` is the share of points.
+
+    Example:
+        >>> v, mask = torch.zeros(1, 1, 10, 1), torch.ones(1, 10, dtype=torch.bool)
+        >>> v_hat = torch.arange(10.0).reshape(1, 1, 10, 1)
+        >>> point_scores(v_hat, v, mask, inside=0.8).item()
+        7.0
     """
     real = rearrange(mask, "b m -> b 1 m 1")
-    points = torch.where(real, _scaled(v_hat, v, spread), torch.inf).sort(dim=2).values
+    errors = torch.where(real, _scaled_errors(v_hat, v, spread), torch.inf).sort(dim=2).values
     rank = (inside * real.sum(dim=2, keepdim=True) - 1e-6).ceil().long().clamp_min(1) - 1
-    index = rank.expand(points.shape[0], points.shape[1], 1, points.shape[3])
-    return rearrange(points.gather(2, index), "b s 1 o -> b s o")
+    index = rank.expand(errors.shape[0], errors.shape[1], 1, errors.shape[3])
+    return rearrange(errors.gather(2, index), "b s 1 o -> b s o")
 
 
 def coverage(
     scores: Float[Tensor, "n *rest"], quantile: Float[Tensor, "*rest"]
 ) -> Float[Tensor, "*rest"]:
-    """Share of samples within the band, to be measured on the test split."""
+    """Compute the share of samples within the band, to be measured on the test split.
+
+    Example:
+        >>> coverage(torch.arange(1.0, 5.0), torch.tensor(3.0)).item()
+        0.75
+    """
     return (scores <= quantile).double().mean(dim=0)
 
 
-def _scaled(v_hat: Tensor, v: Tensor, spread: Tensor | None) -> Tensor:
+def _scaled_errors(v_hat: Tensor, v: Tensor, spread: Tensor | None) -> Tensor:
     error = (v_hat - v).abs()
     if spread is None:
         return error
     if not bool((spread > 0).all()):
         raise ValueError(
-            f"The spread must be positive at every point, its smallest value is {spread.min().item():.3g}. "
-            "Add a small floor, for instance 1 % of its mean."
+            "The spread must be positive at every point, but its smallest value is "
+            f"{spread.min().item():.3g}. Add a small floor, for instance 1 % of its mean."
         )
     return error / spread

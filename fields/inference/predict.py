@@ -20,7 +20,7 @@ from fields.io.base import DataError
 
 
 @torch.no_grad()
-def predict(
+def predict_dataset(
     model: Predictor,
     ds: xr.Dataset,
     *,

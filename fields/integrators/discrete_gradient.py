@@ -1,6 +1,8 @@
-"""Steps for learned energies beyond Verlet: a guarded descent and the converged discrete gradient."""
+"""The discrete-gradient method, iterated to convergence."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,17 +12,24 @@ from fields.integrators.base import Integrator
 
 
 class DiscreteGradient(Integrator):
-    r"""The midpoint discrete gradient, iterated to convergence: the reference that conserves any energy.
+    r"""The midpoint discrete gradient by fixed-point iteration, which preserves any energy.
 
-        z₁ = z + h J ḡ,   ḡ = ∇E(zₘ) + (E(z₁) − E(z) − ∇E(zₘ)·Δz) / |Δz|² Δz
+        z₁ = z + h J ḡ,   ḡ = ∇E(zₘ) + (E(z₁) − E(z) − ∇E(zₘ)·Δz) / |Δz|² Δz,   Δz = z₁ − z
 
-    ḡ·Δz = E(z₁) − E(z) and J is skew, so the energy is exact at the fixed point, and only there.
-    Order 2.
+    ḡ·Δz = E(z₁) − E(z) and J is skew, so E(z₁) = E(z), at the fixed point and only there. Order 2.
+    A reference for cheaper methods: each iteration costs two energies.
 
     Args:
-        iterations: fixed-point iterations. Too few break the law: 2 leave a drift of 10⁻³.
+        iterations: fixed-point iterations. With too few the energy drifts: by 10⁻³ with 2.
 
-    Reference: DiscreteGradient, J. Nonlinear Sci. 6 (1996).
+    Reference: Gonzalez, J. Nonlinear Sci. 6 (1996), eq. 5.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> field, z = HamiltonianField(8).double(), torch.randn(2, 3, 8).double()
+        >>> x, _ = DiscreteGradient().step(field, 0.0, 0.1, z, Context(), ())
+        >>> torch.allclose(field.energy(x), field.energy(z), rtol=1e-12)
+        True
     """
 
     order = 2
@@ -30,8 +39,16 @@ class DiscreteGradient(Integrator):
         super().__init__()
         self.iterations = iterations
 
-    def step(self, field: SeparableHamiltonian, t, dt, z: Tensor, context: Context, carry):
-        """One step."""
+    def step(
+        self,
+        field: SeparableHamiltonian,
+        t: float | Tensor,
+        dt: float | Tensor,
+        z: Tensor,
+        context: Context,
+        carry: Any,
+    ) -> tuple[Tensor, Any]:
+        """The fixed point after ``iterations`` iterations.   Shape: (b k h) -> (b k h)."""
         with full_precision(z):
             start, new = field.energy(z, context), z + dt * field(t, z, context)
             for _ in range(self.iterations):

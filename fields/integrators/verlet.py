@@ -1,4 +1,4 @@
-"""Störmer–Verlet, alone and with the energy put back exactly."""
+"""Störmer–Verlet, and Verlet with the energy restored at every step."""
 
 from __future__ import annotations
 
@@ -16,65 +16,107 @@ from fields.dynamics.base import (
 )
 from fields.integrators.base import Integrator
 
-SCALE = (
-    1e-2,
-    1e2,
-)  # kinetic energy may be rescaled by this much; beyond, the step is refused and the event counted
+# The kinetic energy may be scaled within these bounds; beyond them the step is rejected.
+SCALE = (1e-2, 1e2)
 
 
 class Verlet(Integrator):
     """p ← p − h/2 ∇V(q);   q ← q + h m⁻¹ p;   p ← p − h/2 ∇V(q).
 
     Order 2, symplectic and time-reversible: the energy error is bounded by O(h²) but not zero. One
-    gradient per step, since the last force of a step is the first of the next.
+    gradient per step, because the last force of a step is the first of the next.
+
+    Reference: Hairer, Lubich & Wanner, Acta Numerica 12 (2003).
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> field, z, method = HamiltonianField(8), torch.randn(2, 3, 8), Verlet()
+        >>> x, force = method.step(field, 0.0, 0.1, z, Context(), method.init(field, z, Context()))
+        >>> x.shape, force.shape
+        (torch.Size([2, 3, 8]), torch.Size([2, 3, 4]))
     """
 
     order = 2
     preserves = ((SeparableHamiltonian, Invariant.SYMPLECTIC),)
 
-    def init(self, field: SeparableHamiltonian, z: Tensor, context: Context) -> Tensor:
-        """The force at the start."""
+    def init(
+        self, field: SeparableHamiltonian, z: Tensor, context: Context
+    ) -> Float[Tensor, "b k c"]:
+        """∇V at the start."""
         with full_precision(z):
             return field.potential(z.chunk(2, dim=-1)[0], context)[1]
 
-    def step(self, field: SeparableHamiltonian, t, dt, z: Tensor, context: Context, carry: Tensor):
-        """One step."""
+    def step(
+        self,
+        field: SeparableHamiltonian,
+        t: float | Tensor,
+        dt: float | Tensor,
+        z: Tensor,
+        context: Context,
+        carry: Float[Tensor, "b k c"],
+    ) -> tuple[Tensor, Float[Tensor, "b k c"]]:
+        """The state after one leapfrog step of size ``dt``, and ∇V there.   Shape: (b k h)."""
         with full_precision(z):
             q, p, _, grad = leapfrog(field, dt, z, context, carry)
             return torch.cat([q, p], dim=-1), grad
 
 
 class Orbit(NamedTuple):
-    """What an orbit of constant energy remembers."""
+    """The carry of a trajectory of constant energy.
 
-    grad: Float[Tensor, "b k c"]  # ∇V at the current positions
-    energy: Float[Tensor, "b"]  # at the start
-    rejected_steps: Float[Tensor, "b"]  # bounces so far
+    Args:
+        grad: ∇V at the current positions.
+        energy: E at the start.
+        rejected_steps: rejected steps so far.
+    """
+
+    grad: Float[Tensor, "b k c"]
+    energy: Float[Tensor, "b"]
+    rejected_steps: Float[Tensor, "b"]
 
 
 class EnergyProjectedVerlet(Integrator):
-    r"""Verlet, then momenta rescaled so that the energy is the one at the start.
+    r"""A Verlet step, then momenta are scaled so that the energy is that of the start.
 
         p₁ = s p̃,   s² = (E₀ − V(q₁)) / T(p̃)
 
-    T is quadratic, so T(p₁) + V(q₁) = E₀ to rounding, at one gradient per step. Verlet's local
-    energy error is O(h³), hence s = 1 + O(h³) and the order stays 2. Symplecticity is lost. Where
-    V(q₁) exceeds E₀ no s exists: the sample then bounces (q₁ = q, p₁ = −p), which also keeps the
-    energy, and the event is counted.
+    T is quadratic, so T(p₁) + V(q₁) = E₀ to rounding, at one gradient per step. The local energy
+    error of Verlet is O(h³), hence s = 1 + O(h³) and the order remains 2; symplecticity is lost.
+    Where V(q₁) exceeds E₀ no s exists: the sample is then reflected (q₁ = q, p₁ = −p), which
+    preserves the energy too, and the step is counted as rejected.
+
+    Reference: Hairer, Lubich & Wanner, Geometric Numerical Integration, 2nd ed. (2006), IV.4, for
+    projection methods.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> field, z = HamiltonianField(8).double(), torch.randn(2, 3, 8).double()
+        >>> times = torch.tensor([0.0, 1.0])
+        >>> x = EnergyProjectedVerlet().solve(field, z, times=times, steps=10)[-1]
+        >>> torch.allclose(field.energy(x), field.energy(z), rtol=1e-12)
+        True
     """
 
     order = 2
     preserves = ((SeparableHamiltonian, Invariant.ENERGY),)
 
     def init(self, field: SeparableHamiltonian, z: Tensor, context: Context) -> Orbit:
-        """Force and energy at the start."""
+        """∇V and E at the start."""
         with full_precision(z):
             q, p = z.chunk(2, dim=-1)
             value, grad = field.potential(q, context)
             return Orbit(grad, field.kinetic(p) + value, torch.zeros_like(value))
 
-    def step(self, field: SeparableHamiltonian, t, dt, z: Tensor, context: Context, carry: Orbit):
-        """One step."""
+    def step(
+        self,
+        field: SeparableHamiltonian,
+        t: float | Tensor,
+        dt: float | Tensor,
+        z: Tensor,
+        context: Context,
+        carry: Orbit,
+    ) -> tuple[Tensor, Orbit]:
+        """The state after one projected Verlet step of size ``dt``.   Shape: (b k h)."""
         with full_precision(z):
             q, p, value, grad = leapfrog(field, dt, z, context, carry.grad)
             kinetic = field.kinetic(p)
@@ -84,16 +126,17 @@ class EnergyProjectedVerlet(Integrator):
             q_old, p_old = z.chunk(2, dim=-1)
             back = bounce[:, None, None]
             z = torch.cat([torch.where(back, q_old, q), torch.where(back, -p_old, p)], dim=-1)
-            return z, Orbit(
-                torch.where(back, carry.grad, grad), carry.energy, carry.rejected_steps + bounce
-            )
+            grad = torch.where(back, carry.grad, grad)
+            return z, Orbit(grad, carry.energy, carry.rejected_steps + bounce)
 
     def rejected_steps(self, carry: Orbit, z: Tensor) -> Float[Tensor, "b"]:
-        """Bounces: steps at which V(q₁) left too little energy for the momenta."""
+        """Reflections: steps after which V(q₁) left too little energy for the momenta."""
         return carry.rejected_steps
 
 
-def leapfrog(field: SeparableHamiltonian, dt, z: Tensor, context: Context, grad: Tensor):
+def leapfrog(
+    field: SeparableHamiltonian, dt: float | Tensor, z: Tensor, context: Context, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Half kick, drift, half kick -> q, p, V(q), ∇V(q)."""
     q, p = z.chunk(2, dim=-1)
     half = torch.as_tensor(dt / 2, dtype=z.dtype, device=z.device)

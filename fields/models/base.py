@@ -18,7 +18,7 @@ from fields.core.allocator import raise_malloc_threshold
 from fields.core.component import Component
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
-from fields.inference import predict as inference
+from fields.inference.predict import predict_dataset
 from fields.nn.dropout import NeuronDropout, hold
 
 
@@ -102,7 +102,7 @@ class Operator(Component, ABC):
                 outside the domain of the training data.
             ValueError: ``samples`` are requested from a model that cannot draw as many.
         """
-        return inference.predict(
+        return predict_dataset(
             self,
             ds,
             at=at,

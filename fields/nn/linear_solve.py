@@ -1,4 +1,4 @@
-"""Exact steps for the quadratic energy: rotations by a skew operator, with and without friction."""
+"""Symmetric linear solves with short backward passes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from torch.autograd.function import once_differentiable
 def solve_symmetric(
     matrix: Float[Tensor, "b heads k k"], x: Float[Tensor, "b heads k e"]
 ) -> Float[Tensor, "b heads k e"]:
-    """matrix⁻¹ x, head by head, for a symmetric positive definite matrix. Unchecked, hence no wait for the device."""
+    """matrix⁻¹ x for symmetric positive definite matrices, head by head.
+
+    The factorization is not checked, which would synchronize with the device.
+
+    Example:
+        >>> solve_symmetric(2 * torch.eye(3), torch.ones(3, 1)).flatten()
+        tensor([0.5000, 0.5000, 0.5000])
+    """
     return SymmetricSolve.apply(matrix, x)  # type: ignore[no-any-return]
 
 
 class SymmetricSolve(torch.autograd.Function):
-    """x = A⁻¹ b by Cholesky;   db = A⁻¹ dx,   dA = −db xᵀ: the factor is used again, not differentiated."""
+    """x = A⁻¹ b by Cholesky;   db = A⁻¹ dx,   dA = −db xᵀ, with the factor of the forward pass.
+
+    Example:
+        >>> SymmetricSolve.apply(2 * torch.eye(3), torch.ones(3, 1)).shape
+        torch.Size([3, 1])
+    """
 
     @staticmethod
     def forward(
         ctx, a: Float[Tensor, "*b k k"], b: Float[Tensor, "*b k e"]
     ) -> Float[Tensor, "*b k e"]:
-        """x."""
+        """x = A⁻¹ b.   Shape: (*b k k), (*b k e) -> (*b k e)."""
         factor = torch.linalg.cholesky_ex(a).L
         x = torch.cholesky_solve(b, factor)
         ctx.save_for_backward(factor, x)
@@ -31,30 +43,40 @@ class SymmetricSolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_x: Tensor) -> tuple[Tensor, Tensor]:
-        """dA, for whatever symmetric function of parameters A is, and db."""
+        """dA, valid for any A that is a symmetric function of parameters, and db."""
         factor, x = ctx.saved_tensors
         d_b = torch.cholesky_solve(d_x, factor)
         return -(d_b @ x.mT), d_b
 
 
 def gram_matrix(matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
-    """B Bᵀ."""
+    """B Bᵀ, head by head.
+
+    Example:
+        >>> gram_matrix(torch.ones(1, 1, 2, 3)).shape
+        torch.Size([1, 1, 2, 2])
+    """
     return GramMatrix.apply(matrix)  # type: ignore[no-any-return]
 
 
 class GramMatrix(torch.autograd.Function):
-    """B Bᵀ;   dB = (dG + dGᵀ) B: one product, where autograd makes two."""
+    """B Bᵀ;   dB = (dG + dGᵀ) B, one product where autograd computes two.
+
+    Example:
+        >>> GramMatrix.apply(torch.ones(1, 1, 2, 3)).shape
+        torch.Size([1, 1, 2, 2])
+    """
 
     @staticmethod
     def forward(ctx, matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
-        """B Bᵀ."""
+        """B Bᵀ.   Shape: (b heads m n) -> (b heads m m)."""
         ctx.save_for_backward(matrix)
         return matrix @ matrix.mT
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tensor:
-        """dB."""
+        """dB.   Shape: (b heads m m) -> (b heads m n)."""
         (matrix,) = ctx.saved_tensors
         return (grad + grad.mT) @ matrix
 

@@ -1,4 +1,4 @@
-"""Channel mixing that keeps norms: rotations of all channels, and an MLP that moves each token along its sphere."""
+"""Maps of channels that preserve norms: rotations, and an MLP that moves tokens along spheres."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from fields.nn.blocks import MLP
 class Rotation(nn.Module):
     r"""x ← R x with R = (1 + τA/2)(1 − τA/2)⁻¹, A = W − Wᵀ: orthogonal for every W and every τ.
 
-    Mixes channels as far as a law about ½|x|² permits. R is computed once per call, from (1 +
-    τA/2)² (1 + τ²AᵀA/4)⁻¹, whose second factor is symmetric positive definite; each token's norm is
-    then put back to rounding.
+    The most general linear map of channels that preserves ½|x|², up to reflections. R is computed
+    once per call, as (1 + τA/2)² (1 + τ²AᵀA/4)⁻¹, whose second factor is symmetric positive
+    definite; the norm of each token is then restored to rounding.
 
     Args:
-        dim: channels.
-        spread: standard deviation of A's entries times √dim at the start; 1 mixes all channels
-            well.
+        dim: channels h.
+        spread: initial standard deviation of the entries of A times √dim; 1 mixes all channels.
 
     Shape: x (b k h) -> (b k h).
+
+    Example:
+        >>> x = torch.randn(2, 5, 8)
+        >>> torch.allclose(Rotation(8)(x).norm(dim=-1), x.norm(dim=-1))
+        True
     """
 
     def __init__(self, dim: int, *, spread: float = 1.0):
@@ -31,7 +35,7 @@ class Rotation(nn.Module):
         self.weight = nn.Parameter(torch.randn(dim, dim) * spread / math.sqrt(2 * dim))
 
     def matrix(self, tau: float | Tensor = 1.0) -> Float[Tensor, "h h"]:
-        """R."""
+        """R for the fraction τ of a full pass."""
         with torch.autocast(device_type=self.weight.device.type, enabled=False):
             half = 0.5 * tau * (self.weight - self.weight.mT)
             one = torch.eye(len(half), dtype=half.dtype, device=half.device)
@@ -41,21 +45,30 @@ class Rotation(nn.Module):
     def forward(
         self, x: Float[Tensor, "b k h"], tau: float | Tensor = 1.0
     ) -> Float[Tensor, "b k h"]:
-        """R x, token by token, in the precision of x whatever autocast says."""
+        """R x of each token, in the dtype of x, with or without autocast."""
         with torch.autocast(device_type=x.device.type, enabled=False):
             rotated = x @ self.matrix(tau).to(x.dtype).mT
             return keep_norm(x, rotated)
 
 
 class SphereMLP(nn.Module):
-    r"""Each token moves along its sphere by a step that an MLP proposes.
+    r"""Each token moves along its sphere, in the direction that an MLP proposes.
 
         f_t = f − x (x·f)/|x|²,   ω = |f_t|/|x|,   x ← cos(τω) x + τ sinc(τω) f_t,   f = MLP(LN x)
 
-    f_t is orthogonal to x and |τ sinc(τω) f_t| = |x| sin(τω), so |x| is exact. The output layer
-    starts at zero: the identity.
+    f_t is orthogonal to x and |τ sinc(τω) f_t| = |x| sin(τω), so |x| is preserved. The output layer
+    is initialized to zero, so that the map starts as the identity.
+
+    Args:
+        dim: channels h.
+        ratio: hidden width of the MLP over h.
 
     Shape: x (b k h) -> (b k h).
+
+    Example:
+        >>> x = torch.randn(2, 5, 8)
+        >>> torch.allclose(SphereMLP(8)(x), x, atol=1e-5)
+        True
     """
 
     def __init__(self, dim: int, *, ratio: float = 2.0):
@@ -70,13 +83,13 @@ class SphereMLP(nn.Module):
         tau: float | Tensor = 1.0,
         shift: Float[Tensor, "b 1 h"] | float = 0.0,
     ) -> Float[Tensor, "b k h"]:
-        """One step on the spheres; ``shift`` is added to the features, ``origin`` is for reactions that need it."""
+        """x moved along the spheres; ``shift`` is added to the features, ``origin`` is not used."""
         return self.along(x, self.mlp(self.norm(x) + shift).to(x.dtype), tau)
 
     def along(
         self, x: Float[Tensor, "b k h"], f: Float[Tensor, "b k h"], tau: float | Tensor
     ) -> Float[Tensor, "b k h"]:
-        """The great circle from x in the direction of f; a token of no size stays."""
+        """x moved along the great circle in the direction of f; a zero token does not move."""
         eps = torch.finfo(x.dtype).eps
         size2 = x.square().sum(-1, keepdim=True)
         sphere = size2 > eps**4
@@ -90,9 +103,22 @@ class SphereMLP(nn.Module):
 
 
 class Reaction(nn.Module):
-    """x ← x + τ (MLP(LN x) + b ∘ x₀): what each token does on its own, with a source that remembers the start.
+    """x ← x + τ (MLP(LN x) + b ∘ x₀): a map of each token by itself, with a source.
 
-    Against over-smoothing: without it graph diffusion ends in a constant. It keeps no law.
+    The source b ∘ x₀ counters over-smoothing: without it graph diffusion tends to a constant.
+    Preserves no invariant. The output layer and b are initialized to zero.
+
+    Args:
+        dim: channels h.
+        ratio: hidden width of the MLP over h.
+
+    Shape: x (b k h) -> (b k h).
+    Reference: Chamberlain et al., ICML 2021, for the source.
+
+    Example:
+        >>> x = torch.randn(2, 5, 8)
+        >>> Reaction(8)(x, x).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, dim: int, *, ratio: float = 4.0):
@@ -108,25 +134,24 @@ class Reaction(nn.Module):
         tau: float | Tensor = 1.0,
         shift: Float[Tensor, "b 1 h"] | float = 0.0,
     ) -> Float[Tensor, "b k h"]:
-        """One explicit step."""
+        """x after one explicit step of size τ, with x₀ = ``origin``; ``shift`` adds to LN x."""
         return x + tau * (self.mlp(self.norm(x) + shift).to(x.dtype) + self.source * origin)
 
 
 def zero_start(mlp: MLP) -> MLP:
-    """The MLP with its last layer at zero."""
+    """The same MLP with its last layer set to zero."""
     for parameter in mlp.layers[-1].parameters():
         nn.init.zeros_(parameter)
     return mlp
 
 
 def keep_norm(old: Float[Tensor, "b k h"], new: Float[Tensor, "b k h"]) -> Float[Tensor, "b k h"]:
-    """``new`` with the norm each token has in ``old``, where the two differ by rounding only.
+    """``new`` with the norm of each token in ``old``, where the two differ by rounding only.
 
         new + c new,   c = (|old|² − |new|²) / 2|new|²
 
-    As an increment: a factor 1 + c next to one has steps of ε above it and ε/2 below it, which
-    loses energy at every call.
-    |old| and |new| agree whatever the weights are, so c is zero along every variation of them and passes no gradient.
+    Written as an increment, because a factor 1 + c near one is rounded with a bias that loses
+    energy at every call. In exact arithmetic c is zero for all weights, so it passes no gradient.
     """
     with torch.no_grad():
         tiny = torch.finfo(old.dtype).tiny

@@ -1,8 +1,9 @@
-"""Processors evolve tokens: free ones (transformer, graph attention, neural ODE) and stacks of flows.
+"""Processors evolve tokens: free ones (transformer, graph attention, neural ODE) and stacks.
 
 Processors that obey a law are in :mod:`fields.flows`, one law a file.
 """
 
+from fields.processors.attention_ode import AttentionField as AttentionField
 from fields.processors.attention_ode import AttentionODE as AttentionODE
 from fields.processors.base import Processor as Processor
 from fields.processors.flow import Flow as Flow

@@ -1,4 +1,4 @@
-"""Attention with continuous depth."""
+"""A transformer block as the velocity of a neural ODE: attention with continuous depth."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class AttentionField(VectorField):
 
         dz/dt = B(z) − z = Attn(LN z) + MLP(LN z'),   z' = z + Attn(LN z)
 
-    One Euler step of size 1 is the block; with weights shared over L steps of size T/L it is an
-    ODE, whose solution the steps approach with the order of the method. It keeps no law.
+    One Euler step of size 1 is the block. With weights shared over L steps of size T/L it is an
+    ODE, whose solution the steps approach with the order of the method. Preserves no invariant.
 
     Args:
         dim: token width h.
@@ -32,6 +32,14 @@ class AttentionField(VectorField):
         max_frequency: largest rotation frequency, in turns per domain.
 
     Reference: Lu et al. 2019 (arXiv:1906.02762); Geshkovski et al. 2023 (arXiv:2312.10794).
+    Shape: z (b k h) -> dz/dt (b k h). The context must hold positions.
+
+    Example:
+        >>> import torch
+        >>> z, pos = torch.randn(2, 5, 8), torch.rand(1, 5, 2)
+        >>> context = Context(pos, torch.tensor([True, False]))
+        >>> AttentionField(8)(0.0, z, context).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -52,27 +60,35 @@ class AttentionField(VectorField):
     def forward(
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """B(z) − z; the conditioning shifts what the block sees."""
+        """B(z) − z, where the conditioning is added to the input of B.   Shape: (b k h)."""
         z = context.shift(z)
         return self.block(z, x_q=context.pos, periodic=context.periodic) - z
 
 
 class AttentionODE(Stack):
-    r"""Tokens follow dz/dt = B(z) − z with B a transformer block, weights shared over the steps of each flow.
+    r"""Tokens follow dz/dt = B(z) − z, B a transformer block with weights shared over the steps.
 
-    ``depth=1`` is one ODE, approached with the order of the method as steps grow; with ``steps=1``,
-    Euler and h = 1 it is the transformer. No law.
+    With ``depth=1`` one ODE, whose solution is approached with the order of the method as steps
+    grow; with ``steps=1``, Euler and h = 1 the transformer. Preserves no invariant.
 
     Args:
         dim: token width h.
-        depth: fields in sequence.
-        steps: steps of each.
+        depth: number of fields in sequence.
+        steps: steps of each field.
         integrator: Euler, Heun, RK4 or DormandPrince.
         heads: attention heads.
         ratio: hidden width of the MLP over h.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
-        time: length of each flow at the start, learned between 0 and twice that.
-        dt, recompute: as in :class:`fields.processors.stack.Stack`.
+        time: initial length of each flow; learned between 0 and twice that.
+        dt: see :class:`fields.processors.stack.Stack`.
+        recompute: see :class:`fields.processors.stack.Stack`.
+
+    Example:
+        >>> import torch
+        >>> from fields.core.sample import Latent
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> AttentionODE(8, depth=1, steps=4)(latent).z.shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(

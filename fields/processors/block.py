@@ -1,4 +1,4 @@
-"""One flow of tokens, with what happens before and after it."""
+"""One block of a processor: channel mixing, a flow of tokens, and a map of each token."""
 
 from __future__ import annotations
 
@@ -14,21 +14,35 @@ from fields.dynamics.base import Context, VectorField
 from fields.integrators.base import Integrator
 from fields.nn.rotation import Reaction, Rotation, SphereMLP
 
-WAVE_H_MAX = 4.0  # largest step that graph waves may learn; the Cayley transform is exact for any
+# Largest step that graph waves may learn. The Cayley transform preserves the energy at any step.
+WAVE_H_MAX = 4.0
 
 
 class FlowBlock(nn.Module):
-    r"""Rotate the channels, flow for some steps, then let each token move on its own.
+    r"""Rotates channels, follows a flow for some steps, then maps each token by itself.
 
         x ← R x;   x ← integrator(field, h)ˢᵗᵉᵖˢ x;   x ← react(x)
 
     Args:
-        field, integrator: what moves the state and how; refused if the method cannot keep the
-            field's law.
+        field: the vector field.
+        integrator: the method; refused if it cannot preserve the field's law.
         steps: steps of the flow.
-        h: their size at the start; learned between 0 and ``h_max``.
-        rotate: a :class:`Rotation` of the channels.
-        react: a :class:`SphereMLP` or a :class:`Reaction`.
+        h: initial step size; learned between 0 and ``h_max``.
+        h_max: upper bound of the step size.
+        rotate: a :class:`Rotation` of the channels, applied once before the steps.
+        react: a :class:`SphereMLP` or :class:`Reaction`, applied once after the steps.
+
+    Raises:
+        ValueError: a step outside (0, h_max), or a method that cannot preserve the field's law.
+
+    Shape: state (b k s) -> (b k s).
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> from fields.integrators import EnergyProjectedVerlet
+        >>> block = FlowBlock(field=HamiltonianField(8), integrator=EnergyProjectedVerlet())
+        >>> block(torch.randn(2, 5, 8), Context()).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -45,41 +59,46 @@ class FlowBlock(nn.Module):
         super().__init__()
         if not 0 < h < h_max:
             raise ValueError(
-                f"A step of {h} is outside (0, {h_max}), where steps are learned. Give 0 < h < h_max."
+                f"A step of {h} is outside (0, {h_max}), where steps are learned. "
+                "Give 0 < h < h_max."
             )
         self.law = integrator.law(field)
-        self.field, self.integrator, self.steps, self.h_max = field, integrator, steps, h_max
-        self.rotate, self.react = rotate, react
+        self.field = field
+        self.integrator = integrator
+        self.steps = steps
+        self.h_max = h_max
+        self.rotate = rotate
+        self.react = react
         self.step_logit = nn.Parameter(torch.tensor(math.log(h / (h_max - h))))
 
     def h(self, tau: float | Tensor = 1.0) -> Float[Tensor, ""]:
-        """Step size: learned, times the fraction τ ≤ 1 of a full pass."""
+        """The learned step size, times the fraction τ ≤ 1 of a full pass."""
         return tau * self.h_max * self.step_logit.sigmoid()
 
     def prepare(
         self, state: Float[Tensor, "b k s"], tau: float | Tensor = 1.0
     ) -> Float[Tensor, "b k s"]:
-        """The rotation; a heat channel beside the tokens' own is left alone."""
+        """The state with its first h channels rotated; a heat channel beside them is unchanged."""
         if self.rotate is None:
             return state
         dim = len(self.rotate.weight)
         return torch.cat([self.rotate(state[..., :dim], tau), state[..., dim:]], dim=-1)
 
     def begin(self, state: Float[Tensor, "b k s"], context: Context) -> Any:
-        """What the integrator carries, at the start of its steps."""
+        """The integrator's carry before its first step."""
         return self.integrator.init(self.field, state, context)
 
     def advance(
         self, state: Tensor, carry: Any, context: Context, tau: float | Tensor = 1.0
     ) -> tuple[Tensor, Any]:
-        """One step of the flow."""
+        """State and carry after one step of size ``h(tau)``."""
         h = self.h(tau).to(state.dtype)
         return self.integrator.step(self.field, 0.0, h, state, context, carry)
 
     def finish(
         self, state: Tensor, context: Context, tau: float | Tensor = 1.0
     ) -> Float[Tensor, "b k s"]:
-        """The part of each token alone; edges and heat stay."""
+        """The state with each token mapped by ``react``; edges and heat are unchanged."""
         if self.react is None:
             return state
         q = self.field.project(state)
@@ -92,12 +111,37 @@ class FlowBlock(nn.Module):
     def forward(
         self, state: Tensor, context: Context, tau: float | Tensor = 1.0
     ) -> Float[Tensor, "b k s"]:
-        """Rotation, flow and reaction."""
+        """The state after rotation, all steps of the flow, and reaction."""
         state = self.prepare(state, tau)
         carry = self.begin(state, context)
         for _ in range(self.steps):
             state, carry = self.advance(state, carry, context, tau)
         return self.finish(state, context, tau)
+
+
+def flow_blocks(
+    dim: int,
+    field: Callable[[], VectorField],
+    integrator: Callable[[], Integrator],
+    *,
+    depth: int,
+    steps: int,
+    h: float,
+    h_max: float,
+    rotate: bool,
+) -> list[FlowBlock]:
+    """Blocks of the flow itself, with a rotation of the channels between blocks if asked for."""
+    return [
+        FlowBlock(
+            field=field(),
+            integrator=integrator(),
+            steps=steps,
+            h=h,
+            h_max=h_max,
+            rotate=Rotation(dim) if rotate and i else None,
+        )
+        for i in range(depth)
+    ]
 
 
 def wave_blocks(
@@ -109,7 +153,10 @@ def wave_blocks(
     h: float,
     ratio: float,
 ) -> list[FlowBlock]:
-    """Blocks of a flow on a graph between the two channel mixings that keep ½|x|²: a rotation before, spheres after."""
+    """Blocks of a flow on a graph between two maps of channels that preserve ½|x|².
+
+    A rotation of the channels comes before the step, an MLP along the spheres of the tokens after.
+    """
     return [
         FlowBlock(
             field=field(),

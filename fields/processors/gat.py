@@ -1,4 +1,4 @@
-"""Graph attention, as the lecture starts from: to be compared, not to be used."""
+"""Graph attention network: a baseline for the graph flows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fields.processors.base import Processor
 
 
 class GAT(Processor):
-    r"""Graph attention layers on the graph of near tokens.   z ← σ(Σⱼ αᵢⱼ W zⱼ),   ``depth`` times
+    r"""Graph attention layers on the graph of nearby tokens.   z ← σ(Σⱼ αᵢⱼ W zⱼ),  ``depth`` times
 
-    No residual and no law: variance between tokens falls with depth (over-smoothing) and distant
-    tokens meet through few paths (over-squashing). GRAND with a source and the Hamiltonian
-    processors are the cure.
+    A baseline without residual connections and without a law: the variance between tokens falls
+    with depth (over-smoothing), and distant tokens interact through few paths (over-squashing).
+    ``Grand`` with its source and the Hamiltonian processors avoid the first.
 
     Args:
         dim: token width h.
@@ -25,6 +25,12 @@ class GAT(Processor):
         radius: tokens closer than this many mean spacings are neighbors.
 
     Reference: Veličković et al., ICLR 2018.
+
+    Example:
+        >>> import torch
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> GAT(8)(latent).z.shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, dim: int, *, depth: int = 4, heads: int = 4, radius: float = 2.5):
@@ -38,7 +44,7 @@ class GAT(Processor):
         cond: Float[Tensor, "b h"] | None = None,
         t: Float[Tensor, "s"] | None = None,
     ) -> Latent:
-        """One pass through all layers; ``t`` is layer depth here and not used."""
+        """The tokens after all layers; ``t`` is not used.   Shape: z (b k h) -> (b k h)."""
         tokens, axes = latent.pos.shape[-2:]
         places = embed(latent.pos, latent.periodic)
         distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)

@@ -1,11 +1,11 @@
-"""Blocks of flows, one after the other: depth for static maps, time for evolution."""
+"""A sequence of flow blocks, used in depth (static maps) and in time (evolution)."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -21,39 +21,52 @@ from fields.processors.trace import FlowState, FlowTrace
 
 
 class Stack(Processor):
-    r"""Blocks in sequence, in both uses of time.
+    r"""Blocks in sequence, in depth and in time.
 
-    Depth (no times asked): each block once. The law holds across the whole stack where the energy
-    has no weights (graph fields); where it is learned (Hamiltonian) each block keeps an energy of
-    its own and rotations between blocks keep |z|.
+    Depth (no times given): each block once. The law holds across the whole stack where the energy
+    has no weights (graph flows). Where it is learned (Hamiltonian flows) each block preserves an
+    energy of its own, and the maps between blocks preserve |z|.
 
-    Time: the tokens move along a flow and are read at each time asked, in passes of at most ``dt``.
+    Time: the tokens move along a flow and are returned at each time, in passes of at most ``dt``.
     Blocks whose energy has no weights form one splitting of dz/dt = Σ f_l, repeated for the
     fraction τ of a pass. Of blocks with learned energies the last one is the flow in time, so that
-    one energy is constant for ever; those before it prepare the tokens.
+    one energy is constant at all times; those before it prepare the tokens.
 
     Args:
-        blocks: the blocks.
-        dt: longest stretch of time, in units of ``t``, taken in one pass.
-        recompute: saves the state only before each block and recomputes the rest in the backward
-            pass.
+        blocks: the blocks; the first one lifts the tokens to the state, the last one projects.
+        dt: longest time, in units of ``t``, that is taken in one pass.
+        recompute: store the state only before each block and recompute the rest in the backward
+            pass, which saves memory.
+
+    Shape: z (b k h) -> (b k h), or (b·s k h) at s times.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> from fields.integrators import EnergyProjectedVerlet
+        >>> block = FlowBlock(field=HamiltonianField(16), integrator=EnergyProjectedVerlet())
+        >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
+        >>> latent = Latent(torch.randn(2, 5, 16), pos, periodic)
+        >>> Stack([block])(latent, None, torch.tensor([0.5, 1.0, 1.5])).z.shape
+        torch.Size([6, 5, 16])
     """
 
     def __init__(self, blocks: Sequence[FlowBlock], *, dt: float = 1.0, recompute: bool = False):
         super().__init__()
-        self.blocks = cast(
-            Sequence[FlowBlock], nn.ModuleList(blocks)
-        )  # torch takes its members for any modules
-        self.dt, self.recompute = dt, recompute
+        # torch types the members of a ModuleList as plain modules
+        self.blocks = cast(Sequence[FlowBlock], nn.ModuleList(blocks))
+        self.dt = dt
+        self.recompute = recompute
+        self.permutation_equivariant = all(b.field.permutation_equivariant for b in blocks)
+        self.uses_positions = any(b.field.uses_positions for b in blocks)
 
     @property
     def law(self) -> Invariant:
-        """What the flow keeps; how far it reaches is in the class's docstring."""
+        """The invariant that the blocks preserve; the class docstring says over which range."""
         return self.blocks[-1].law
 
     @property
     def owns_energy(self) -> bool:
-        """Whether each block has an energy of its own."""
+        """Whether each block has a learned energy of its own."""
         field = self.blocks[-1].field
         return isinstance(field, EnergyField) and field.learned_energy
 
@@ -63,7 +76,7 @@ class Stack(Processor):
         cond: Float[Tensor, "b h"] | None = None,
         t: Float[Tensor, "s"] | None = None,
     ) -> Latent:
-        """Tokens through all blocks, or at each time."""
+        """The tokens after all blocks, or at each of the ascending times ``t``, stacked."""
         if t is None:
             context, state = self._start(latent, cond)
             for block in self.blocks:
@@ -77,76 +90,79 @@ class Stack(Processor):
     def at(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None, times: Iterable[float]
     ) -> Iterator[Latent]:
-        """Tokens at each of the ascending times, one after the other: a rollout of any length in the memory of one state."""
+        """Yields the tokens at each of the ascending times, holding one state in memory."""
         context, state = self._start(latent, cond)
         for moved in self._at(state, context, times):
             yield latent._replace(z=self.blocks[-1].field.project(moved))
 
-    def moments(
+    def flow_states(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None
     ) -> Iterator[FlowState]:
-        """Every step of the flow: through the depth, or for ``passes`` passes in time."""
+        """Yields every step of the flow: through the depth, or for ``passes`` passes in time."""
         context, state = self._start(latent, cond)
-        if passes is None or self.owns_energy:
-            last = len(self.blocks) - 1
-            for stage, block in enumerate(self.blocks):
-                steps = block.steps if passes is None or stage < last else block.steps * passes
-                for moment in self._watch(stage, block, state, context, steps):
-                    yield moment
-                    state = moment.state
-                state = block.finish(state, context)
-            return
-        for p in range(passes):
-            for stage, block in enumerate(self.blocks):
-                for moment in self._watch(
-                    p * len(self.blocks) + stage, block, state, context, block.steps
-                ):
-                    yield moment
-                    state = moment.state
-                state = block.finish(state, context)
+        for stage, block, steps in self._stages(passes):
+            for moved in self._steps(stage, block, state, context, steps):
+                yield moved
+                state = moved.state
+            state = block.finish(state, context)
 
     @torch.no_grad()
     def trace(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None
     ) -> FlowTrace:
-        """Energy, entropy, refused steps and step sizes along the way; the states keep the precision they have."""
+        """Energy, entropy, rejected steps and step size at every step, evaluated in float64.
+
+        The states themselves are computed in the precision of the processor.
+        """
         exact = copy.deepcopy(self).double()
-        stages, h, energy, entropy, rejected_steps = [], [], [], [], []
-        for moment in self.moments(latent, cond, passes=passes):
-            field = exact.blocks[moment.stage % len(self.blocks)].field
-            state, context = moment.state.double(), moment.context.double()
-            stages.append(moment.stage)
-            h.append(moment.h.double())
-            rejected_steps.append(moment.rejected_steps.double())
+        stages: list[int] = []
+        h: list[Tensor] = []
+        energy: list[Tensor] = []
+        entropy: list[Tensor] = []
+        rejected_steps: list[Tensor] = []
+        for moved in self.flow_states(latent, cond, passes=passes):
+            field = exact.blocks[moved.stage % len(self.blocks)].field
+            state, context = moved.state.double(), moved.context.double()
+            stages.append(moved.stage)
+            h.append(moved.h.double())
+            rejected_steps.append(moved.rejected_steps.double())
+            if not isinstance(field, EnergyField):
+                energy.append(0.5 * state.square().sum((-2, -1)))
+                continue
             with full_precision(state):
-                square = 0.5 * state.square().sum((-2, -1))
-                energy.append(
-                    field.energy(state, context) if isinstance(field, EnergyField) else square
-                )
-            found = field.entropy(state) if isinstance(field, EnergyField) else None
+                energy.append(field.energy(state, context))
+            found = field.entropy(state)
             if found is not None:
                 entropy.append(found)
         columns = (torch.stack(x) for x in (h, energy, rejected_steps))
         return FlowTrace(stages, *columns, entropy=torch.stack(entropy) if entropy else None)
 
-    def _watch(
+    def _stages(self, passes: int | None) -> Iterator[tuple[int, FlowBlock, int]]:
+        """Stage number, block and number of steps, in the order in which blocks run."""
+        last = len(self.blocks) - 1
+        if passes is None or self.owns_energy:
+            for stage, block in enumerate(self.blocks):
+                repeated = passes is not None and stage == last
+                yield stage, block, block.steps * passes if repeated else block.steps
+            return
+        for stage in range(passes * len(self.blocks)):
+            block = self.blocks[stage % len(self.blocks)]
+            yield stage, block, block.steps
+
+    def _steps(
         self, stage: int, block: FlowBlock, state: Tensor, context: Context, steps: int
     ) -> Iterator[FlowState]:
+        """The states of one block, from its start to the end of its last step."""
         state = block.prepare(state)
         carry = block.begin(state, context)
         for i in range(steps + 1):
-            yield FlowState(
-                stage,
-                block,
-                state,
-                context,
-                block.h(),
-                block.integrator.rejected_steps(carry, state),
-            )
+            rejected = block.integrator.rejected_steps(carry, state)
+            yield FlowState(stage, block, state, context, block.h(), rejected)
             if i < steps:
                 state, carry = block.advance(state, carry, context)
 
     def _start(self, latent: Latent, cond: Tensor | None) -> tuple[Context, Tensor]:
+        """Context and lifted state; half-precision tokens become single."""
         z = latent.z.float() if latent.z.dtype in (torch.bfloat16, torch.float16) else latent.z
         context = Context.of(latent._replace(z=z), cond)
         return context, self.blocks[0].field.lift(z, context)
@@ -157,9 +173,9 @@ class Stack(Processor):
         return block(state, context, tau)
 
     def _at(self, state: Tensor, context: Context, times: Iterable[float]) -> Iterator[Tensor]:
-        """The state at each time, starting at 0."""
+        """The lifted state at each time; the flow starts at time 0."""
         *before, last = self.blocks
-        carry = None
+        carry: Any = None
         if self.owns_energy:
             for block in before:
                 state = self._run(block, state, context)
@@ -167,9 +183,8 @@ class Stack(Processor):
             carry = last.begin(state, context)
         now = 0.0
         for time in times:
-            passes = max(
-                1, math.ceil((time - now) / self.dt - 1e-3)
-            )  # times may be rounded to single precision
+            # 1e-3: times may have been rounded to single precision
+            passes = max(1, math.ceil((time - now) / self.dt - 1e-3))
             tau = (time - now) / (passes * self.dt)
             for _ in range(passes if tau else 0):
                 if self.owns_energy:

@@ -1,4 +1,4 @@
-"""What can be watched while tokens flow."""
+"""Diagnostics of a flow: the states along the way, and energies computed from them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from fields.processors.block import FlowBlock
 
 
 class FlowState(NamedTuple):
-    """One state on the way through a processor, and what is needed to judge it."""
+    """One state of a flow, with what is needed to evaluate its law.
 
-    stage: int  # the law compares states of one stage
+    Args:
+        stage: number of the run of a block; a law compares states of one stage.
+        block: the block that is running.
+        state: the lifted state.
+        context: what the field reads.
+        h: step size.
+        rejected_steps: rejected steps of each sample in this stage so far.
+    """
+
+    stage: int
     block: FlowBlock
     state: Float[Tensor, "b k s"]
     context: Context
@@ -24,22 +33,39 @@ class FlowState(NamedTuple):
 
 
 class FlowTrace(NamedTuple):
-    """What can be watched, at every step of the flow, in double precision."""
+    """Diagnostics at every step of a flow, in double precision.
+
+    Args:
+        stage: number of the run of a block, for each step.
+        h: step sizes.
+        energy: energy of the field, ½|z|² for fields without one.
+        rejected_steps: rejected steps in the stage so far.
+        entropy: for fields that have one, else None.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> from fields.flows import Hamiltonian
+        >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
+        >>> latent = Latent(torch.randn(2, 5, 16), pos, periodic)
+        >>> trace = Hamiltonian(16, depth=2).trace(latent)
+        >>> trace.stage, trace.energy.shape
+        ([0, 0, 1, 1], torch.Size([4, 2]))
+    """
 
     stage: list[int]
     h: Float[Tensor, "s"]
-    energy: Float[Tensor, "s b"]  # of the field; ½|z|² for fields without one
-    rejected_steps: Float[Tensor, "s b"]  # steps refused so far in the stage
-    entropy: Float[Tensor, "s b"] | None  # of fields that have one
+    energy: Float[Tensor, "s b"]
+    rejected_steps: Float[Tensor, "s b"]
+    entropy: Float[Tensor, "s b"] | None
 
     def summary(self) -> dict[str, float]:
-        """The whole in few numbers, for a log.
+        """The trace as a few numbers for a log.
 
-        energy, energy_end: at both ends of the flow, mean over the samples; energy_drift,
-        energy_rise: the largest change since the start of a stage and the largest rise from one
-        step to the next, over the stage's mean |E| at its start; rejected_steps: refused steps;
-        step_min, step_max: step sizes; entropy_gain: of the sample that gains least, where there is
-        an entropy.
+        ``energy`` and ``energy_end``: at both ends of the flow, mean over samples.
+        ``energy_drift``: the largest change since the start of a stage, and ``energy_rise``: the
+        largest rise from one step to the next, both over the stage's mean |E| at its start.
+        ``rejected_steps``: their sum. ``step_min`` and ``step_max``: step sizes. ``entropy_gain``:
+        of the sample that gains least, where there is an entropy.
         """
         size = len(self.stage)
         start = self.energy[torch.tensor([self.stage.index(s) for s in self.stage])]

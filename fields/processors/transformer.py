@@ -1,4 +1,4 @@
-"""The free processor: every token attends to every token."""
+"""The transformer: a processor without a law."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from fields.processors.base import Processor
 class Transformer(Processor):
     r"""Pre-norm transformer.   z ← z + Attn(LN z);   z ← z + MLP(LN z),   ``depth`` times
 
-    Attention has the geometric term and rotations by position, hence depends on relative positions
-    only. No law is kept.
-
-    Reference: Vaswani et al. 2017; Xiong et al. 2020 for the place of the norms.
+    Attention has a geometric term and rotations by position, hence depends on relative positions
+    only. Preserves no invariant.
 
     Args:
         dim: token width h.
@@ -26,8 +24,16 @@ class Transformer(Processor):
         ratio: inner width of the MLP over h.
         lengths: Gaussian lengths of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
-        dropout: share of the MLPs' inner neurons that fall silent in training; what
-            `predict(samples=…)` draws from.
+        dropout: fraction of the MLPs' inner units that are dropped in training; the samples of
+            ``predict(samples=…)`` are drawn with it.
+
+    Reference: Vaswani et al., NeurIPS 2017; Xiong et al., ICML 2020 for the position of the norms.
+
+    Example:
+        >>> import torch
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> Transformer(8, depth=2)(latent).z.shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class Transformer(Processor):
         cond: Float[Tensor, "b h"] | None = None,
         t: Float[Tensor, "s"] | None = None,
     ) -> Latent:
-        """One pass through all blocks; ``t`` is layer depth here and not used."""
+        """The tokens after all blocks; ``t`` is not used.   Shape: z (b k h) -> (b k h)."""
         z = latent.z
         for block in self.blocks:
             z = block(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from inspect import signature
 
 import numpy as np
@@ -10,7 +12,10 @@ import pytest
 from problems import operator, waves
 
 import fields
+import train
 from fields.cli import main as cli
+from fields.cli.parser import command_parser, parse_numbers
+from fields.cli.predict import SAMPLES_AT_ONCE
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -40,8 +45,40 @@ def test_a_misspelt_option_is_recognized(capsys):
     assert end.value.code == 2 and "Did you mean --symmetrize?" in capsys.readouterr().err
 
 
+def test_the_british_spelling_of_an_option_is_accepted_and_not_shown(capsys):
+    parser = command_parser(cli.COMMANDS)
+    words = ["predict", "burgers", "a.h5", "--out", "b.nc"]
+    assert parser.parse_args([*words, "--symmetrise"]).symmetrize is True
+    assert parser.parse_args([*words, "--symmetrize"]).symmetrize is True
+    assert parser.parse_args(words).symmetrize is False
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    assert "symmetrise" not in capsys.readouterr().out
+
+
+def test_every_program_tells_its_version(capsys):
+    for program in (cli.main, train.main):
+        with pytest.raises(SystemExit) as end:
+            program(["--version"])
+        assert not end.value.code
+        assert f"bracketfields {fields.__version__}" in capsys.readouterr().out
+
+
+def test_help_imports_no_torch():
+    code = """
+import sys
+from fields.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    print([name for name in ("torch", "xarray", "h5py") if name in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
 def test_predictions_in_pieces_are_those_of_the_model(tmp_path, capsys):
-    model, ds = operator((True,)), waves(2 * cli.TOGETHER + 3, (8,), (True,))
+    model, ds = operator((True,)), waves(2 * SAMPLES_AT_ONCE + 3, (8,), (True,))
     fields.save(model, tmp_path / "m.safetensors")
     fields.write_dataset(ds, tmp_path / "in.h5")
     words = [
@@ -81,4 +118,4 @@ def test_an_interruption_says_what_is_left(monkeypatch, capsys):
 
 
 def test_times_are_lists_of_numbers():
-    assert cli.numbers("[0.1,0.25, 3]") == cli.numbers("0.1,0.25,3") == [0.1, 0.25, 3.0]
+    assert parse_numbers("[0.1,0.25, 3]") == parse_numbers("0.1,0.25,3") == [0.1, 0.25, 3.0]

@@ -6,11 +6,18 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
+
+import pytest
+
+import fields
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "fields"
-LAYERS = (  # every room of the package; a room may import from itself and from rooms further down, lazily or not
+# Every room of the package. A room may import from itself and from rooms further down only, which
+# includes imports inside functions and for type checkers.
+LAYERS = (
     {"__main__"},
     {"cli"},
     {"training"},
@@ -34,6 +41,9 @@ HEAVY = {"lightning", "matplotlib", "neuralop"}
 ALLOWED = {"training": {"lightning"}, "data": {"lightning"}, "plot": {"matplotlib"}}
 FILES = {"h5py", "xarray", "h5netcdf"}
 FILE_ROOMS = {"io", "data", "inference", "models"}
+
+
+ROOT_FILES = {"__init__.py", "__main__.py", "py.typed"}
 
 
 def modules() -> dict[str, ast.Module]:
@@ -81,11 +91,50 @@ def room(module: str) -> str:
 
 def test_import_fields_is_light():
     code = (
-        "import fields, sys; "
+        "import fields, sys; assert fields.__version__ and 'load' in dir(fields); "
         "print([m for m in ('lightning', 'neuralop', 'matplotlib', 'torch') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_installed_package(monkeypatch):
+    assert fields.__version__ == metadata.version("bracketfields")
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert fields.__version__ == "unknown"
+
+
+def test_every_public_name_can_be_imported():
+    assert all(getattr(fields, name) is not None for name in fields.__all__)
+    with pytest.raises(AttributeError, match="public names are"):
+        _ = fields.nothing
+
+
+def test_typed_signatures_in_the_package_are_the_true_ones():
+    """`load` and `from_pretrained` are declared in `fields/__init__.py` with their return type."""
+    known = modules()
+    declared = {n.name: n for n in ast.walk(known["__init__"]) if isinstance(n, ast.FunctionDef)}
+    for module, name in (("checkpoint", "load"), ("hub", "from_pretrained")):
+        body = known[f"checkpoints.{module}"].body
+        true = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == name)
+        assert ast.unparse(declared[name].args) == ast.unparse(true.args)
+
+
+def test_the_root_holds_three_files():
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == ROOT_FILES
+
+
+def test_no_public_name_has_two_meanings():
+    places: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def test_every_room_has_its_place():

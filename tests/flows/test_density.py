@@ -176,7 +176,9 @@ def test_constants_of_the_equation_steer_it_or_are_refused():
     torch.testing.assert_close(
         reference_energy(field, z, context)[0], field.energy(z, context), atol=1e-10, rtol=1e-12
     )
-    with pytest.raises(ValueError, match=r"blind to the constants of the PDE.*conditioned: true"):
+    with pytest.raises(
+        ValueError, match=r"does not use the constants of the PDE.*conditioned: true"
+    ):
         LocalEnergy(2, tokens=(12,)).double()(q, context)
 
 

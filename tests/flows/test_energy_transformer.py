@@ -41,8 +41,9 @@ def test_one_line_chooses_the_energy_and_the_law_holds(name, law):
     ]
     assert sum(a != b for a, b in zip(lines, others, strict=True)) == 1
 
-    def energies(p):
-        return {type(m) for m in p.modules() if isinstance(m, EnergyTransformer | AttentionEnergy)}
+    def energies(processor):
+        kinds = EnergyTransformer | AttentionEnergy
+        return {type(m) for m in processor.modules() if isinstance(m, kinds)}
 
     assert energies(built(others)) == {AttentionEnergy}
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from fields.dynamics.energies.local import LocalEnergy
 from fields.evaluation.reference_energies import reference_energy
 from fields.evaluation.verify import verify
 from fields.flows.gradient_flow import BoundedRosenbrock, GradientFlowField
+from fields.flows.hamiltonian import HamiltonianField
 from fields.processors.flow import Flow
 
 CASES = pytest.mark.parametrize(
@@ -179,10 +180,10 @@ def test_training_reaches_every_weight_and_an_equilibrium_is_kept():
 
 
 def test_what_cannot_be_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match=r"mobility = 0\.0: nothing would move"):
+    with pytest.raises(ValueError, match=r"mobility = 0\.0: the field would not move"):
         GradientFlowField(1, energy=partial(LocalEnergy, tokens=(12,)), mobility=0.0)
     with pytest.raises(
         ValueError,
         match=r"`BoundedRosenbrock` cannot step `HamiltonianField`.*`EnergyProjectedVerlet`",
     ):
-        Flow(8, integrator=BoundedRosenbrock)
+        Flow(8, field=HamiltonianField, integrator=BoundedRosenbrock)

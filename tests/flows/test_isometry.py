@@ -39,7 +39,7 @@ def test_the_energy_of_the_decoded_field_is_constant(steps):
     processor, show, latent = shaken(Isometry(DIM)), decoder(), tokens()
     y, energies, states = quadrature(latent)[None], [], []
     with torch.no_grad():
-        for moment in list(processor.moments(latent, passes=steps))[:: max(1, steps // 4)]:
+        for moment in list(processor.flow_states(latent, passes=steps))[:: max(1, steps // 4)]:
             field = show(latent._replace(z=moment.state), y)
             energies.append(
                 sum(0.5 * float((f**2).mean()) for f in field[..., 0])

@@ -10,6 +10,7 @@ import torch
 from fields.core.sample import Latent
 from fields.dynamics.base import Context
 from fields.evaluation.verify import verify
+from fields.flows.hamiltonian import HamiltonianField
 from fields.flows.stencil_port_hamiltonian import (
     ImplicitPortHamiltonianStep,
     StencilPortHamiltonianField,
@@ -168,4 +169,4 @@ def test_what_cannot_be_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"is made for \(12,\) tokens, got 13"):
         StencilPortHamiltonianField(1, tokens=(12,))(0.0, torch.zeros(1, 13, 1))
     with pytest.raises(ValueError, match="`ImplicitPortHamiltonianStep` cannot step"):
-        Flow(8, integrator=ImplicitPortHamiltonianStep)
+        Flow(8, field=HamiltonianField, integrator=ImplicitPortHamiltonianStep)

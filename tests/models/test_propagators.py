@@ -83,7 +83,7 @@ def test_unequal_steps_are_learned_where_steps_may_be_longer_than_a_frame(latent
 
 def test_times_between_frames_warn_where_training_has_seen_none(latent):
     model = Autoregressive(DIM, Transformer(DIM, depth=1)).double().eval()
-    with pytest.warns(UserWarning, match="times between them are a guess"):
+    with pytest.warns(UserWarning, match="times between frames are not reliable"):
         list(model.at(latent, None, [0.5]))
     with warnings.catch_warnings(action="error"):
         model.start(latent, None)
@@ -105,7 +105,7 @@ def test_direct_asks_every_time_by_itself(latent):
 
 
 def test_only_flows_flow():
-    with pytest.raises(ValueError, match=r"Transformer has no time of its own.*AttentionODE"):
+    with pytest.raises(ValueError, match=r"Transformer is not.*AttentionODE"):
         LatentFlow(DIM, Transformer(DIM, depth=1))
 
 

@@ -11,6 +11,7 @@ import torch
 import fields.processors
 from fields.core.sample import Latent
 from fields.processors.base import Processor
+from fields.processors.flow import Flow
 from fields.processors.stack import Stack
 
 DIM = 16
@@ -28,7 +29,8 @@ def all_processors() -> list[type[Processor]]:
         if inspect.isclass(c) and issubclass(c, Processor)
     }
     return sorted(
-        (c for c in found if not inspect.isabstract(c) and c is not Stack), key=lambda c: c.__name__
+        (c for c in found if not inspect.isabstract(c) and c not in (Stack, Flow)),
+        key=lambda c: c.__name__,
     )
 
 

@@ -92,14 +92,17 @@ def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energ
 def test_what_claims_no_law_gets_no_certificate():
     assert "no exact law" in verify(AttentionODE(DIM), tokens()).verdict
     assert "no exact law" in verify(GAT(DIM), tokens()).verdict
-    assert "no exact law" in verify(Flow(DIM, integrator=Verlet).double(), tokens()).verdict
+    assert (
+        "no exact law"
+        in verify(Flow(DIM, field=HamiltonianField, integrator=Verlet).double(), tokens()).verdict
+    )
 
 
 def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
     with pytest.raises(
         ValueError, match=r"`RK4` cannot step `HamiltonianField`.*`EnergyProjectedVerlet`"
     ):
-        Flow(DIM, integrator=RK4)
+        Flow(DIM, field=HamiltonianField, integrator=RK4)
     with pytest.raises(ValueError, match=r"Use `Cayley` or `EnergyScaledLeapfrog`"):
         Flow(DIM, field=GraphHamiltonianField, integrator=EnergyProjectedVerlet)
     with pytest.raises(ValueError, match=r"Use `EnergyGuardedStep`"):

@@ -1,4 +1,4 @@
-"""Potential energies of tokens, bounded below, with gradients in closed form."""
+"""The energy of attention, bounded below, and the bounded features that it is built from."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ def log_cosh(u: Tensor) -> Tensor:
 
 
 class Features(NamedTuple):
-    """Bounded features of q, and what leads back from them."""
+    """Bounded features g of q, with γ/r (``scale``) and |q|²/c (``mean2``) for the gradient."""
 
     g: Float[Tensor, "b k c"]
-    scale: Float[Tensor, "b k 1"]  # γ/r
-    mean2: Float[Tensor, "b k 1"]  # |q|²/c
+    scale: Float[Tensor, "b k 1"]
+    mean2: Float[Tensor, "b k 1"]
 
 
 class BoundedFeatures(nn.Module):
-    """g = γ q / r, r² = 1 + |q|²/c per token: |g|² ≤ γ² c, so that no energy built from g is unbounded below.
+    """g = γ q / r with r² = 1 + |q|²/c per token, so |g|² ≤ γ² c and energies of g are bounded.
 
-    With them goes the spring k/2 |q|² that every such energy has, because it needs the same |q|².
+    The spring k/2 |q|² that every such energy has is computed here too, from the same |q|².
+
+    Example:
+        >>> features = BoundedFeatures()(100 * torch.ones(1, 3, 4))
+        >>> features.g.shape, bool((features.g.square().sum(-1) <= 4).all())
+        (torch.Size([1, 3, 4]), True)
     """
 
     def __init__(self):
@@ -62,18 +67,23 @@ class BoundedFeatures(nn.Module):
 
 
 class Memory(torch.autograd.Function):
-    r"""T = Σₙ log σ(uₙ) and s = σ(u), of which log cosh and tanh are made; only s is kept.
+    r"""T = Σₙ log σ(uₙ) and s = σ(u), for log cosh and tanh; only s is stored for backward.
 
         dU = (1 − s) (dT + s dS)
 
-    Once differentiable. Shape: u (b k m) -> T (b m), s (b k m).
+    Once differentiable.   Shape: u (b k m) -> T (b m), s (b k m).
+
+    Example:
+        >>> total, s = Memory.apply(torch.zeros(1, 3, 2))
+        >>> total.shape, s.shape
+        (torch.Size([1, 2]), torch.Size([1, 3, 2]))
     """
 
     @staticmethod
     def forward(
         ctx, u: Float[Tensor, "b k m"]
     ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b k m"]]:
-        """T and s."""
+        """T and s.   Shape: (b k m) -> (b m), (b k m)."""
         s = u.sigmoid()
         ctx.save_for_backward(s)
         return F.logsigmoid(u).sum(1), s
@@ -81,32 +91,43 @@ class Memory(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_total: Tensor, d_s: Tensor) -> Tensor:
-        """Gradient of u."""
+        """The gradient with respect to u.   Shape: (b k m)."""
         (s,) = ctx.saved_tensors
         d_u = torch.addcmul(d_total[:, None], s, d_s)
         return torch.addcmul(d_u, d_u, s, value=-1)
 
 
 class AttentionEnergy(Energy):
-    r"""Tokens that attend to each other attract, and each is drawn to learned patterns.
+    r"""Tokens that attend to each other attract, and each is attracted to learned patterns.
 
-        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − min(‖xₙ − xₘ‖²/2ℓₕ², 40)) + Σₙ Σ_μ w_μ log
-        cosh(ξ_μ·gₙ + b_μ)
-        ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b)),    A = softmax of the exponent over m
+        V = k/2 |q|² − Σₕ aₕ/β Σₙ log Σₘ exp(β Qₙ·Kₘ − min(‖xₙ − xₘ‖²/2ℓₕ², 40))
+            + Σₙ Σ_μ w_μ log cosh(ξ_μ·gₙ + b_μ)
+        ∂V/∂g = −Σₕ aₕ (Aₕ Kₕ Wqₕ + Aₕᵀ Qₕ Wkₕ) + Ξᵀ (w tanh(Ξ g + b))
 
-    with Q = R(x) Wq g, K = R(x) Wk g, R the rotation by position, g = γ q / √(1 + |q|²/c), β =
-    1/√d. One pass gives V and ∇V. Both sums are bounded because g is, and k > 0, so V has a lower
-    bound whatever the weights: an orbit of constant energy cannot escape.
+    with A the softmax of the exponent over m, Q = R(x) Wq g, K = R(x) Wk g, R the rotation by
+    position, g = γ q / √(1 + |q|²/c) and β = 1/√d. One pass gives V and ∇V. Both sums are bounded
+    because g is, and k > 0, so V has a lower bound for all weights: an orbit of constant energy
+    cannot escape.
 
     Args:
         dim: channels c of q.
         heads: number of attention terms.
         ratio: number of patterns ξ_μ over c.
-        lengths: ℓ of the first and last head at the start, in unit coordinates.
+        lengths: initial ℓ of the first and last head, in unit coordinates.
         max_frequency: largest rotation frequency, in turns per domain.
 
+    Raises:
+        ValueError: ``heads`` does not divide ``dim``.
+
     Shape: q (b k c) -> V (b), ∇V (b k c).
+
+    Example:
+        >>> value, grad = AttentionEnergy(8).value_and_grad(torch.randn(2, 5, 8))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
+
+    bounded_below = True
 
     def __init__(
         self,
@@ -120,7 +141,8 @@ class AttentionEnergy(Energy):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"AttentionEnergy has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}."
+                f"AttentionEnergy has {dim} channels, which {heads} heads cannot share. "
+                f"Use a divisor of {dim}."
             )
         patterns = int(ratio * dim)
         self.heads = heads
@@ -141,7 +163,7 @@ class AttentionEnergy(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V and ∂V/∂q."""
+        """V and ∂V/∂q.   Shape: (b k c) -> (b), (b k c)."""
         features = self.features(z)
         g = context.shift(features.g)
         attention, grad_attention = self._attention(g, context)
@@ -152,7 +174,10 @@ class AttentionEnergy(Energy):
         )
 
     def _memory(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """log cosh u = u − log σ(2u) − log 2 and tanh u = 2σ(2u) − 1: few passes over the wide tensor u."""
+        """The pattern term and its gradient in g.
+
+        log cosh u = u − log σ(2u) − log 2 and tanh u = 2σ(2u) − 1 need few passes over the wide u.
+        """
         twice = F.linear(g, 2 * self.patterns, 2 * self.bias)
         slope = self.weight @ self.patterns  # of Σ w u
         offset = g.shape[1] * (self.weight @ (self.bias - math.log(2)))
@@ -161,22 +186,21 @@ class AttentionEnergy(Energy):
         return value, sigmoid @ (2 * self.weight[:, None] * self.patterns) - slope
 
     def _attention(self, g: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """The attention term and its gradient in g."""
         beta, turn = (g.shape[-1] // self.heads) ** -0.5, None
         weight = torch.cat([beta * self.query, self.key])
         both = rearrange(F.linear(g, weight), "b k (two h e) -> two b h k e", two=2, h=self.heads)
         if context.pos is not None:
             turn = self.rotary(context.pos, context.periodic)
             both = rotate(both, turn)
-        near = (
-            g.new_zeros(1, 1, 1, 1)
-            if context.distance2 is None
-            else proximity(context.distance2, self.log_length)
-        )
+        if context.distance2 is None:
+            near = g.new_zeros(1, 1, 1, 1)
+        else:
+            near = proximity(context.distance2, self.log_length)
         total, to_query, to_key = self.pairs(both[0], both[1], near)
         pulled = torch.stack([to_query, to_key])
         pulled = pulled if turn is None else rotate(pulled, turn, back=True)
         amplitude = self.amplitude / beta
         scale = repeat(amplitude, "h -> (two h e) 1", two=2, e=pulled.shape[-1])
-        return -(total.sum(-1) @ amplitude), rearrange(pulled, "two b h k e -> b k (two h e)") @ (
-            -scale * weight
-        )
+        pulled = rearrange(pulled, "two b h k e -> b k (two h e)")
+        return -(total.sum(-1) @ amplitude), pulled @ (-scale * weight)

@@ -1,4 +1,4 @@
-"""The energy of the energy transformer, kept bounded."""
+"""The energy of the energy transformer, with a lower bound."""
 
 from __future__ import annotations
 
@@ -17,25 +17,34 @@ from fields.nn.attention.weights import Partition
 
 
 class EnergyTransformer(Energy):
-    r"""Each token wants to be predicted by the others, and to lie near a stored pattern.
+    r"""Low where tokens are predicted by the others and lie near stored patterns.
 
-        V = k/2 |q|² − Σₕ (1/β) Σₙ log Σ_{m≠n} exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²) − ½ Σₙ Σ_μ
-        relu(ξ_μ·gₙ)²
+        V = k/2 |q|² − Σₕ (1/β) Σₙ log Σ_{m≠n} exp(β Qₙ·Kₘ − ‖xₙ − xₘ‖²/2ℓₕ²)
+            − ½ Σₙ Σ_μ relu(ξ_μ·gₙ)²
 
-    with Q = Wq g, K = Wk g, β = 1/√e and g = γ q/√(1 + |q|²/c) in the place of a LayerNorm, so that
-    V is bounded below. Unlike `AttentionEnergy` no token attends to itself, and the memory term
-    pulls only.
-
-    Reference: Hoover et al., NeurIPS 2023, eq. 3–6.
+    with Q = Wq g, K = Wk g, β = 1/√e and g = γ q/√(1 + |q|²/c) in place of a LayerNorm, so that V
+    is bounded below. Unlike in `AttentionEnergy` no token attends to itself, and the pattern term
+    only attracts.
 
     Args:
         dim: channels c of q.
         heads: number of attention terms.
-        patterns: number of patterns ξ_μ.
-        lengths: ℓ of the first and last head at the start, in unit coordinates.
+        patterns: number of patterns ξ_μ; None for 4 c.
+        lengths: initial ℓ of the first and last head, in unit coordinates.
+
+    Raises:
+        ValueError: ``heads`` does not divide ``dim``.
 
     Shape: q (b k c) -> V (b), ∇V (b k c).
+    Reference: Hoover et al., NeurIPS 2023, eq. 3–6.
+
+    Example:
+        >>> value, grad = EnergyTransformer(8).value_and_grad(torch.randn(2, 5, 8))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
+
+    bounded_below = True
 
     def __init__(
         self,
@@ -48,7 +57,8 @@ class EnergyTransformer(Energy):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"EnergyTransformer has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}."
+                f"EnergyTransformer has {dim} channels, which {heads} heads cannot share. "
+                f"Use a divisor of {dim}."
             )
         self.beta = (dim // heads) ** -0.5
         self.features = BoundedFeatures()
@@ -66,7 +76,7 @@ class EnergyTransformer(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V and ∂V/∂q."""
+        """V and ∂V/∂q.   Shape: (b k c) -> (b), (b k c)."""
         features = self.features(z)
         g = context.shift(features.g)
         q, k = (einsum(g, w, "b k c, heads e c -> b heads k e") for w in (self.query, self.key))

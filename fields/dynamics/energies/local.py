@@ -1,4 +1,4 @@
-"""The energy of a field: a learned density of what lies around each place."""
+"""The energy of a field: a learned density of the neighborhood of each place."""
 
 from __future__ import annotations
 
@@ -16,37 +16,45 @@ from fields.nn.stencils import around, taps
 
 
 class LocalEnergy(Energy):
-    r"""Tokens are samples of fields on a periodic grid; each place n has an energy by what its neighbors hold.
+    r"""Tokens are samples of fields on a periodic grid, with a learned density of energy.
 
-        V = Σₙ Σ_μ ½ κ_μ a_μ(n)² + ¼ λ_μ² a_μ(n)⁴ + w_μ [log cosh(a_μ(n) + b_μ) − log cosh b_μ],    a_μ(n) = Σ_o Ξ_μ(o) · q(n + o)
-        ∂V/∂q(n) = Σ_o Ξ(o)ᵀ f(n − o),    f_μ = κ_μ a_μ + λ_μ² a_μ³ + w_μ tanh(a_μ + b_μ),    κ > 0
+        V = Σₙ Σ_μ ½ κ_μ a_μ(n)² + ¼ λ_μ² a_μ(n)⁴ + w_μ [log cosh(a_μ(n) + b_μ) − log cosh b_μ]
+        a_μ(n) = Σ_o Ξ_μ(o) · q(n + o),   κ > 0
+        ∂V/∂q(n) = Σ_o Ξ(o)ᵀ f(n − o),   f_μ = κ_μ a_μ + λ_μ² a_μ³ + w_μ tanh(a_μ + b_μ)
 
-    The stencils Ξ are the same everywhere, so V is a functional of the field, whatever its place,
-    and V = 0 at rest. V is bounded below whatever the weights, because squares outgrow log cosh.
-    Where channels are given (the medium of a wave), κ and w are functions of what the stencils'
-    neighborhood holds of them. With ``differences`` the taps of every stencil add up to
-    zero: a constant added to q costs nothing, Σₙ ∂V/∂q(n) = 0, and a mean momentum that is zero
-    stays so.
+    The stencils Ξ are the same everywhere, so V is a translation-invariant functional of the field,
+    and V = 0 for q = 0. V is bounded below for all weights, because squares outgrow log cosh. Where
+    channels are given (the medium of a wave), κ and w are functions of their values in the
+    neighborhood. With ``differences`` the coefficients of every stencil sum to zero: V does not
+    change when a constant is added to q, Σₙ ∂V/∂q(n) = 0, and a mean momentum of zero stays zero.
 
     Args:
         dim: channels c of q.
         tokens: anchors per axis, as the encoder's.
-        given: the last so many channels are read and not moved.
+        given: the last ``given`` channels are read and do not move.
         patterns: number of stencils.
         radius: neighbors that a stencil sees on either side, along each axis.
-        hidden: width of the map from what is given to κ and w.
-        differences: V sees differences of q alone.
-        quartic: λ of every pattern at the start; 0 leaves fourth powers out. With them forces grow
-            as cubes, also where waves are larger than any that training saw; without them forces
-            become linear there.
-        conditioned: constants of the PDE change κ and w.
+        hidden: width of the network from the given channels to κ and w.
+        differences: V depends on differences of q only.
+        quartic: initial λ of every stencil; 0 omits the fourth powers. With them forces grow as
+            cubes where waves are larger than in training; without them forces become linear there.
+        conditioned: whether constants of the PDE change κ and w.
 
     Raises:
-        ValueError: nothing would move, stencils that radius around the box, or constants of the PDE
-            to which V is blind.
+        ValueError: no channel would move, stencils reach around the domain, another number of
+            tokens, or constants of the PDE that the energy does not use.
 
-    Shape: q (b k c) -> V (b), ∇V (b k c), zero in channels that are given.
+    Shape: q (b k c) -> V (b), ∇V (b k c), zero in given channels; the tokens are a periodic grid.
+
+    Example:
+        >>> value, grad = LocalEnergy(1, tokens=(12,)).value_and_grad(torch.randn(2, 12, 1))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 12, 1]))
     """
+
+    permutation_invariant = False
+    uses_positions = False
+    bounded_below = True
 
     def __init__(
         self,
@@ -64,14 +72,13 @@ class LocalEnergy(Energy):
         super().__init__()
         if not 0 <= given < dim:
             raise ValueError(
-                f"LocalEnergy has {dim} channels, of which {given} are given: none would move. Give fewer."
+                f"LocalEnergy has {dim} channels, of which {given} are given: none would move. "
+                "Give fewer."
             )
-        self.tokens, self.radius, self.moving, self.differences = (
-            tuple(tokens),
-            radius,
-            dim - given,
-            differences,
-        )
+        self.tokens = tuple(tokens)
+        self.radius = radius
+        self.moving = dim - given
+        self.differences = differences
         seen, given = (channels * taps(tokens, radius) for channels in (self.moving, given))
         self.stencils = nn.Parameter(torch.randn(patterns, seen) / math.sqrt(seen))
         self.bias = nn.Parameter(torch.randn(patterns))
@@ -90,7 +97,7 @@ class LocalEnergy(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V and ∂V/∂q."""
+        """V and ∂V/∂q.   Shape: (b k c) -> (b), (b k c)."""
         stencils = self.kernels()
         a = self.responses(z, stencils)
         stiffness, weight = self.material(z, context)
@@ -101,17 +108,17 @@ class LocalEnergy(Energy):
             cube = self.quartic.square() * a.pow(3)
             density, pull = torch.addcmul(density, cube, a, value=0.25), pull + cube
         grad = self._gathered(torch.addcmul(pull, weight, slope) @ stencils)
-        if self.differences:  # zero already, but for a rounding that every step would repeat
+        if self.differences:  # zero up to a rounding error that every step would repeat
             grad = grad - grad.mean(1, keepdim=True)
         return density.sum((1, 2)), F.pad(grad, (0, z.shape[-1] - self.moving))
 
     def curvature(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b k ee"], Float[Tensor, "b k ee"]]:
-        """W⁺ and W⁻, both positive semidefinite, with ∂²V/∂q² = Σₙ Pₙᵀ (W⁺(n) − W⁻(n)) Pₙ in the channels that move, row by row.
+        """Positive semidefinite W⁺ and W⁻ with ∂²V/∂q² = Σₙ Pₙᵀ (W⁺(n) − W⁻(n)) Pₙ, row by row.
 
-        Σ_μ Ξ_μᵀ Ξ_μ times κ_μ + 3 λ_μ² a_μ² + max(w_μ, 0) sech²(a_μ + b_μ), and times max(−w_μ, 0)
-        sech²(a_μ + b_μ).
+        W⁺ is Σ_μ Ξ_μᵀ Ξ_μ times κ_μ + 3 λ_μ² a_μ² + max(w_μ, 0) sech²(a_μ + b_μ), and W⁻ the same
+        sum times max(−w_μ, 0) sech²(a_μ + b_μ), in the channels that move.
         """
         stencils = self.kernels()
         a = self.responses(z, stencils)
@@ -128,8 +135,8 @@ class LocalEnergy(Energy):
 
             C = Σₙ Σ_μ ½ (κ + 3λ²a² + max(w, 0)) d² + λ² (|a d³| + ¼ d⁴),    d = Ξ·Δ
 
-        log cosh bends by no more than 1, and the last two terms of (a + sd)⁴ by no more than s² of
-        what they do at s = 1.
+        The second derivative of log cosh is at most 1, and for s ≤ 1 the terms s³ and s⁴ of
+        (a + sd)⁴ are at most s² times their size at s = 1.
         """
         stencils = self.kernels()
         a, d = self.responses(z, stencils), self.responses(move, stencils)
@@ -144,15 +151,16 @@ class LocalEnergy(Energy):
     def responses(
         self, z: Float[Tensor, "b k c"], stencils: Float[Tensor, "m e"]
     ) -> Float[Tensor, "b k m"]:
-        """a, of stencils as `kernels` gives them."""
+        """a of each place, for stencils as returned by `kernels`."""
         if z.shape[1] != math.prod(self.tokens):
             raise ValueError(
-                f"LocalEnergy is made for {self.tokens} tokens, got {z.shape[1]}. Give encoder and energy the same."
+                f"LocalEnergy is made for {self.tokens} tokens, got {z.shape[1]}. "
+                "Give the same `tokens` to the encoder and the energy."
             )
         return around(z[..., : self.moving], self.tokens, self.radius) @ stencils.T
 
     def kernels(self) -> Float[Tensor, "m e"]:
-        """Ξ."""
+        """Ξ, with coefficients that sum to zero if ``differences``."""
         if not self.differences:
             return self.stencils
         each = rearrange(self.stencils, "m (c o) -> m c o", c=self.moving)
@@ -161,11 +169,12 @@ class LocalEnergy(Energy):
     def material(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "*b k m"], Float[Tensor, "*b k m"]]:
-        """κ and w at every place."""
+        """κ > 0 and w at every place; without a place axis where they are constant."""
         raw, weight = self.raw_stiffness, self.weight
         if context.cond is not None and self.steer is None:
             raise ValueError(
-                "LocalEnergy is blind to the constants of the PDE that the file has. Set `conditioned: true`."
+                "LocalEnergy does not use the constants of the PDE that the data have. "
+                "Set `conditioned: true`."
             )
         if context.cond is not None and self.steer is not None:
             stiffer, heavier = self.steer(
@@ -180,7 +189,7 @@ class LocalEnergy(Energy):
         return F.softplus(raw), weight
 
     def _gathered(self, around: Float[Tensor, "b k e"]) -> Float[Tensor, "b k c"]:
-        """Adjoint of `around`: every token gets what its neighbors hold for it."""
+        """The adjoint of `around`: sums the entries of all neighborhoods that contain a token."""
         taps = (2 * self.radius + 1,) * len(self.tokens)
         field = around.unflatten(1, self.tokens).unflatten(-1, (self.moving, *taps))
         for axis in range(len(self.tokens), 0, -1):
@@ -191,11 +200,17 @@ class LocalEnergy(Energy):
 
 
 class LogCosh(torch.autograd.Function):
-    """log cosh a and tanh a without overflow; only the second is kept. Once differentiable."""
+    """log cosh a and tanh a without overflow; only tanh is stored. Once differentiable.
+
+    Example:
+        >>> value, slope = LogCosh.apply(torch.tensor([0.0, 1000.0]))
+        >>> value.round(), slope
+        (tensor([  0., 999.]), tensor([0., 1.]))
+    """
 
     @staticmethod
     def forward(ctx, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Both."""
+        """log cosh a and tanh a, of any shape."""
         t, size = a.tanh(), a.abs()
         ctx.save_for_backward(t)
         return size + (-2 * size).exp().log1p() - math.log(2), t
@@ -203,6 +218,6 @@ class LogCosh(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_value: Tensor, d_t: Tensor) -> Tensor:
-        """Gradient of a."""
+        """The gradient with respect to a."""
         (t,) = ctx.saved_tensors
         return torch.addcmul(d_t, t, torch.addcmul(d_value, t, d_t, value=-1))

@@ -1,4 +1,4 @@
-"""Potential energies of tokens, bounded below, with gradients in closed form."""
+"""An energy of single tokens by an MLP, with a lower bound."""
 
 from __future__ import annotations
 
@@ -11,12 +11,26 @@ from fields.dynamics.energies.attention import BoundedFeatures, log_cosh
 
 
 class MLPEnergy(Energy):
-    r"""Each token in a landscape of its own: the simple alternative without attention.
+    r"""An energy of each token by itself: the simple alternative without attention.
 
-        V = k/2 |q|² + Σₙ a · log cosh(W₂ tanh(W₁ gₙ + b₁) + b₂)
+        V = k/2 |q|² + Σₙ a · log cosh(W₂ tanh(W₁ gₙ + b₁) + b₂),   g = γ q/√(1 + |q|²/c)
+
+    Bounded below for all weights, because g and hence the sum are bounded.
+
+    Args:
+        dim: channels c of q.
+        hidden: width of both layers; None for 2 c.
 
     Shape: q (b k c) -> V (b), ∇V (b k c).
+
+    Example:
+        >>> value, grad = MLPEnergy(8).value_and_grad(torch.randn(2, 5, 8))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
+
+    uses_positions = False
+    bounded_below = True
 
     def __init__(self, dim: int, *, hidden: int | None = None):
         super().__init__()
@@ -30,7 +44,7 @@ class MLPEnergy(Energy):
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V and ∂V/∂q."""
+        """V and ∂V/∂q.   Shape: (b k c) -> (b), (b k c)."""
         features = self.features(z)
         inner = self.first(context.shift(features.g)).tanh()
         outer = self.second(inner)
