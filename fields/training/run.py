@@ -153,8 +153,10 @@ def _train_baseline(
     options = {**options, "max_epochs": 100_000, "precision": "32-true"}
     try:
         fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **options)
-    except ValueError as error:  # a grid that the FNO cannot take must not cost the model's report
-        _say(f"No baseline in this report: {error}")
+    except (ValueError, ModuleNotFoundError) as error:
+        # A grid that the FNO cannot take, or a missing library, must not cost the model's report.
+        hint = "" if isinstance(error, ValueError) else ". Install `bracketfields[baselines]`."
+        _say(f"No baseline in this report: {error}{hint}")
         return
     _add_trained(builder, "FNO (neuraloperator)", peer)
     card = builder.card(command)

@@ -112,8 +112,8 @@ def test_the_file_is_found_through_the_checkpoint(tmp_path, capsys):
         model, *_ = checkpoint(tmp_path, flows.Isometry, card={"protocol": protocol})
         assert certify([model], capsys)["samples"] == 2
     for card, sentence in (
-        ({"protocol": {"data": "gone.h5"}}, "was made with gone.h5, which is not here"),
-        (None, "does not say"),
+        ({"protocol": {"data": "gone.h5"}}, "was tested on gone.h5, which does not exist here"),
+        (None, "does not name the file"),
     ):
         model, *_ = checkpoint(tmp_path, card=card)
         assert main(["verify", model]) == 2
