@@ -34,7 +34,7 @@ from benchmarks.cache import peak_memory
 from benchmarks.workers import WINDOW, compare_workers
 from fields.data import FieldDataset, schema_of
 from fields.io import open_dataset, stored_array, write_dataset
-from fields.io.handles import CHUNK_CACHE
+from fields.io.hdf5 import CHUNK_CACHE
 from fields.io.lazy import LazyArray
 
 ROUNDS = 6

@@ -24,7 +24,7 @@ from fields.data import FieldDataset, schema_of
 from fields.data.samplers import TrainSampler
 from fields.data.transfer import SharedMemoryBatch, collate_to_shared_memory
 from fields.io import open_dataset
-from fields.io.handles import CHUNK_CACHE
+from fields.io.hdf5 import CHUNK_CACHE
 
 WINDOW = 5
 BATCH = 8

@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from fields.io.lazy import Component, LazyArray, stored_array
+from fields.io.lazy import LazyArray, VectorComponent, stored_array
 
 
 class Columns(NamedTuple):
@@ -84,7 +84,7 @@ class Columns(NamedTuple):
             components=[],
         )
 
-    def with_components(self, components: Sequence[Component]) -> Columns:
+    def with_components(self, components: Sequence[VectorComponent]) -> Columns:
         """The same, reading these components from the array that holds all of them.
 
         Components lie side by side in the file, so that reading all takes as long as reading one.
@@ -134,7 +134,7 @@ def group_columns(
         space: the dims that points run along.
         strides: by dim, which entries to take.
     """
-    families: dict[object, dict[str, Component | None]] = {}
+    families: dict[object, dict[str, VectorComponent | None]] = {}
     for name, variable in variables.items():
         stored = stored_array(variable)
         component = None if stored is None else stored.component()

@@ -23,7 +23,8 @@ from torch.utils.data import DistributedSampler, Sampler
 from fields.core.distributed import rank_and_size
 from fields.data.dataset import FieldDataset
 from fields.io.base import DataError
-from fields.io.handles import CHUNK_CACHE, MAX_OPEN
+from fields.io.handles import MAX_OPEN
+from fields.io.hdf5 import CHUNK_CACHE
 
 # Bytes per array in a block: all chunks that a block needs stay in the cache.
 BLOCK_BYTES = CHUNK_CACHE // 2

@@ -1,20 +1,38 @@
-"""The layouts as xarray engines: ``xr.open_dataset(path, engine="pdebench")`` once this package is installed."""
+"""xarray engines of the readers: ``xr.open_dataset(path, engine="pdebench")``.
+
+xarray finds engines through the entry points in ``pyproject.toml``, once this package is installed.
+Each engine opens the layouts of the readers that name it in their attribute ``engine``. The engine
+``bracketfields`` opens every layout.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-import fields.io
+from fields.io.base import DataError
+from fields.io.opening import open_dataset
+from fields.io.readers import all_readers
 
 
 class FieldsEngine(BackendEntrypoint):
-    """Any layout of :mod:`fields.io`, recognized by content."""
+    """The engine ``bracketfields``: any layout, recognized by the content of the file.
 
-    description: ClassVar[str] = "PDE data in any layout that Bracket Fields knows"
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from fields.io import write_dataset
+        >>> path = Path(tempfile.mkdtemp()) / "a.h5"
+        >>> u = (("sample", "x"), np.zeros((3, 8)), {"role": "output"})
+        >>> write_dataset(xr.Dataset({"u": u}, {"x": np.arange(8) / 8}), path)
+        >>> dict(xr.open_dataset(path, engine=FieldsEngine).sizes)
+        {'sample': 3, 'x': 8}
+    """
+
+    description: ClassVar[str] = "PDE datasets in any layout that Bracket Fields reads"
     open_dataset_parameters = (
         "filename_or_obj",
         "drop_variables",
@@ -22,70 +40,48 @@ class FieldsEngine(BackendEntrypoint):
         "roles",
         "periodic",
         "resolution",
+        "channel",
     )
-    layouts: ClassVar[tuple[str, ...]] = ()
+    engine: ClassVar[str] = "bracketfields"
 
     def open_dataset(
-        self, filename_or_obj: Any, *, drop_variables: Any = None, **options: Any
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        **options: Any,
     ) -> xr.Dataset:
-        """Opens the file in canonical form; refuses other layouts than the engine's."""
+        """Open a file in canonical form (see :func:`fields.io.open_dataset`).
+
+        Raises:
+            DataError: the file has a layout of another engine.
+        """
         path = Path(filename_or_obj)
-        ds = fields.io.open_dataset(path, **options)
-        if self.layouts and ds.attrs["layout"] not in self.layouts:
-            raise fields.io.DataError(
-                f"{path} has layout {ds.attrs['layout']}, not {self.layouts[0]}. Drop `engine`."
+        ds = open_dataset(path, **options)
+        layout = ds.attrs["layout"]
+        layouts = [reader.layout for reader in all_readers() if reader.engine == self.engine]
+        if self.engine != FieldsEngine.engine and layout not in layouts:
+            raise DataError(
+                f"{path} has the layout {layout}, which the engine {self.engine} does not open. "
+                "Use engine='bracketfields', which opens every layout."
             )
-        names = [drop_variables] if isinstance(drop_variables, str) else drop_variables
-        return ds if not names else ds.drop_vars([name for name in names if name in ds.variables])
+        names = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
+        return ds.drop_vars([name for name in names if name in ds.variables])
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Never of itself: files of other people's code keep their own engines."""
+        """Always False: without ``engine=``, xarray keeps choosing its own engines."""
         return False
 
 
-class PDEBenchEngine(FieldsEngine):
-    """PDEBench in all its flavours."""
-
-    layouts = ("pdebench", "pdebench_groups", "pdebench_incompressible")
+def _engine(name: str) -> type[FieldsEngine]:
+    return type(name, (FieldsEngine,), {"engine": name, "__doc__": f"The engine ``{name}``."})
 
 
-class TheWellEngine(FieldsEngine):
-    """The Well."""
-
-    layouts = ("the_well",)
-
-
-class PDEArenaEngine(FieldsEngine):
-    """pdearena and MP-PDE solvers."""
-
-    layouts = ("pdearena", "pdearena_sphere")
-
-
-class FnoMatEngine(FieldsEngine):
-    """MATLAB files of the Fourier neural operator."""
-
-    layouts = ("fno_mat",)
-
-
-class NeuralopEngine(FieldsEngine):
-    """neuraloperator's ``.pt`` files."""
-
-    layouts = ("neuralop_pt", "surfaces_pt")
-
-
-class APEBenchEngine(FieldsEngine):
-    """APEBench's ``.npy`` files."""
-
-    layouts = ("apebench",)
-
-
-class GeoFnoEngine(FieldsEngine):
-    """Geo-FNO's pairs of ``.npy`` files."""
-
-    layouts = ("geo_fno",)
-
-
-class DinoEngine(FieldsEngine):
-    """DINo's Dedalus files and shelves."""
-
-    layouts = ("dino", "dino_shelf")
+PDEBenchEngine = _engine("pdebench")
+TheWellEngine = _engine("the_well")
+PDEArenaEngine = _engine("pdearena")
+FnoMatEngine = _engine("fno_mat")
+NeuralopEngine = _engine("neuralop_pt")
+APEBenchEngine = _engine("apebench")
+GeoFnoEngine = _engine("geo_fno")
+DinoEngine = _engine("dino")

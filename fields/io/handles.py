@@ -1,107 +1,95 @@
-"""Open files, one handle per process.
+"""File handles: each process opens a file for itself, when it first reads from it.
 
-A handle is opened at its first read and again in every process that the dataset reaches, by fork or
-by pickle: HDF5 file objects survive neither. It stays open until the dataset is closed or
-forgotten, since opening a file costs as much as some twenty reads.
+HDF5 file objects survive neither a fork nor pickling, so a handle opens its file again in every
+process that the dataset reaches. The file stays open until the dataset is closed or garbage
+collected, because opening it costs as much as about twenty reads.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import warnings
 import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from fields.io.base import DataError
+from fields.io.signatures import is_zip
 
-CHUNK_CACHE = (
-    32 * 2**20
-)  # bytes per dataset: one trajectory chunk fits, and neighboring frames are decoded once
+# Arrays that one process keeps open. It bounds the sum of their chunk caches for any number of
+# files.
+MAX_OPEN = 16
 
-MAX_OPEN = 16  # datasets that a process keeps open, so that their caches together stay small however many files there are
-
-NO_LOCKS = (
-    errno.EROFS,
-    errno.ENOLCK,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-)  # file systems without locks, read-only ones
-
-PLUGINS = {
-    32001: "Blosc",
-    32004: "LZ4",
-    32008: "Bitshuffle",
-    32013: "ZFP",
-    32015: "Zstandard",
-    32026: "Blosc2",
-}
-
-
-_opened: dict[
-    tuple[int, int, str], weakref.ref[Handle]
-] = {}  # (process, handle, name), the oldest first
+# (process id, handle id, array name) of all open arrays, the oldest first.
+_open_arrays: dict[tuple[int, int, str], weakref.ref[Handle]] = {}
 
 
 class Handle(ABC):
-    """One file, opened lazily and once per process; picklable."""
+    """A data file that is opened on first use, once per process, and can be pickled.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.npy"
+        >>> np.save(path, np.zeros((3, 4)))
+        >>> NumpyHandle(path).array("array").shape
+        (3, 4)
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path).absolute()
-        self._open: dict[int, tuple[Any, dict[str, Any]]] = {}
+        # By process id: the open file and the arrays that were requested from it.
+        self._opened: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     @abstractmethod
-    def _connect(self) -> Any:
-        """Opens the file."""
+    def open_file(self) -> Any:
+        """Open the file and return the object that :meth:`find_array` searches."""
 
-    def _find(self, file: Any, name: str) -> Any:
-        """The array called ``name`` in the open file."""
+    def find_array(self, file: Any, name: str) -> Any:
+        """Return the array called ``name`` of the open file."""
         return file[name]
 
     @property
     def file(self) -> Any:
         """The open file of this process."""
-        return self._state()[0]
+        return self._file_and_arrays()[0]
 
     def array(self, name: str) -> Any:
-        """The stored array called ``name``: has ``shape``, ``dtype`` and numpy's basic indexing."""
-        file, arrays = self._state()
+        """The stored array called ``name``, with ``shape``, ``dtype`` and basic indexing."""
+        file, arrays = self._file_and_arrays()
         if name not in arrays:
-            self._make_room()
+            self._close_oldest_arrays()
             try:
-                arrays[name] = self._find(file, name)
+                arrays[name] = self.find_array(file, name)
             except DataError:
                 raise
-            except Exception as error:  # what libraries raise on damaged files is not documented
+            except Exception as error:  # libraries do not document what they raise on damaged files
                 raise DataError(
-                    f"{self.path}: there is no readable array `{name}` ({type(error).__name__}: {error})."
+                    f"{self.path}: the array `{name}` cannot be read "
+                    f"({type(error).__name__}: {error})."
                 ) from error
-            _opened[os.getpid(), id(self), name] = weakref.ref(self)
+            _open_arrays[os.getpid(), id(self), name] = weakref.ref(self)
         return arrays[name]
 
-    def _make_room(self) -> None:
-        """Closes the dataset that was opened first, of whichever file, if there are too many."""
-        own = [key for key in _opened if key[0] == os.getpid()]
+    def _close_oldest_arrays(self) -> None:
+        """Make room for one more array: close those opened first, of whichever file."""
+        own = [key for key in _open_arrays if key[0] == os.getpid()]
         for key in own[: len(own) - MAX_OPEN + 1]:
-            handle = _opened.pop(key)()
-            if handle is not None and os.getpid() in handle._open:
-                handle._open[os.getpid()][1].pop(key[2], None)
+            handle = _open_arrays.pop(key)()
+            if handle is not None and os.getpid() in handle._opened:
+                handle._opened[os.getpid()][1].pop(key[2], None)
 
-    def _state(self) -> tuple[Any, dict[str, Any]]:
-        state = self._open.get(os.getpid())
-        if state is None:
-            state = self._open[os.getpid()] = (self._connect(), {})
-        return state
+    def _file_and_arrays(self) -> tuple[Any, dict[str, Any]]:
+        opened = self._opened.get(os.getpid())
+        if opened is None:
+            opened = (self.open_file(), {})
+            self._opened[os.getpid()] = opened
+        return opened
 
     def close(self) -> None:
-        """Closes this process's file; the next read opens it again."""
-        file, _ = self._open.pop(os.getpid(), (None, {}))
+        """Close the file of this process; the next read opens it again."""
+        file, _ = self._opened.pop(os.getpid(), (None, {}))
         if hasattr(file, "close"):
             file.close()
 
@@ -115,110 +103,86 @@ class Handle(ABC):
         return self
 
 
-class HDF5Handle(Handle):
-    """An HDF5 file; a missing compression plug-in is reported before anything is read."""
-
-    def _connect(self) -> h5py.File:
-        return open_hdf5(self.path)
-
-    def _find(self, file: h5py.File, name: str) -> h5py.Dataset:
-        if name not in file or not isinstance(dataset := file[name], h5py.Dataset):
-            raise DataError(f"{self.path} has no array `{name}`; it has {', '.join(sorted(file))}.")
-        if dataset.shape is None or dataset.dtype.kind not in "biufc":
-            raise DataError(
-                f"{self.path}: `{name}` holds {dataset.dtype or 'nothing'}, not numbers."
-            )
-        _require_filters(dataset, self.path)
-        stored, wanted = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
-        never_written = (
-            dataset.shape == () and stored == 0
-        )  # such as a grid mapping, whose attributes are its content
-        if dataset.chunks is None and stored != wanted and not never_written:
-            raise DataError(
-                f"{self.path}: `{name}` {dataset.shape} needs {wanted} bytes, {stored} are stored. Get it again."
-            )
-        return dataset
-
-
 class TorchHandle(Handle):
-    """Tensors saved by ``torch.save``, mapped into memory so that only what is read is loaded. Runs no code of the
-    file.
+    """Tensors saved by ``torch.save``, memory-mapped, so that only what is indexed is read.
 
-    Arrays are named by their keys, joined with ``/`` for nested lists and dicts.
+    No code of the file is executed. In nested lists and dicts, an array is named by its keys joined
+    with ``/``.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "a.pt"
+        >>> torch.save([{"vertices": torch.zeros(5, 3)}], path)
+        >>> TorchHandle(path).array("0/vertices").shape
+        (5, 3)
     """
 
-    def _connect(self) -> Any:
+    def open_file(self) -> Any:
+        """Load the structure of the file; tensors stay on the disk."""
         import torch
 
         return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
 
-    def _find(self, file: Any, name: str) -> Any:
+    def find_array(self, file: Any, name: str) -> np.ndarray:
+        """Follow the keys in ``name`` to a tensor."""
         for key in name.split("/"):
             file = file[int(key)] if isinstance(file, list) else file[key]
         return file.numpy()
 
 
 class MatlabHandle(Handle):
-    """A MATLAB file of version 5, whose arrays are compressed as a whole: each is loaded at its first use."""
+    """A MATLAB file of version 5; each array is loaded as a whole when it is first used.
 
-    def _connect(self) -> dict[str, Any]:
+    The format compresses whole arrays, so parts of them cannot be read.
+
+    Example:
+        >>> import tempfile, scipy.io
+        >>> path = Path(tempfile.mkdtemp()) / "a.mat"
+        >>> scipy.io.savemat(path, {"u": np.zeros((2, 3))})
+        >>> MatlabHandle(path).array("u").shape
+        (2, 3)
+    """
+
+    def open_file(self) -> dict[str, Any]:
+        """Nothing to open: arrays are loaded one by one."""
         return {}
 
-    def _find(self, file: dict[str, Any], name: str) -> np.ndarray:
+    def find_array(self, file: dict[str, Any], name: str) -> np.ndarray:
+        """Load one array."""
         from scipy.io import loadmat
 
         return np.asarray(loadmat(self.path, variable_names=[name])[name])
 
 
 class NumpyHandle(Handle):
-    """``.npy``, mapped into memory and called ``array``, and ``.npz``, each array loaded at its first use."""
+    """An ``.npy`` file, memory-mapped, or an ``.npz`` file, whose arrays are loaded on first use.
 
-    def _connect(self) -> Any:
+    The array of an ``.npy`` file is called ``array``.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.npz"
+        >>> np.savez(path, u=np.zeros((2, 3)))
+        >>> NumpyHandle(path).array("u").shape
+        (2, 3)
+    """
+
+    def open_file(self) -> Any:
+        """Map the array, or open the archive."""
         file = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return {"array": file} if isinstance(file, np.ndarray) else file
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Opens for reading; a file that another program is writing is read all the same, with a warning."""
-    options: dict[str, Any] = {"rdcc_nbytes": CHUNK_CACHE, "rdcc_nslots": 8191}
-    try:
-        return h5py.File(path, "r", **options)
-    except BlockingIOError:
-        warnings.warn(
-            f"{path} is open for writing in another program: what is read may be half done.",
-            stacklevel=2,
-        )
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    try:
-        return h5py.File(path, "r", **options, locking=False)
-    except OSError as error:
-        raise DataError(
-            f"{path} is locked by a program that is writing it ({error}). Wait until it is done."
-        ) from error
+def torch_content(path: Path) -> Any:
+    """The structure that ``torch.save`` wrote, with tensors left on the disk; None for other files.
 
+    No code of the file is executed.
+    """
+    if not is_zip(path):
+        return None
+    import zipfile
 
-def subgroup(file: h5py.Group, name: str) -> h5py.Group | None:
-    """The group called ``name``; None if there is nothing of that name."""
-    found = file.get(name)
-    if found is None or isinstance(found, h5py.Group):
-        return found
-    raise DataError(
-        f"{file.file.filename}: `{name}` is no group. The file is of another layout or damaged."
-    )
-
-
-def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
-    properties = dataset.id.get_create_plist()
-    for i in range(properties.get_nfilters()):
-        code = properties.get_filter(i)[0]
-        if h5py.h5z.filter_avail(code):
-            continue
-        with contextlib.suppress(ImportError):
-            import hdf5plugin  # noqa: F401  # pyright: ignore[reportMissingImports]  registers its filters with HDF5
-        if not h5py.h5z.filter_avail(code):
-            raise DataError(
-                f"{path}: `{dataset.name}` is compressed with {PLUGINS.get(code, 'an unknown method')} "
-                f"(HDF5 filter {code}), which is not installed. Run `pip install hdf5plugin` and try again."
-            )
+    with zipfile.ZipFile(path) as archive:
+        if not any(name.endswith("data.pkl") for name in archive.namelist()):
+            return None
+    return TorchHandle(path).file

@@ -1,4 +1,4 @@
-"""Lazy arrays: stored arrays seen with the canonical axes, read when indexed."""
+"""Lazy arrays: stored arrays with their axes in canonical order, read when they are indexed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from fields.io.handles import Handle
 Key = tuple[Any, ...]
 
 
-class Component(NamedTuple):
-    """A component of a stored vector or tensor.
+class VectorComponent(NamedTuple):
+    """One component of a stored vector or tensor.
 
-    Args:
-        family: equal for arrays that are components of the same stored array.
-        index: which one, counted with the last of the component axes fastest.
-        whole: makes the array of all components, along new last axes; reading it costs little more
-            than one component.
+    Attributes:
+        family: equal for the components of the same stored array.
+        index: which component, with the last component axis varying fastest.
+        whole: makes the array of all components, which are new last axes. Reading it costs little
+            more than reading one component.
+
+    Example:
+        >>> VectorComponent("velocity", 1, whole=lambda: None).index
+        1
     """
 
     family: Hashable
@@ -33,22 +37,37 @@ class Component(NamedTuple):
 
 
 class LazyArray(BackendArray):
-    """An array that is read when it is indexed."""
+    """Base class of arrays whose values are read when they are indexed.
+
+    Example:
+        >>> class Ramp(LazyArray):
+        ...     shape, dtype = (1000,), np.dtype(int)
+        ...
+        ...     def read(self, key):
+        ...         return np.arange(1000)[key]
+        >>> lazy_variable(("x",), Ramp())[2:5].values
+        array([2, 3, 4])
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Per axis, how many entries are stored as one and read together; 1 where any range can be read on its own."""
+        """Per axis, how many entries are stored and read together; 1 if any range can be read."""
         return (1,) * len(self.shape)
 
     @abstractmethod
     def read(self, key: Key) -> np.ndarray:
-        """The values at ``key``: per axis an int, a slice with positive step, or (on one axis) an increasing list."""
+        """The values at ``key``.
 
-    def component(self) -> Component | None:
-        """Of which stored array this is one component of several that lie side by side in the file; None if of none."""
+        Args:
+            key: per axis an int, a slice with positive step or, on one axis only, an increasing
+                list.
+        """
+
+    def component(self) -> VectorComponent | None:
+        """Its place in a stored vector or tensor; None if the array is not a component of one."""
         return None
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -60,17 +79,30 @@ class LazyArray(BackendArray):
 class StoredArray(LazyArray):
     """A stored array with its axes reordered, cut or repeated, and some of them fixed at an index.
 
-    Axis i of this array is axis ``order[i]`` of the stored one, or a repetition of it where
-    ``order[i]`` is None; the remaining stored axes are at the indices ``fixed``.
+    Axis i of this array is axis ``order[i]`` of the stored array, or a repetition where
+    ``order[i]`` is None. The remaining stored axes are taken at the indices ``fixed``.
 
     Args:
         handle: the file.
         name: the stored array in it.
         order: stored axis of each axis; default: all axes that are not fixed, as stored.
-        fixed: index at which each remaining stored axis is taken (a component of a vector, an axis
-            of length 1).
-        lengths: by axis of this array: where to cut a stored axis, or how often to repeat.
+        fixed: index of each remaining stored axis (a component of a vector, an axis of length 1).
+        lengths: by axis of this array: where to cut a stored axis, or how often to repeat it.
         dtype: type to convert to; default: as stored.
+
+    Raises:
+        DataError: ``order`` does not match the stored array.
+
+    Example:
+        The y component of a vector field stored as (sample, x, component), for two samples:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from fields.io.handles import NumpyHandle
+        >>> path = Path(tempfile.mkdtemp()) / "a.npy"
+        >>> np.save(path, np.arange(24).reshape(2, 4, 3))
+        >>> StoredArray(NumpyHandle(path), "array", fixed={2: 1}).read((0, slice(0, 2)))
+        array([1, 4])
     """
 
     def __init__(
@@ -84,13 +116,17 @@ class StoredArray(LazyArray):
         dtype: Any = None,
     ):
         stored = handle.array(name)
-        self.handle, self.name, self.fixed = handle, name, dict(fixed or {})
+        self.handle = handle
+        self.name = name
+        self.fixed = dict(fixed or {})
         self.ndim_stored = len(stored.shape)
         free = tuple(axis for axis in range(self.ndim_stored) if axis not in self.fixed)
         self.order = free if order is None else tuple(order)
         if sorted(axis for axis in self.order if axis is not None) != list(free):
+            expected = len([axis for axis in self.order if axis is not None]) + len(self.fixed)
             raise DataError(
-                f"{handle.path}: `{name}` has shape {tuple(stored.shape)}, expected {len(self.order)} axes."
+                f"{handle.path}: the array `{name}` has the shape {tuple(stored.shape)}, "
+                f"expected {expected} axes."
             )
         lengths = lengths or {}
         self.shape = tuple(
@@ -104,46 +140,43 @@ class StoredArray(LazyArray):
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Of the stored array, in the order of these axes."""
+        """Chunks of the stored array, in the order of the axes of this one."""
         stored = getattr(self.handle.array(self.name), "chunks", None) or (1,) * self.ndim_stored
         return tuple(1 if axis is None else stored[axis] for axis in self.order)
 
     def read(self, key: Key) -> np.ndarray:
-        """The values at ``key``; a damaged place raises a :class:`DataError` that names it."""
-        key = tuple(within(k, size) for k, size in zip(key, self.shape, strict=True))
+        """The values at ``key``.
+
+        Raises:
+            DataError: the file is damaged there; the message names the file and the indices.
+        """
+        key = tuple(normalize_index(k, size) for k, size in zip(key, self.shape, strict=True))
+        stored_key = key if self.as_stored else self._stored_key(key)
         try:
-            values = np.asarray(
-                self.handle.array(self.name)[key if self.as_stored else self._stored_key(key)]
-            )
+            values = np.asarray(self.handle.array(self.name)[stored_key])
         except DataError:
             raise
-        except (
-            Exception
-        ) as error:  # HDF5 does not say what it raises on damaged files: OSError, RuntimeError …
-            raise DataError(_explain(self, key, error)) from error
-        return (values if self.as_stored else self._canonical(values, key)).astype(
-            self.dtype, copy=False
-        )
+        except Exception as error:  # HDF5 does not document what it raises on damaged files
+            raise DataError(_damage_message(self, key, error)) from error
+        if not self.as_stored:
+            values = self._canonical_order(values, key)
+        return values.astype(self.dtype, copy=False)
 
-    def component(self) -> Component | None:
-        """By the fixed axes, if they are the last ones in the file and one of them is longer than 1."""
-        axes, sizes = sorted(self.fixed), self.handle.array(self.name).shape
-        if (
-            not axes
-            or axes != list(range(self.ndim_stored))[-len(axes) :]
-            or all(sizes[axis] == 1 for axis in axes)
-        ):
+    def component(self) -> VectorComponent | None:
+        """Its place among the components: the fixed axes, if they are the last ones of the file."""
+        axes = sorted(self.fixed)
+        sizes = self.handle.array(self.name).shape
+        last_axes = list(range(self.ndim_stored))[-len(axes) :] if axes else []
+        if not axes or axes != last_axes or all(sizes[axis] == 1 for axis in axes):
             return None
-        index = int(
-            np.ravel_multi_index(
-                [self.fixed[axis] for axis in axes], [sizes[axis] for axis in axes]
-            )
-        )
+        indices = [self.fixed[axis] for axis in axes]
+        index = int(np.ravel_multi_index(indices, [sizes[axis] for axis in axes]))
         family = (id(self.handle), self.name, self.order, self.shape, self.dtype, len(axes))
-        return Component(family, index, self._whole)
+        return VectorComponent(family, index, self._all_components)
 
-    def _whole(self) -> StoredArray:
-        order, lengths = (*self.order, *sorted(self.fixed)), dict(enumerate(self.shape))
+    def _all_components(self) -> StoredArray:
+        order = (*self.order, *sorted(self.fixed))
+        lengths = dict(enumerate(self.shape))
         return StoredArray(self.handle, self.name, order=order, lengths=lengths, dtype=self.dtype)
 
     def _stored_key(self, key: Key) -> Key:
@@ -153,50 +186,60 @@ class StoredArray(LazyArray):
                 stored[axis] = k
         return tuple(stored)
 
-    def _canonical(self, values: np.ndarray, key: Key) -> np.ndarray:
-        """Axes of ``values`` (in stored order, those with an int index gone) brought into the order of this array."""
+    def _canonical_order(self, values: np.ndarray, key: Key) -> np.ndarray:
+        """Bring the axes of ``values`` from stored order into the order of this array.
+
+        Axes with an int index are absent from ``values``.
+        """
         kept = [axis for k, axis in zip(key, self.order, strict=True) if not isinstance(k, int)]
         present = [axis for axis in kept if axis is not None]
         values = values.transpose([sorted(present).index(axis) for axis in present])
         if None not in kept:
             return values
         values = values[tuple(None if axis is None else slice(None) for axis in kept)]
-        sizes = [
-            count(k, size)
-            for k, size in zip(key, self.shape, strict=True)
-            if not isinstance(k, int)
-        ]
-        return np.broadcast_to(values, sizes)
+        return np.broadcast_to(values, selected_shape(key, self.shape))
 
 
-def lazy(
+def lazy_variable(
     dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None
 ) -> xr.Variable:
-    """A variable that reads ``array`` only when its values are asked for."""
+    """An xarray variable that reads ``array`` when its values are requested."""
     return xr.Variable(tuple(dims), indexing.LazilyIndexedArray(array), attrs)
 
 
 def stored_array(variable: xr.Variable | xr.DataArray, *, packed: bool = False) -> LazyArray | None:
-    """The array behind an untouched lazy variable, for readers of many small windows; None if it was sliced or loaded.
+    """The lazy array behind a variable, for programs that read many small windows.
 
-    Also None if its numbers are unpacked when xarray reads them (netCDF's ``scale_factor``), unless
-    ``packed`` asks for them as they are stored.
+    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` bypasses the indexing machinery
+    of xarray, which costs several times as much as reading a window of a few frames.
 
-    ``stored_array(ds["u"]).read((3, slice(0, 5), slice(0, 64)))`` skips the cost of xarray's
-    bookkeeping, which for a window of a few frames is several times that of reading it.
+    Args:
+        variable: a variable of an opened dataset.
+        packed: also return arrays that xarray unpacks while reading (``scale_factor`` of netCDF);
+            their numbers are those stored.
+
+    Returns:
+        None if the variable was sliced or loaded or, without ``packed``, if it is unpacked.
     """
     data: Any = getattr(variable, "variable", variable)._data
     while not isinstance(data, indexing.LazilyIndexedArray):
-        same = isinstance(data, indexing.CopyOnWriteArray | indexing.MemoryCachedArray)
-        if not hasattr(data, "array") or not (same or packed):
+        wrapper = isinstance(data, indexing.CopyOnWriteArray | indexing.MemoryCachedArray)
+        if not hasattr(data, "array") or not (wrapper or packed):
             return None
         data = data.array
-    whole = all(isinstance(k, slice) and k == slice(None) for k in data.key.tuple)
-    return data.array if whole and isinstance(data.array, LazyArray) else None
+    unsliced = all(isinstance(k, slice) and k == slice(None) for k in data.key.tuple)
+    return data.array if unsliced and isinstance(data.array, LazyArray) else None
 
 
-def within(key: Any, size: int) -> Any:
-    """``key`` with slices made explicit, since a cut axis must not be read beyond its cut, and ints counted from 0."""
+def normalize_index(key: Any, size: int) -> Any:
+    """Make slices explicit and ints non-negative for an axis of length ``size``.
+
+    A cut axis must not be read beyond its cut, which an open slice would do.
+
+    Example:
+        >>> normalize_index(-1, 10), normalize_index(slice(2, None), 10)
+        (9, slice(2, 10, 1))
+    """
     if isinstance(key, slice):
         return slice(*key.indices(size))
     if isinstance(key, int | np.integer):
@@ -206,14 +249,24 @@ def within(key: Any, size: int) -> Any:
     return key
 
 
-def count(key: Any, size: int) -> int:
-    """How many entries of an axis of length ``size`` a slice or list selects."""
-    return len(range(size)[key]) if isinstance(key, slice) else len(key)
+def selected_shape(key: Key, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of ``array[key]`` for slices, lists and ints.
+
+    Example:
+        >>> selected_shape((0, slice(1, 3), [0, 4]), (5, 6, 7))
+        (2, 2)
+    """
+    return tuple(
+        len(range(size)[k]) if isinstance(k, slice) else len(k)
+        for k, size in zip(key, shape, strict=True)
+        if not isinstance(k, int)
+    )
 
 
-def _explain(array: StoredArray, key: Key, error: Exception) -> str:
+def _damage_message(array: StoredArray, key: Key, error: Exception) -> str:
     where = ", ".join(f"{k.start}:{k.stop}" if isinstance(k, slice) else str(k) for k in key)
     return (
-        f"{array.handle.path}: `{array.name}` cannot be read at [{where}] ({type(error).__name__}: {error}). "
-        "The file is probably damaged there: get it again, or `python -m fields validate` lists all such places."
+        f"{array.handle.path}: `{array.name}` cannot be read at [{where}] "
+        f"({type(error).__name__}: {error}). The file is probably damaged there. Download or "
+        "generate it again; `python -m fields validate` lists all damaged places."
     )

@@ -1,4 +1,10 @@
-"""Files of our own layout that are filled piece by piece, for what is larger than memory."""
+"""Files of the native layout: canonical form as netCDF-4, chunked by frame, with checksums.
+
+Any netCDF-4 or HDF5 program reads them. One chunk is one frame of one sample, so that reading a
+window of frames reads exactly their chunks. Fletcher checksums, and the checksums of the headers in
+the HDF5 1.10 file format, turn silent damage into an error. A file is written under a temporary
+name and then renamed, so that an interrupted write never leaves an incomplete file.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +12,167 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends.h5netcdf_ import H5NetCDFStore
 
-from fields.io.base import DataError, check
-from fields.io.native import LIBVER, frame_encoding, write_native
+from fields.io.base import DataError, check_canonical
 
-Write = Callable[[str, slice, slice, np.ndarray], None]  # variable, samples, times, values
+# Value of the attribute ``layout`` in the file.
+NATIVE_LAYOUT = "bracketfields"
+
+# The file format of HDF5 1.10 (2016), the first with checksums in all of its headers.
+LIBVER = ("v110", "v110")
+
+# Bytes per chunk; larger frames are divided along their first axis.
+MAX_CHUNK = 64 * 2**20
+
+# Arguments: name of the variable, samples, frames, values.
+WriteBlock = Callable[[str, slice, slice, np.ndarray], None]
+
+
+def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None = None) -> None:
+    """Write a dataset in canonical form; an existing file is replaced when the new one is complete.
+
+    Args:
+        ds: dataset in canonical form. A lazy dataset is loaded into memory; to convert larger ones
+            use ``python -m fields repack``, which streams them.
+        path: the file to write.
+        compression: ``gzip`` or ``lzf``; default none, which is fastest to read.
+
+    Raises:
+        DataError: the dataset is not in canonical form.
+
+    Example:
+        >>> import tempfile
+        >>> u = (("sample", "x"), np.zeros((3, 8)), {"role": "output"})
+        >>> path = Path(tempfile.mkdtemp()) / "a.h5"
+        >>> write_dataset(xr.Dataset({"u": u}, {"x": np.arange(8) / 8}), path)
+        >>> from fields.io import open_dataset
+        >>> dict(open_dataset(path).sizes)
+        {'sample': 3, 'x': 8}
+    """
+    path = Path(path)
+    check_canonical(ds, path)
+    with _renamed_when_complete(path) as part:
+        write_native(ds, part, compression)
+
+
+@contextmanager
+def open_for_writing(ds: xr.Dataset, path: str | Path) -> Iterator[WriteBlock]:
+    """Write the fields of a new file in blocks, for datasets larger than memory.
+
+    The file appears when the context is left. If the block raises, nothing is left behind and an
+    existing file of that name is unchanged.
+
+    Args:
+        ds: dataset in canonical form. Of its fields only dimensions, type and attributes are used,
+            so that they may be arrays of stride 0.
+        path: the file to write.
+
+    Yields:
+        ``write(name, samples, frames, values)`` for fields over (sample, time, …).
+    """
+    path = Path(path)
+    fields = [str(name) for name in check_canonical(ds, path).data_vars]
+    with _renamed_when_complete(path) as part:
+        create_empty(ds, part, fields)
+        with h5netcdf.File(part, "a", libver=LIBVER) as file:
+
+            def write(name: str, samples: slice, frames: slice, values: np.ndarray) -> None:
+                file.variables[name][samples, frames] = values
+
+            yield write
+
+
+@contextmanager
+def _renamed_when_complete(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name when the context is left normally."""
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_native(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
+    """Write a dataset to ``path`` in the native layout, without a temporary file."""
+    encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
+    _create_file(path)
+    store = H5NetCDFStore.open(path, mode="a", driver_kwds={"libver": LIBVER})
+    try:
+        native = ds.drop_encoding().assign_attrs(layout=NATIVE_LAYOUT)
+        native.dump_to_store(store, encoding=encoding)
+    finally:
+        store.close()
 
 
 def create_empty(
     ds: xr.Dataset, path: Path, fields: Sequence[str], compression: str | None = None
 ) -> None:
-    """A file with everything of ``ds`` but the values of these fields, whose places in it are empty."""
+    """Create a file with all of ``ds`` except the values of ``fields``, whose space is reserved."""
     write_native(ds.drop_vars(fields), path)
     with h5netcdf.File(path, "a", libver=LIBVER) as file:
         for name in fields:
-            array = ds[name]
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"`{name}` is of type {array.dtype}, which netCDF cannot store.")
-            for dim, size in zip(array.dims, array.shape, strict=True):
-                if dim not in file.dimensions:
-                    file.dimensions[str(dim)] = size
-            encoding = frame_encoding(array, compression)
-            logical = array.dtype == bool
-            variable = file.create_variable(
-                name,
-                tuple(map(str, array.dims)),
-                np.int8 if logical else array.dtype,
-                chunks=encoding["chunksizes"],
-                fletcher32=encoding["fletcher32"],
-                compression=compression,
-                shuffle=compression is not None,
-            )
-            for key, value in array.attrs.items():
-                variable.attrs[key] = (
-                    np.asarray(value) if isinstance(value, tuple | list) else value
-                )
-            if logical:
-                variable.attrs["dtype"] = "bool"
+            _create_variable(file, name, ds[name], compression)
 
 
-@contextmanager
-def open_for_writing(ds: xr.Dataset, path: str | Path) -> Iterator[Write]:
-    """Within this context fields over (sample, time, …) are written in any pieces; the file takes its name at the end.
+def _create_variable(
+    file: h5netcdf.File, name: str, array: xr.DataArray, compression: str | None
+) -> None:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"`{name}` has the type {array.dtype}, which netCDF cannot store.")
+    for dim, size in zip(array.dims, array.shape, strict=True):
+        if dim not in file.dimensions:
+            file.dimensions[str(dim)] = size
+    encoding = frame_encoding(array, compression)
+    boolean = array.dtype == bool
+    variable = file.create_variable(
+        name,
+        tuple(map(str, array.dims)),
+        np.int8 if boolean else array.dtype,
+        chunks=encoding["chunksizes"],
+        fletcher32=encoding["fletcher32"],
+        compression=compression,
+        shuffle=compression is not None,
+    )
+    for key, value in array.attrs.items():
+        variable.attrs[key] = np.asarray(value) if isinstance(value, tuple | list) else value
+    if boolean:
+        variable.attrs["dtype"] = "bool"
 
-    An interruption leaves nothing behind, and whatever had that name before as it was.
 
-    Args:
-        ds: canonical form; of the fields only dims, type and attributes matter, so that they may be
-            arrays of stride 0.
-        path: where to write.
+def _create_file(path: Path) -> None:
+    """Create an empty file in which variables keep the order they are written in.
+
+    Coordinates have an order, (x, y, t), which alphabetical order would change. Attributes are not
+    tracked, because HDF5 limits their number if they are. The file is created in format 1.8: a file
+    in a newer format cannot be opened after its writer was killed.
     """
-    path = Path(path)
-    fields = [str(name) for name in check(ds, path).data_vars]
-    part = path.with_name(path.name + ".part")
-    try:
-        create_empty(ds, part, fields)
-        with h5netcdf.File(part, "a", libver=LIBVER) as file:
+    order = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    order.set_link_creation_order(h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)
+    h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, fcpl=order, fapl=access).close()
 
-            def write(name: str, samples: slice, times: slice, values: np.ndarray) -> None:
-                file.variables[name][samples, times] = values
 
-            yield write
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def frame_encoding(array: xr.DataArray, compression: str | None = None) -> dict[str, Any]:
+    """How a variable is stored: one chunk per frame for fields of many samples, else one chunk."""
+    if array.ndim == 0:
+        return {"_FillValue": None}
+    if array.ndim < 2 or "sample" not in array.dims:
+        return {"_FillValue": None, "chunksizes": array.shape, "fletcher32": True}
+    chunks = [
+        1 if dim in ("sample", "time") else size
+        for dim, size in zip(array.dims, array.shape, strict=True)
+    ]
+    first = next((i for i, dim in enumerate(array.dims) if dim not in ("sample", "time")), 0)
+    size = int(np.prod(chunks)) * array.dtype.itemsize
+    chunks[first] = max(1, chunks[first] * MAX_CHUNK // max(size, MAX_CHUNK))
+    packed = {"compression": compression, "shuffle": True} if compression else {}
+    return {"_FillValue": None, "chunksizes": tuple(chunks), "fletcher32": True, **packed}

@@ -100,7 +100,7 @@ def test_batches_of_a_worker_come_from_its_own_blocks():
 def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
     """Bytes that the kernel handed to this process in an epoch of overlapping windows, against the size of the file."""
     path = trajectories(tmp_path / "a.h5", samples=16, frames=40, n=1024, chunks=chunks)  # 2.6 MB
-    monkeypatch.setattr("fields.io.handles.CHUNK_CACHE", 2**20)
+    monkeypatch.setattr("fields.io.hdf5.CHUNK_CACHE", 2**20)
     monkeypatch.setattr("fields.data.samplers.BLOCK_BYTES", 2**19)
 
     def read_by(items) -> float:

@@ -1,8 +1,11 @@
-"""A bad file ends in one clear sentence: what was given, why it cannot work, what to do."""
+"""A file that cannot be opened raises a message: what was given, why it fails, what to do."""
 
 import fcntl
+import importlib.util
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -43,35 +46,49 @@ def flat(**changes):
     return write
 
 
-def unknown_filter(path):
+def compressed(path, code):
+    """A file that says that it is compressed with the HDF5 filter ``code``."""
     with h5py.File(path, "w") as file:
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_chunk((1, 4, 6))
-        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+        properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((3, 4, 6))
         h5py.h5d.create(file.id, b"tensor", h5py.h5t.NATIVE_FLOAT, space, properties)
         file["x-coordinate"], file["t-coordinate"] = np.arange(6.0), np.arange(4.0)
 
 
+# HDF5 reserves 256 to 511 for testing, so that no installed plugin can provide this filter.
+TESTING_FILTER = 400
+ZSTANDARD = 32015
+
 BAD = {
-    "truncated": (cut, r"is cut short: it has \d+ bytes .* Get it again"),
-    "empty": (lambda p: p.write_bytes(b""), "is empty: .*interrupted"),
-    "a web page": (lambda p: p.write_text("\n<!DOCTYPE html><html>404"), "is a web page, not data"),
+    "truncated": (cut, r"is truncated: it has only \d+ bytes .* Download or generate it again"),
+    "empty": (lambda p: p.write_bytes(b""), r"is empty\. .*interrupted"),
+    "a web page": (
+        lambda p: p.write_text("\n<!DOCTYPE html><html>404"),
+        "is a web page, not a data file",
+    ),
     "a git-lfs pointer": (
         lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"),
         "Run `git lfs pull`",
     ),
-    "an empty directory": (lambda p: p.mkdir(), "is a directory"),
-    "text": (lambda p: p.write_text("1 2 3"), "has no known layout"),
+    "an empty directory": (
+        lambda p: p.mkdir(),
+        "is a directory, but not a dataset with the folders",
+    ),
+    "text": (lambda p: p.write_text("1 2 3"), "has an unknown layout"),
     "only a signature": (
         lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90)),
-        "begins like HDF5 but cannot be opened",
+        "has the signature of HDF5 but cannot be opened",
     ),
     "no group": (without("dimensions/time"), "`dimensions` has no `time`"),
     "no attribute": (without("dimensions/spatial_dims"), "has no attribute `spatial_dims`"),
     "no field": (without("t1_fields/velocity"), "has no array `t1_fields/velocity`"),
-    "a field is missing": (flat(pressure=None), "has axes .* but no pressure"),
-    "unequal shapes": (flat(pressure=np.zeros((3, 4, 5), "f4")), "unequal shapes .* must agree"),
+    "a field is missing": (flat(pressure=None), "has the axes x but no pressure"),
+    "unequal shapes": (
+        flat(pressure=np.zeros((3, 4, 5), "f4")),
+        "the fields have different shapes",
+    ),
     "times too few": (flat(t_coordinate=np.arange(3.0)), "3 times for 4 frames"),
     "no times": (flat(t_coordinate=None), "no `t-coordinate`"),
     "coordinate too short": (
@@ -80,26 +97,26 @@ BAD = {
     ),
     "not monotone": (
         flat(x_coordinate=[0, 1, 2, 2, 4, 5.0]),
-        r"`x` is not monotone: 2.0 at index 2 is followed by 2.0",
+        r"`x` is not strictly monotonic: 2.0 at index 2 is followed by 2.0",
     ),
     "a coordinate is NaN": (
         flat(x_coordinate=[0, 1, np.nan, 3, 4, 5]),
         "`x` is not finite at index 2",
     ),
-    "text for numbers": (flat(density=np.full((3, 4, 6), b"a")), "not numbers"),
+    "text for numbers": (flat(density=np.full((3, 4, 6), b"a")), "`density` is not numeric"),
     "no samples": (
         flat(**{n: np.zeros((0, 4, 6)) for n in ("density", "pressure", "Vx")}),
         "`sample` has length 0",
     ),
     "unknown compression": (
-        unknown_filter,
-        "compressed with Zstandard .* Run `pip install hdf5plugin`",
+        lambda p: compressed(p, TESTING_FILTER),
+        "a method unknown to this program .*filter 400.* Install the HDF5 plugin",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_sentence(tmp_path, case):
+def test_the_message_names_the_file_and_the_problem(tmp_path, case):
     write, message = BAD[case]
     write(tmp_path / "data.hdf5")
     with pytest.raises(DataError, match=message) as raised:
@@ -109,8 +126,36 @@ def test_one_sentence(tmp_path, case):
     assert [f.level for f in validate(tmp_path / "data.hdf5")] == ["error"]
 
 
+def test_a_filter_of_an_absent_plugin_says_what_to_install(tmp_path, monkeypatch):
+    """Also where the plugin is installed: the test makes it unavailable."""
+    compressed(tmp_path / "a.h5", ZSTANDARD)
+    available = h5py.h5z.filter_avail
+    monkeypatch.setattr("h5py.h5z.filter_avail", lambda code: code != ZSTANDARD and available(code))
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    message = r"compressed with Zstandard \(HDF5 filter 32015\).* Run `pip install hdf5plugin`"
+    with pytest.raises(DataError, match=message):
+        open_dataset(tmp_path / "a.h5")
+
+
+def test_a_filter_of_an_installed_plugin_is_used(tmp_path):
+    """The file is written by another process, so that this one has not loaded the plugin."""
+    if importlib.util.find_spec("hdf5plugin") is None:
+        pytest.skip("hdf5plugin is not installed: pip install -e '.[plugins]'")
+    code = (
+        "import h5py, hdf5plugin, numpy as np\n"
+        "with h5py.File('a.h5', 'w') as file:\n"
+        "    values = np.arange(72.0).reshape(3, 4, 6)\n"
+        "    file.create_dataset('tensor', data=values, **hdf5plugin.Zstd())\n"
+        "    file['x-coordinate'] = np.arange(6.0)\n"
+        "    file['t-coordinate'] = np.arange(4.0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    with open_dataset(tmp_path / "a.h5") as ds:
+        np.testing.assert_array_equal(ds["u"], np.arange(72.0).reshape(3, 4, 6))
+
+
 def test_a_missing_file_says_where_it_was_looked_for():
-    with pytest.raises(DataError, match=r"does not exist \(working directory /"):
+    with pytest.raises(DataError, match=r"does not exist\. The working directory is /"):
         open_dataset("nowhere/a.h5")
 
 

@@ -210,5 +210,5 @@ def test_neuraloperator_burgers_is_one_state(tmp_path):
 
 def test_an_unknown_file_is_refused(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"nothing known")
-    with pytest.raises(DataError, match="no known layout"):
+    with pytest.raises(DataError, match="has an unknown layout"):
         open_dataset(tmp_path / "a.bin")

@@ -2,7 +2,7 @@
 
 Bytes are cut off, deleted, zeroed and flipped, and parts of files that have parts are removed.
 Other bytes can be noticed only
-where the format has a checksum: such files (``layouts.Example.checked``) are held to the whole
+where the format has a checksum: such files (``Example.checked``) are held to the whole
 rule. Without one a flip may give other numbers, which no reader can tell from the true ones, but
 nothing else than numbers. HDF5's older format has no checksums in
 its index of chunks either, and HDF5 itself crashes on a wrong one: such files are shortened, but
@@ -18,11 +18,13 @@ import warnings
 import h5py
 import numpy as np
 import pytest
-from layouts import EXAMPLES
+from layouts import all_examples
 
 from fields.io import DataError, open_dataset
 
-PATIENCE = 30  # seconds for one file of some kilobytes
+EXAMPLES = all_examples()
+
+PATIENCE = 30  # seconds to read one file of some kilobytes
 
 
 class Hang(BaseException):

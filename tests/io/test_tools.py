@@ -52,7 +52,7 @@ def broken(edit):
         (
             lambda ds: ds["u"].values.__setitem__((2, 3, 4), np.nan),
             "error",
-            r"u: Not finite at sample 2, index (3, 4), and in 1",
+            "u: Values are not finite at sample 2, index (3, 4), and in 1 of 4",
         ),
         (
             lambda ds: ds["u"].values.__setitem__((slice(None), slice(None), 3), np.inf),
@@ -78,9 +78,13 @@ def broken(edit):
         (
             lambda ds: ds["u"].attrs.update(units="K"),
             "error",
-            "Negative, although its unit is kelvin",
+            "Some values are negative, but the unit is kelvin",
         ),
-        (lambda ds: ds["u"].attrs.update(role="input"), "error", "No variable is wanted"),
+        (
+            lambda ds: ds["u"].attrs.update(role="input"),
+            "error",
+            "No variable has the role output or state",
+        ),
     ],
 )
 def test_each_problem_is_found(tmp_path, edit, level, text):
@@ -90,7 +94,9 @@ def test_each_problem_is_found(tmp_path, edit, level, text):
 def test_components_in_different_units(tmp_path):
     ds = evolution()
     ds = ds.assign(v_x=ds["u"], v_y=ds["u"].assign_attrs(units="cm/s"))
-    assert any("Components in different units" in line for line in findings(ds, tmp_path / "a.nc"))
+    assert any(
+        "The components have different units" in line for line in findings(ds, tmp_path / "a.nc")
+    )
 
 
 def test_all_damaged_places_are_listed(tmp_path):
@@ -171,7 +177,7 @@ def test_validate_on_the_command_line(tmp_path, capsys):
         broken(lambda ds: ds["u"].values.__setitem__((2, 3, 4), np.nan)), tmp_path / "b.nc"
     )
     assert main(["validate", str(tmp_path / "b.nc"), "--json"]) == 1
-    assert "Not finite at sample 2" in capsys.readouterr().out
+    assert "not finite at sample 2" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "none.nc")]) == 2
     assert "does not exist" in capsys.readouterr().err
 
@@ -224,7 +230,7 @@ def test_an_interrupted_repack_goes_on_where_it_stopped(tmp_path):
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_repack_goes_on_where_it_stopped(tmp_path, monkeypatch, signal_):
-    monkeypatch.setattr("fields.io.tools.repack.FLUSHED", 0.0)
+    monkeypatch.setattr("fields.io.tools.repack.FLUSH_INTERVAL", 0.0)
     data = writers.pdebench_flat(tmp_path / "a.h5", kind="cfd1", samples=20)
     source, target = tmp_path / "a.h5", tmp_path / "b.nc"
 

@@ -1,16 +1,16 @@
-"""MATLAB files: those of the Fourier neural operator paper, and single reference trajectories as ``.mat`` or ``.npz``.
+"""MATLAB files: those of the Fourier neural operator paper, and single reference trajectories.
 
-==============================  ==================================================  ===================================
-keys                            shapes in MATLAB's order                            problem
-==============================  ==================================================  ===================================
-``coeff``, ``sol``              (N, X, Y), nodes of [0, 1]² with its boundary       Darcy
-``a``, ``u``                    (N, X), periodic at i/n                             Burgers, u at t = 1
-``u`` with ``a``, ``t``         (N, X, Y, T), **time last**, frames after ``a``     Navier–Stokes, periodic at i/n
-``x``, ``t`` or ``tt``, one     (X, T)                                              one trajectory
-==============================  ==================================================  ===================================
+===========================  =================================================  ==================
+arrays                       shapes in MATLAB's order                           problem
+===========================  =================================================  ==================
+``coeff``, ``sol``           (N, X, Y), nodes of [0, 1]² with its boundary      Darcy
+``a``, ``u``                 (N, X), periodic at i/n                            Burgers, u at t = 1
+``u``, also ``a``, ``t``     (N, X, Y, T), time last, frames after ``a``        Navier–Stokes, i/n
+``x``, ``t`` or ``tt``, u    (X, T)                                             one trajectory
+===========================  =================================================  ==================
 
-Version 7.3 is HDF5 with **all axes reversed**; version 5 compresses whole arrays, so each is loaded
-at its first use.
+Version 7.3 is HDF5 with all axes reversed. Version 5 compresses whole arrays, so each is loaded
+when it is first used; so is each array of an ``.npz`` file with the same names.
 
 Reference: Li et al., ICLR 2021; Raissi, Perdikaris & Karniadakis, JCP 2019.
 """
@@ -24,173 +24,182 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fields.io.base import DataError, Reader, check
-from fields.io.diagnose import head, is_hdf5, is_zip
-from fields.io.grid import axis
-from fields.io.handles import Handle, HDF5Handle, MatlabHandle, NumpyHandle, open_hdf5
-from fields.io.lazy import StoredArray, lazy
-from fields.io.readers.neuralop_pt import DARCY_SYMMETRIES
+from fields.io.base import DataError, Reader, check_canonical
+from fields.io.grid import SQUARE_SYMMETRIES, space_coordinate
+from fields.io.handles import Handle, MatlabHandle, NumpyHandle
+from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.lazy import StoredArray, lazy_variable
+from fields.io.signatures import is_hdf5, is_matlab5, is_zip, read_prefix
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 class FnoMat(Reader):
-    """``coeff``/``sol``, ``a``/``u`` or a single trajectory over ``x`` and ``t``."""
+    """Arrays ``coeff``/``sol`` or ``a``/``u``, or a single trajectory over ``x`` and ``t``."""
 
     layout = "fno_mat"
+    engine = "fno_mat"
 
     def recognizes(self, path: Path) -> bool:
-        """By the names of the arrays."""
-        return _kind(shapes(path)) is not None
+        """By the names and shapes of the arrays."""
+        return _kind(_array_shapes(path)) is not None
 
     def open(self, path: Path, *, periodic: bool | None = None) -> xr.Dataset:
-        """Opens the file.
+        """Open the file.
 
         Args:
             path: the file.
-            periodic: whether the axes close on themselves; default: as the problem is known to,
-                else unknown.
+            periodic: whether the axes are periodic; default: as in the recognized problem, else
+                unknown.
         """
-        handle = matlab_handle(path)
-        found = shapes(path)
-        kind = _kind(found)
-        build = {"darcy": _darcy, "map": _map, "frames": _frames, "trajectory": _trajectory}[
-            str(kind)
-        ]
-        ds = build(_View(handle, reversed_axes=isinstance(handle, HDF5Handle)), found)
+        handle = _open_handle(path)
+        view = _MatlabView(handle, reversed_axes=isinstance(handle, HDF5Handle))
+        shapes = _array_shapes(path)
+        build = {"darcy": _darcy, "map": _map, "frames": _frames, "trajectory": _trajectory}
+        ds = build[str(_kind(shapes))](view, shapes)
         if periodic is not None:
             for name in ds.indexes.keys() - {"time", "sample"}:
-                fresh = axis(str(name), ds[name].values, periodic=periodic)
-                ds = ds.assign_coords({name: fresh})
+                coordinate = space_coordinate(str(name), ds[name].values, periodic=periodic)
+                ds = ds.assign_coords({name: coordinate})
         ds.attrs["layout"] = self.layout
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
 
 
-class _View:
-    """Arrays of the file with MATLAB's axes, whichever version stores them."""
+class _MatlabView:
+    """The arrays of a file with MATLAB's order of axes, for either version of the format."""
 
     def __init__(self, handle: Handle, *, reversed_axes: bool):
-        self.handle, self.reversed_axes = handle, reversed_axes
+        self.handle = handle
+        self.reversed_axes = reversed_axes
 
     def stored(self, name: str, axes: tuple[int | None, ...]) -> StoredArray:
-        """Canonical axis i is MATLAB's axis ``axes[i]``."""
+        """The array whose canonical axis i is MATLAB's axis ``axes[i]``."""
         n = len([a for a in axes if a is not None])
         order = [a if a is None or not self.reversed_axes else n - 1 - a for a in axes]
         return StoredArray(self.handle, name, order=order)
 
     def vector(self, name: str) -> np.ndarray:
-        """A small array, flat."""
+        """A small array, flattened."""
         return np.asarray(self.handle.array(name)).reshape(-1)
 
 
-def matlab_handle(path: Path) -> Handle:
-    """The handle for a ``.mat`` file of either version, or ``.npz``."""
+def _open_handle(path: Path) -> Handle:
     if is_hdf5(path):
         return HDF5Handle(path)
     return NumpyHandle(path) if is_zip(path) else MatlabHandle(path)
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes by name in MATLAB's order; empty for other files."""
-    start = head(path)
-    if start.startswith(b"MATLAB 5.0 MAT-file"):
+def _array_shapes(path: Path) -> Shapes:
+    """Shapes by name, in MATLAB's order of axes; empty for other files."""
+    if is_matlab5(path):
         from scipy.io import whosmat
 
         return {name: shape for name, shape, _ in whosmat(path)}
-    if start.startswith(b"MATLAB 7.3 MAT-file") and is_hdf5(path):
+    if read_prefix(path).startswith(b"MATLAB 7.3 MAT-file") and is_hdf5(path):
         with open_hdf5(path) as file:
             return {name: d.shape[::-1] for name, d in file.items() if hasattr(d, "shape")}
-    if is_zip(path):
-        return _npz_shapes(path)
-    return {}
+    return _npz_shapes(path) if is_zip(path) else {}
 
 
-def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def _npz_shapes(path: Path) -> Shapes:
+    """Shapes in the headers of an ``.npz`` archive; no values are read."""
     import zipfile
 
+    shapes: Shapes = {}
     with zipfile.ZipFile(path) as archive:
-        if not archive.namelist() or not all(name.endswith(".npy") for name in archive.namelist()):
-            return {}
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name].shape for name in file.files}
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                return {}
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shapes[member.removesuffix(".npy")] = read_header(file)[0]
+    return shapes
 
 
-def _kind(found: dict[str, tuple[int, ...]]) -> str | None:
-    if {"coeff", "sol"} <= found.keys():
+def _kind(shapes: Shapes) -> str | None:
+    if {"coeff", "sol"} <= shapes.keys():
         return "darcy"
-    if "u" in found and len(found["u"]) == 4:
+    if "u" in shapes and len(shapes["u"]) == 4:
         return "frames"
-    if {"a", "u"} <= found.keys() and found["a"] == found["u"]:
+    if {"a", "u"} <= shapes.keys() and shapes["a"] == shapes["u"]:
         return "map"
-    return "trajectory" if _trajectory_names(found) else None
+    return "trajectory" if _trajectory_names(shapes) else None
 
 
-def _trajectory_names(found: dict[str, tuple[int, ...]]) -> tuple[str, str] | None:
-    """Names of time and field of a file with ``x`` (X), ``t`` (T) and one field (X, T)."""
-    time = next((name for name in ("t", "tt") if name in found), None)
-    if time is None or "x" not in found:
+def _trajectory_names(shapes: Shapes) -> tuple[str, str] | None:
+    """Names of the time and the field of a file with ``x`` (X), time (T) and one field (X, T)."""
+    time = next((name for name in ("t", "tt") if name in shapes), None)
+    if time is None or "x" not in shapes:
         return None
-    shape = (int(np.prod(found["x"])), int(np.prod(found[time])))
-    fields = [name for name, s in found.items() if s == shape and name not in ("x", time)]
+    shape = (int(np.prod(shapes["x"])), int(np.prod(shapes[time])))
+    fields = [name for name, s in shapes.items() if s == shape and name not in ("x", time)]
     return (time, fields[0]) if len(fields) == 1 else None
 
 
-def _darcy(view: _View, found: dict[str, tuple[int, ...]]) -> xr.Dataset:
-    if found["coeff"] != found["sol"] or len(found["sol"]) != 3:
+def _darcy(view: _MatlabView, shapes: Shapes) -> xr.Dataset:
+    if shapes["coeff"] != shapes["sol"] or len(shapes["sol"]) != 3:
         raise DataError(
-            f"{view.handle.path}: coeff {found['coeff']} and sol {found['sol']} must both be (N, X, Y)."
+            f"{view.handle.path}: coeff has the shape {shapes['coeff']} and sol {shapes['sol']}, "
+            "expected (N, X, Y) for both."
         )
     dims = ("sample", "x", "y")
     variables = {
-        "coeff": lazy(dims, view.stored("coeff", (0, 1, 2)), {"role": "input"}),
-        "sol": lazy(dims, view.stored("sol", (0, 1, 2)), {"role": "output"}),
+        "coeff": lazy_variable(dims, view.stored("coeff", (0, 1, 2)), {"role": "input"}),
+        "sol": lazy_variable(dims, view.stored("sol", (0, 1, 2)), {"role": "output"}),
     }
     coords = {
-        n: axis(n, np.linspace(0, 1, s), periodic=False)
-        for n, s in zip("xy", found["sol"][1:], strict=True)
+        name: space_coordinate(name, np.linspace(0, 1, n), periodic=False)
+        for name, n in zip("xy", shapes["sol"][1:], strict=True)
     }
-    return xr.Dataset(
-        variables, coords, {"problem": "darcy", "symmetries": json.dumps(DARCY_SYMMETRIES)}
-    )
+    attrs = {"problem": "darcy", "symmetries": json.dumps(SQUARE_SYMMETRIES)}
+    return xr.Dataset(variables, coords, attrs)
 
 
-def _map(view: _View, found: dict[str, tuple[int, ...]]) -> xr.Dataset:
-    axes = ("x", "y", "z")[: len(found["u"]) - 1]
-    dims, order = ("sample", *axes), tuple(range(len(found["u"])))
+def _map(view: _MatlabView, shapes: Shapes) -> xr.Dataset:
+    axes = ("x", "y", "z")[: len(shapes["u"]) - 1]
+    dims = ("sample", *axes)
+    order = tuple(range(len(dims)))
     variables = {
-        "a": lazy(dims, view.stored("a", order), {"role": "input"}),
-        "u": lazy(dims, view.stored("u", order), {"role": "output"}),
+        "a": lazy_variable(dims, view.stored("a", order), {"role": "input"}),
+        "u": lazy_variable(dims, view.stored("u", order), {"role": "output"}),
     }
-    coords = {
-        n: axis(n, np.arange(s) / s, periodic=True)
-        for n, s in zip(axes, found["u"][1:], strict=True)
-    }
+    coords = _periodic_axes(axes, shapes["u"][1:])
     return xr.Dataset(variables, coords, {"problem": "burgers"} if len(axes) == 1 else {})
 
 
-def _frames(view: _View, found: dict[str, tuple[int, ...]]) -> xr.Dataset:
-    samples, *grid, frames = found["u"]
-    variables: dict[str, Any] = {
-        "u": lazy(
-            ("sample", "time", "x", "y"),
-            view.stored("u", (0, 3, 1, 2)),
-            {"role": "state", "long_name": "vorticity"},
-        )
-    }
-    if found.get("a") == (samples, *grid):
+def _frames(view: _MatlabView, shapes: Shapes) -> xr.Dataset:
+    samples, *grid, frames = shapes["u"]
+    attrs = {"role": "state", "long_name": "vorticity"}
+    u = view.stored("u", (0, 3, 1, 2))
+    variables = {"u": lazy_variable(("sample", "time", "x", "y"), u, attrs)}
+    if shapes.get("a") == (samples, *grid):
         attrs = {"role": "input", "long_name": "vorticity at time 0"}
-        variables["a"] = lazy(("sample", "x", "y"), view.stored("a", (0, 1, 2)), attrs)
-    has_times = int(np.prod(found.get("t", (0,)))) == frames
+        variables["a"] = lazy_variable(("sample", "x", "y"), view.stored("a", (0, 1, 2)), attrs)
+    has_times = int(np.prod(shapes.get("t", (0,)))) == frames
     times = view.vector("t") if has_times else np.arange(1.0, frames + 1)
-    coords: dict[str, Any] = {"time": ("time", times)}
-    coords |= {n: axis(n, np.arange(s) / s, periodic=True) for n, s in zip("xy", grid, strict=True)}
+    coords: dict[str, Any] = {"time": ("time", times), **_periodic_axes(("x", "y"), grid)}
     return xr.Dataset(variables, coords, {"problem": "navier_stokes"})
 
 
-def _trajectory(view: _View, found: dict[str, tuple[int, ...]]) -> xr.Dataset:
-    time, field = _trajectory_names(found) or ("", "")
-    variables = {
-        field: lazy(("sample", "time", "x"), view.stored(field, (None, 1, 0)), {"role": "state"})
+def _periodic_axes(
+    axes: tuple[str, ...], sizes: list[int] | tuple[int, ...]
+) -> dict[str, xr.Variable]:
+    return {
+        name: space_coordinate(name, np.arange(n) / n, periodic=True)
+        for name, n in zip(axes, sizes, strict=True)
     }
+
+
+def _trajectory(view: _MatlabView, shapes: Shapes) -> xr.Dataset:
+    time, field = _trajectory_names(shapes) or ("", "")
+    array = view.stored(field, (None, 1, 0))
+    coords = {"time": ("time", view.vector(time)), "x": space_coordinate("x", view.vector("x"))}
     return xr.Dataset(
-        variables, {"time": ("time", view.vector(time)), "x": axis("x", view.vector("x"))}
+        {field: lazy_variable(("sample", "time", "x"), array, {"role": "state"})}, coords
     )

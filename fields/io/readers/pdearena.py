@@ -1,13 +1,13 @@
-"""pdearena and MP-PDE solvers: one HDF5 group named ``train``, ``valid`` or ``test`` holds everything.
+"""pdearena and MP-PDE solvers: one HDF5 group ``train``, ``valid`` or ``test`` with everything.
 
 Smoke in a closed box: ``u``, ``vx``, ``vy`` (N, T, X, Y), ``t`` (N, T), ``x`` (N, X), ``y`` (N, Y),
 buoyancy ``buo_y`` (N). One-dimensional equations: ``pde_{T}-{X}`` (N, T, X), with ``dt``, ``dx``
 and constants per sample, or with ``x``, ``tmin``, ``tmax`` as attributes. Maxwell: ``d_field``,
-``h_field`` (N, T, X, Y, Z, 3), no coordinates.
+``h_field`` (N, T, X, Y, Z, 3), without coordinates.
 
-Shallow water on the sphere is a folder of netCDF files, ``seed=*/run*/output.nc``, one trajectory
-each, perhaps in folders ``train``, ``valid``, ``test``; beside it lies ``normstats.pt``, which is
-not needed.
+Shallow water on the sphere is a folder of netCDF files, ``seed=*/run*/output.nc``, with one
+trajectory each, which may be inside folders ``train``, ``valid``, ``test``. The file
+``normstats.pt`` beside it is not used.
 
 Reference: Gupta & Brandstetter, TMLR 2023 (``pdearena/data``); Brandstetter, Worrall & Welling,
 ICLR 2022.
@@ -23,13 +23,13 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.base import SPLITS, DataError, Reader, check
-from fields.io.diagnose import is_hdf5
-from fields.io.folders import FOLDERS, join_samples
-from fields.io.grid import axis, common_axis
-from fields.io.handles import HDF5Handle, open_hdf5, subgroup
-from fields.io.lazy import StoredArray, lazy
+from fields.io.base import SPLITS, DataError, Reader, check_canonical
+from fields.io.folders import SPLIT_FOLDERS, concatenate_samples
+from fields.io.grid import coordinates_per_sample, space_coordinate
+from fields.io.hdf5 import HDF5Handle, get_group, open_hdf5
+from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.readers.netcdf import NetCDF
+from fields.io.signatures import is_hdf5
 
 SMOKE = {"u": "smoke density", "vx": "velocity along x", "vy": "velocity along y"}
 
@@ -39,68 +39,77 @@ CONSTANTS = ("buo_y", "v", "alpha", "beta", "gamma", "bc_left", "bc_right", "c")
 
 
 class PDEArena(Reader):
-    """One group per mode: Navier–Stokes smoke, Maxwell, Kuramoto–Sivashinsky and the equations of MP-PDE solvers."""
+    """One group per split: Navier–Stokes smoke, Maxwell, and the equations of MP-PDE solvers."""
 
     layout = "pdearena"
+    engine = "pdearena"
 
     def recognizes(self, path: Path) -> bool:
-        """By a group named after its mode, holding smoke fields, ``d_field`` or ``pde_…``."""
+        """By a group named after the split, with smoke fields, ``d_field`` or ``pde_…``."""
         if not is_hdf5(path):
             return False
         with open_hdf5(path) as file:
-            group = _group(file)
-            return group is not None and (
-                "vx" in group or "d_field" in group or _resolutions(group) != []
-            )
+            group = _split_group(file)
+            if group is None:
+                return False
+            return "vx" in group or "d_field" in group or bool(_resolutions(group))
 
     def open(self, path: Path, *, resolution: str | None = None) -> xr.Dataset:
-        """Opens the file.
+        """Open the file.
 
         Args:
             path: the file.
-            resolution: which of several stored, as ``"250-100"`` (times-points); default: the
+            resolution: which of several stored ones, as ``"250-100"`` (times-points); default: the
                 finest.
         """
         handle = HDF5Handle(path)
-        group = _group(handle.file)
+        group = _split_group(handle.file)
         assert group is not None
         if "vx" in group:
             ds = _smoke(handle, group)
+        elif "d_field" in group:
+            ds = _maxwell(handle, group)
         else:
-            ds = _maxwell(handle, group) if "d_field" in group else _line(handle, group, resolution)
+            ds = _one_dimensional(handle, group, resolution)
         samples = ds.sizes["sample"]
         for name in CONSTANTS:
             stored = group.get(name)
             if isinstance(stored, h5py.Dataset) and stored.shape == (samples,):
                 ds[name] = ("sample", np.asarray(stored), {"role": "parameter"})
-        split = SPLITS.index(FOLDERS[str(group.name).strip("/")])
+        split = SPLITS.index(SPLIT_FOLDERS[str(group.name).strip("/")])
         ds = ds.assign_coords(split=("sample", np.full(samples, split, np.int8)))
         ds.attrs["layout"] = self.layout
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
 
 
 class PDEArenaSphere(Reader):
     """Shallow water: a folder of netCDF files, one trajectory each."""
 
     layout = "pdearena_sphere"
+    engine = "pdearena"
 
     def recognizes(self, path: Path) -> bool:
         """By files ``seed=*/run*/output.nc``."""
-        return path.is_dir() and bool(_runs(path))
+        return path.is_dir() and bool(_run_files(path))
 
     def open(self, path: Path) -> xr.Dataset:
-        """Opens and joins all runs."""
-        parts = [(NetCDF().open(file), split) for file, split in _runs(path)]
-        ds = join_samples(parts, path)
+        """Open the runs as samples."""
+        parts = [(NetCDF().open(file), split) for file, split in _run_files(path)]
+        ds = concatenate_samples(parts, path)
         ds.attrs = {"layout": self.layout, "problem": "shallow_water_sphere"}
         return ds
 
 
-def _runs(path: Path) -> list[tuple[Path, str]]:
-    """The files with their splits; those of a folder without ``train`` … are of the split it is named after, else training."""
-    inside = [(path / name, split) for name, split in FOLDERS.items() if (path / name).is_dir()]
-    folders = inside or [(path, FOLDERS.get(path.name, "train"))]
+def _run_files(path: Path) -> list[tuple[Path, str]]:
+    """The files with their splits.
+
+    Without folders ``train``, … the split is that of the folder's own name, or else training.
+    """
+    inside = [
+        (path / name, split) for name, split in SPLIT_FOLDERS.items() if (path / name).is_dir()
+    ]
+    folders = inside or [(path, SPLIT_FOLDERS.get(path.name, "train"))]
     return [
         (file, split)
         for folder, split in folders
@@ -108,71 +117,75 @@ def _runs(path: Path) -> list[tuple[Path, str]]:
     ]
 
 
-def _group(file: h5py.File) -> h5py.Group | None:
-    modes = [name for name in FOLDERS if isinstance(file.get(name), h5py.Group)]
-    return subgroup(file, modes[0]) if len(modes) == 1 else None
+def _split_group(file: h5py.File) -> h5py.Group | None:
+    names = [name for name in SPLIT_FOLDERS if isinstance(file.get(name), h5py.Group)]
+    return get_group(file, names[0]) if len(names) == 1 else None
 
 
 def _resolutions(group: h5py.Group) -> list[str]:
-    """Stored resolutions ``times-points``, finest first."""
-    sizes = [
-        tuple(map(int, m.groups()))
-        for m in (re.fullmatch(r"pde_(\d+)-(\d+)", name) for name in map(str, group))
-        if m
-    ]
-    return [f"{t}-{x}" for t, x in sorted(sizes, key=lambda s: (s[1], s[0]), reverse=True)]
+    """Stored resolutions ``times-points``, the finest first."""
+    matches = [re.fullmatch(r"pde_(\d+)-(\d+)", name) for name in map(str, group)]
+    sizes = [(int(m[1]), int(m[2])) for m in matches if m]
+    sizes.sort(key=lambda size: (size[1], size[0]), reverse=True)
+    return [f"{times}-{points}" for times, points in sizes]
 
 
 def _smoke(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
     missing = [name for name in (*SMOKE, "t", "x", "y") if name not in group]
     if missing:
         raise DataError(
-            f"{handle.path}: group `{group.name}` has no {', '.join(missing)}. It is incomplete: get it again."
+            f"{handle.path}: the group `{group.name}` has no {', '.join(missing)}. The file is "
+            "incomplete. Download it again."
         )
-    coords: dict[str, Any] = common_axis("time", np.asarray(group["t"]))
+    coords: dict[str, Any] = coordinates_per_sample("time", np.asarray(group["t"]))
     for name in ("x", "y"):
-        coords |= common_axis(name, np.asarray(group[name]), periodic=False, boundary="wall wall")
-    dims = ("sample", "time", "x", "y")
-    names = {name: f"{group.name}/{name}" for name in SMOKE}
-    fields = {
-        n: lazy(dims, StoredArray(handle, s), {"role": "state", "long_name": SMOKE[n]})
-        for n, s in names.items()
-    }
+        coords |= coordinates_per_sample(
+            name, np.asarray(group[name]), periodic=False, boundary="wall wall"
+        )
+    fields = {}
+    for name, long_name in SMOKE.items():
+        array = StoredArray(handle, f"{group.name}/{name}")
+        attrs = {"role": "state", "long_name": long_name}
+        fields[name] = lazy_variable(("sample", "time", "x", "y"), array, attrs)
     return xr.Dataset(fields, coords, {"problem": "navier_stokes_smoke"})
 
 
 def _maxwell(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
-    """Six components; points and frames are counted, since the file does not say where and when they are."""
-    fields, dims = {}, ("sample", "time", "x", "y", "z")
-    for stem, meaning in MAXWELL.items():
+    """Six components; points and frames are numbered, since the file has no coordinates."""
+    fields = {}
+    dims = ("sample", "time", "x", "y", "z")
+    for stem, long_name in MAXWELL.items():
         if stem not in group:
             raise DataError(
-                f"{handle.path}: group `{group.name}` has no `{stem}`. It is incomplete: get it again."
+                f"{handle.path}: the group `{group.name}` has no `{stem}`. The file is incomplete. "
+                "Download it again."
             )
         name = f"{group.name}/{stem}"
         shape = handle.array(name).shape
         if len(shape) != 6 or shape[-1] != 3:
             raise DataError(
-                f"{handle.path}: `{name}` has shape {shape}, expected (samples, times, x, y, z, 3)."
+                f"{handle.path}: `{name}` has the shape {shape}, expected "
+                "(samples, times, x, y, z, 3)."
             )
-        for i, axis_name in enumerate(dims[2:]):
-            attrs = {"role": "state", "long_name": f"{meaning} along {axis_name}"}
-            fields[f"{stem}_{axis_name}"] = lazy(
-                dims, StoredArray(handle, name, fixed={5: i}), attrs
-            )
+        for i, axis in enumerate(dims[2:]):
+            attrs = {"role": "state", "long_name": f"{long_name} along {axis}"}
+            array = StoredArray(handle, name, fixed={5: i})
+            fields[f"{stem}_{axis}"] = lazy_variable(dims, array, attrs)
     sizes = dict(zip(dims, next(iter(fields.values())).shape, strict=True))
-    coords: dict[str, Any] = {
-        "time": ("time", np.arange(float(sizes["time"])), {"long_name": "frame"})
-    }
-    coords |= {n: axis(n, np.arange(float(sizes[n])), long_name="grid index") for n in dims[2:]}
+    frames = np.arange(float(sizes["time"]))
+    coords: dict[str, Any] = {"time": ("time", frames, {"long_name": "frame"})}
+    for axis in dims[2:]:
+        index = np.arange(float(sizes[axis]))
+        coords[axis] = space_coordinate(axis, index, long_name="grid index")
     return xr.Dataset(fields, coords, {"problem": "maxwell"})
 
 
-def _line(handle: HDF5Handle, group: h5py.Group, resolution: str | None) -> xr.Dataset:
+def _one_dimensional(handle: HDF5Handle, group: h5py.Group, resolution: str | None) -> xr.Dataset:
     stored = _resolutions(group)
     if resolution is not None and resolution not in stored:
         raise DataError(
-            f"{handle.path} has no resolution {resolution!r}; it has {', '.join(stored)}."
+            f"{handle.path} does not contain the resolution {resolution!r}; it contains "
+            f"{', '.join(stored)}."
         )
     name = f"{group.name}/pde_{resolution or stored[0]}"
     dataset = handle.array(name)
@@ -181,16 +194,17 @@ def _line(handle: HDF5Handle, group: h5py.Group, resolution: str | None) -> xr.D
     if "x" in dataset.attrs:
         x = np.ravel(np.asarray(dataset.attrs["x"], float))
         times = np.linspace(float(dataset.attrs["tmin"]), float(dataset.attrs["tmax"]), frames)
-        coords = {"x": axis("x", x), "time": xr.Variable(("time",), times)}
+        coords["x"] = space_coordinate("x", x)
+        coords["time"] = xr.Variable(("time",), times)
     else:
-        for axis_name, step, n in (("time", "dt", frames), ("x", "dx", points)):
+        for axis, step, n in (("time", "dt", frames), ("x", "dx", points)):
             if step not in group:
                 raise DataError(
-                    f"{handle.path}: `{name}` has neither attribute `x` nor `{step}` beside it."
+                    f"{handle.path}: `{name}` has no attribute `x`, and its group no array "
+                    f"`{step}`, so its coordinates are unknown. Open the file with a mapping."
                 )
             steps = np.broadcast_to(np.ravel(np.asarray(group[step], float)), (samples,))
-            periodic = {} if axis_name == "time" else {"periodic": True}
-            coords |= common_axis(axis_name, steps[:, None] * np.arange(n), **periodic)
-    return xr.Dataset(
-        {"u": lazy(("sample", "time", "x"), StoredArray(handle, name), {"role": "state"})}, coords
-    )
+            periodic = {} if axis == "time" else {"periodic": True}
+            coords |= coordinates_per_sample(axis, steps[:, None] * np.arange(n), **periodic)
+    u = lazy_variable(("sample", "time", "x"), StoredArray(handle, name), {"role": "state"})
+    return xr.Dataset({"u": u}, coords)

@@ -1,12 +1,11 @@
-"""PDEBench: flat files of 1-D to 3-D problems (cell centers, axes N T X Y Z).
+"""PDEBench: flat HDF5 files of 1-D to 3-D problems on cell centers, with axes (N, T, X, Y, Z).
 
-The time axis is stored one entry too long (it ends with the time after the last frame) and is cut
-to the frames. Parameters are attributes, or else taken from the file name; whether compressible
-flow is periodic stands in the file name only. Locally generated files may have a leading axis of
+The stored time axis has one entry too many (the time after the last frame) and is cut to the
+frames. Parameters are attributes of the file, or else parts of the file name; whether compressible
+flow is periodic is stated only in the file name. Files generated locally may have a leading axis of
 length 1 (one device).
 
-Reference: Takamoto et al., NeurIPS 2022 datasets track; schemas as written by
-``pdebench/data_gen``.
+Reference: Takamoto et al., NeurIPS 2022 datasets track; format as written by ``pdebench/data_gen``.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.base import DataError, Reader, check
-from fields.io.diagnose import is_hdf5
-from fields.io.grid import bounds_of_cells
-from fields.io.handles import HDF5Handle, open_hdf5
-from fields.io.lazy import StoredArray, lazy
+from fields.io.base import DataError, Reader, check_canonical
+from fields.io.grid import SQUARE_SYMMETRIES, cell_center_bounds
+from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.lazy import StoredArray, lazy_variable
+from fields.io.signatures import is_hdf5
 
 AXES = ("x", "y", "z")
 
@@ -32,20 +31,19 @@ FLOW = ("density", "pressure", "Vx", "Vy", "Vz")
 
 PARAMETERS = ("beta", "Nu", "Rho", "rho", "eta", "zeta", "Eta", "Zeta", "M")
 
-SQUARE = [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]
-
 SYMMETRIES = {
     "advection": [{"shift": ["x"]}],
     "burgers": [{"shift": ["x"]}, {"flip": ["x"], "negate": ["u"]}],
     "reaction_diffusion": [{"shift": ["x"]}, {"flip": ["x"]}],
-    "darcy": SQUARE,
+    "darcy": SQUARE_SYMMETRIES,
 }
 
 
 class PDEBenchFlat(Reader):
-    """``tensor`` or ``density``, ``pressure``, ``Vx`` … beside ``x-coordinate`` and ``t-coordinate``."""
+    """``tensor``, or ``density``, ``pressure``, ``Vx``, …, with ``x-coordinate``, …"""
 
     layout = "pdebench"
+    engine = "pdebench"
 
     def recognizes(self, path: Path) -> bool:
         """By a field and its coordinate in the root group."""
@@ -55,50 +53,47 @@ class PDEBenchFlat(Reader):
             return "x-coordinate" in file and ("tensor" in file or "density" in file)
 
     def open(self, path: Path, *, periodic: bool | None = None) -> xr.Dataset:
-        """Opens the file.
+        """Open the file.
 
         Args:
             path: the file.
-            periodic: whether the axes close on themselves; default: as the problem or the file name
-                says, else unknown.
+            periodic: whether the axes are periodic; default: as the problem or the file name says,
+                else unknown.
         """
         handle = HDF5Handle(path)
         file = handle.file
         axes = tuple(axis for axis in AXES if f"{axis}-coordinate" in file)
-        params = parameters(file.attrs, path)
-        problem = _problem(file, params)
+        parameters = _parameters(file.attrs, path)
+        problem = _problem(file, parameters)
         ds = _darcy(handle, axes) if problem == "darcy" else _evolution(handle, axes)
-        closes = _periodic(problem, path) if periodic is None else int(periodic)
+        known = _periodic(problem, path) if periodic is None else int(periodic)
         for axis in axes:
             centers = np.asarray(file[f"{axis}-coordinate"])
-            attrs = {"bounds": bounds_of_cells(centers)} | (
-                {} if closes is None else {"periodic": closes}
-            )
-            _same_length(path, axis, len(centers), ds.sizes[axis])
+            _check_length(path, axis, len(centers), ds.sizes[axis])
+            attrs: dict[str, Any] = {"bounds": cell_center_bounds(centers)}
+            if known is not None:
+                attrs["periodic"] = known
             ds = ds.assign_coords({axis: (axis, centers, attrs)})
-        ds = ds.assign({name: ((), value, {"role": "parameter"}) for name, value in params.items()})
+        for name, value in parameters.items():
+            ds[name] = ((), value, {"role": "parameter"})
         ds.attrs = {"layout": self.layout, "problem": problem}
         if problem in SYMMETRIES:
             ds.attrs["symmetries"] = json.dumps(SYMMETRIES[problem])
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
 
 
-def _problem(file: h5py.File, params: dict[str, float]) -> str:
+def _problem(file: h5py.File, parameters: dict[str, float]) -> str:
     if "density" in file:
         return "compressible_flow"
     if "nu" in file:
         return "darcy"
-    names = {name.lower() for name in params}
-    return (
-        "reaction_diffusion"
-        if "rho" in names
-        else "burgers"
-        if "nu" in names
-        else "advection"
-        if "beta" in names
-        else ""
-    )
+    names = {name.lower() for name in parameters}
+    if "rho" in names:
+        return "reaction_diffusion"
+    if "nu" in names:
+        return "burgers"
+    return "advection" if "beta" in names else ""
 
 
 def _periodic(problem: str, path: Path) -> int | None:
@@ -107,35 +102,33 @@ def _periodic(problem: str, path: Path) -> int | None:
     return {"darcy": 0, "": None}.get(problem, 1)
 
 
-def parameters(attrs: Any, path: Path) -> dict[str, float]:
-    """PDE constants from the attributes, else from parts of the file name (``Nu1e-08``, ``beta0.1``)."""
+def _parameters(attrs: Any, path: Path) -> dict[str, float]:
+    """PDE constants from the attributes, else from the file name (``Nu1e-08``, ``beta0.1``)."""
     found = {name: float(np.ravel(attrs[name])[0]) for name in PARAMETERS if name in attrs}
     if found:
         return found
     number = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
-    matches = re.findall(rf"(?:^|_)({'|'.join(PARAMETERS)}){number}(?=_|\.[A-Za-z]|$)", path.name)
-    return {name: float(value) for name, value in matches}
+    pattern = rf"(?:^|_)({'|'.join(PARAMETERS)}){number}(?=_|\.[A-Za-z]|$)"
+    return {name: float(value) for name, value in re.findall(pattern, path.name)}
 
 
 def _darcy(handle: HDF5Handle, axes: tuple[str, ...]) -> xr.Dataset:
-    nu, u = handle.array("nu"), handle.array("tensor")
+    nu = handle.array("nu")
+    u = handle.array("tensor")
     if nu.ndim != 3 or u.ndim not in (3, 4) or nu.shape != (u.shape[0], *u.shape[-2:]):
         raise DataError(
-            f"{handle.path}: `nu` has shape {nu.shape}, `tensor` {u.shape}; expected (N, X, Y) and (N, 1, X, Y)."
+            f"{handle.path}: `nu` has the shape {nu.shape} and `tensor` {u.shape}, expected "
+            "(N, X, Y) and (N, 1, X, Y)."
         )
-    variables = {
-        "nu": lazy(
-            ("sample", *axes),
-            StoredArray(handle, "nu"),
-            {"role": "input", "long_name": "permeability"},
-        ),
-        "u": lazy(
-            ("sample", *axes),
-            StoredArray(handle, "tensor", fixed={1: 0} if u.ndim == 4 else {}),
-            {"role": "output"},
-        ),
-    }
-    return xr.Dataset(variables)
+    dims = ("sample", *axes)
+    solution = StoredArray(handle, "tensor", fixed={1: 0} if u.ndim == 4 else {})
+    permeability = {"role": "input", "long_name": "permeability"}
+    return xr.Dataset(
+        {
+            "nu": lazy_variable(dims, StoredArray(handle, "nu"), permeability),
+            "u": lazy_variable(dims, solution, {"role": "output"}),
+        }
+    )
 
 
 def _evolution(handle: HDF5Handle, axes: tuple[str, ...]) -> xr.Dataset:
@@ -144,43 +137,45 @@ def _evolution(handle: HDF5Handle, axes: tuple[str, ...]) -> xr.Dataset:
     missing = [stored for stored in names.values() if stored not in file]
     if missing:
         raise DataError(
-            f"{handle.path} has axes {axes} but no {', '.join(missing)}. It is incomplete: get it again."
+            f"{handle.path} has the axes {', '.join(axes)} but no {', '.join(missing)}. The file "
+            "is incomplete. Download it again."
         )
     shapes = {stored: file[stored].shape for stored in names.values()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{handle.path}: fields have unequal shapes {shapes}; they must agree.")
+        raise DataError(f"{handle.path}: the fields have different shapes {shapes}.")
     fixed = _device_axis(handle.path, next(iter(shapes.values())), len(axes))
-    dims = ("sample", "time", *axes)
-    ds = xr.Dataset(
-        {
-            n: lazy(dims, StoredArray(handle, s, fixed=fixed), {"role": "state"})
-            for n, s in names.items()
-        }
-    )
+    variables = {}
+    for name, stored in names.items():
+        array = StoredArray(handle, stored, fixed=fixed)
+        variables[name] = lazy_variable(("sample", "time", *axes), array, {"role": "state"})
+    ds = xr.Dataset(variables)
     if "t-coordinate" not in file:
         raise DataError(
             f"{handle.path} has no `t-coordinate`. Add it, or open the file with a mapping."
         )
-    times, frames = np.asarray(file["t-coordinate"]), ds.sizes["time"]
+    times = np.asarray(file["t-coordinate"])
+    frames = ds.sizes["time"]
     if len(times) not in (frames, frames + 1):
         raise DataError(
-            f"{handle.path}: {len(times)} times for {frames} frames; expected {frames} or {frames + 1}."
+            f"{handle.path} has {len(times)} times for {frames} frames, expected {frames} or "
+            f"{frames + 1}."
         )
     return ds.assign_coords(time=("time", times[:frames]))
 
 
 def _device_axis(path: Path, shape: tuple[int, ...], space: int) -> dict[int, int]:
+    """The index that removes the leading axis of locally generated files."""
     if len(shape) == 2 + space:
         return {}
     if len(shape) == 3 + space and shape[0] == 1:
         return {0: 0}
-    raise DataError(
-        f"{path}: fields of shape {shape} with {space} space axes; expected (N, T, {', '.join('XYZ'[:space])})."
-    )
+    expected = ", ".join(("N", "T", *"XYZ"[:space]))
+    raise DataError(f"{path}: the fields have the shape {shape}, expected ({expected}).")
 
 
-def _same_length(path: Path, axis: str, coordinate: int, field: int) -> None:
+def _check_length(path: Path, axis: str, coordinate: int, field: int) -> None:
     if coordinate != field:
         raise DataError(
-            f"{path}: `{axis}-coordinate` has {coordinate} entries, but the fields have {field} points along {axis}."
+            f"{path}: `{axis}-coordinate` has {coordinate} entries, but the fields have {field} "
+            f"points along {axis}."
         )

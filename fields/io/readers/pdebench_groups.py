@@ -1,39 +1,43 @@
-"""PDEBench's other two flavours: one group per sample, and inhomogeneous incompressible flow.
+"""PDEBench's other two formats: one group per sample, and inhomogeneous incompressible flow.
 
-Groups ``0000``, ``0001`` … each hold ``data`` (T, X, C) or (T, X, Y, C) and ``grid/x``, ``grid/t``,
-``grid/y``: diffusion–sorption (1-D, one channel), diffusion–reaction (2-D, two channels), shallow
-water (2-D, one channel). Diffusion–reaction is stored T, **Y, X**, C although PDEBench's own loader
-takes it for T, X, Y, C.
+Groups ``0000``, ``0001``, … each contain ``data`` (T, X, C) or (T, X, Y, C) and ``grid/x``,
+``grid/t``, ``grid/y``: diffusion–sorption (1-D, one channel), diffusion–reaction (2-D, two
+channels), shallow water (2-D, one channel). Diffusion–reaction is stored as (T, **Y, X**, C),
+although PDEBench's own loader takes it for (T, X, Y, C).
 
-Incompressible flow holds ``velocity`` (N, T, X, Y, 2), ``particles`` (N, T, X, Y, 1), ``force`` (N,
-X, Y, 2) and ``t`` (N, T), no space coordinates: cell centers of the unit square are assumed.
+Incompressible flow has ``velocity`` (N, T, X, Y, 2), ``particles`` (N, T, X, Y, 1), ``force`` (N,
+X, Y, 2) and ``t`` (N, T), but no space coordinates: cell centers of the unit square are assumed.
 
-Reference: Takamoto et al., NeurIPS 2022 datasets track; schemas as written by
-``pdebench/data_gen``.
+Reference: Takamoto et al., NeurIPS 2022 datasets track; format as written by ``pdebench/data_gen``.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.attributes import plain
-from fields.io.base import DataError, Reader, check
-from fields.io.concatenated import ConcatenatedArray, Groups
-from fields.io.diagnose import is_hdf5
-from fields.io.grid import axis, bounds_of_cells, common_axis
-from fields.io.handles import HDF5Handle, open_hdf5
-from fields.io.lazy import StoredArray, lazy
-from fields.io.readers.pdebench import SQUARE
+from fields.io.base import DataError, Reader, check_canonical
+from fields.io.concatenated import ConcatenatedArray, GroupArrays
+from fields.io.grid import (
+    SQUARE_SYMMETRIES,
+    cell_center_bounds,
+    coordinates_per_sample,
+    space_coordinate,
+)
+from fields.io.hdf5 import HDF5Handle, attribute_value, open_hdf5
+from fields.io.lazy import StoredArray, lazy_variable
+from fields.io.signatures import is_hdf5
 
-PROBLEMS = {  # by space axes and channels: problem, names of the channels, symmetries
+# (space axes, channels): problem, names of the channels, symmetries
+PROBLEMS = {
     (1, 1): ("diffusion_sorption", ("u",), []),
-    (2, 2): ("diffusion_reaction", ("u", "v"), SQUARE),
-    (2, 1): ("shallow_water", ("h",), SQUARE),
+    (2, 2): ("diffusion_reaction", ("u", "v"), SQUARE_SYMMETRIES),
+    (2, 1): ("shallow_water", ("h",), SQUARE_SYMMETRIES),
 }
 
 
@@ -41,9 +45,10 @@ class PDEBenchGroups(Reader):
     """One HDF5 group per sample."""
 
     layout = "pdebench_groups"
+    engine = "pdebench"
 
     def recognizes(self, path: Path) -> bool:
-        """By groups that hold ``data`` and ``grid``."""
+        """By a first group with ``data`` and ``grid``."""
         if not is_hdf5(path):
             return False
         with open_hdf5(path) as file:
@@ -52,7 +57,7 @@ class PDEBenchGroups(Reader):
             return isinstance(group, h5py.Group) and "data" in group and "grid" in group
 
     def open(self, path: Path) -> xr.Dataset:
-        """Opens the file; the grid is that of the first sample."""
+        """Open the file; the grid of the first sample is that of all samples."""
         handle = HDF5Handle(path)
         names = sorted(handle.file)
         first = handle.file[names[0]]
@@ -60,44 +65,66 @@ class PDEBenchGroups(Reader):
         space = ("x", "y")[: len(shape) - 2]
         if (len(space), shape[-1]) not in PROBLEMS:
             raise DataError(
-                f"{path}: `data` of shape {shape} is neither (T, X, 1), (T, X, Y, 1) nor (T, Y, X, 2)."
+                f"{path}: `data` has the shape {shape}, expected (T, X, 1), (T, X, Y, 1) or "
+                "(T, Y, X, 2)."
             )
         problem, channels, symmetries = PROBLEMS[len(space), shape[-1]]
         stored = ("time", "y", "x") if problem == "diffusion_reaction" else ("time", *space)
-        order = (None, *(stored.index(dim) for dim in ("time", *space)))
-        coords = {"time": xr.Variable(("time",), np.asarray(first["grid/t"])[: shape[0]])}
-        for name in space:
-            centers = np.asarray(first[f"grid/{name}"])
-            coords[name] = xr.Variable(
-                (name,), centers, {"periodic": 0, "bounds": bounds_of_cells(centers)}
-            )
-        sizes = {"sample": len(names), **{name: variable.size for name, variable in coords.items()}}
-        dims = ("sample", "time", *space)
-        shapes = [(1, *(shape[stored.index(dim)] for dim in dims[1:]))] * len(names)
-        data = [f"{name}/data" for name in names]
-        variables = {}
-        for i, channel in enumerate(channels):
-            parts = Groups(handle, data, order=order, fixed={len(shape) - 1: i})
-            array = ConcatenatedArray(parts, shapes=shapes, dtype=first["data"].dtype)
-            variables[channel] = lazy(dims, array, {"role": "state"})
-            if array.shape != tuple(sizes[dim] for dim in dims):
+        coords = _coordinates(first, shape[0], space)
+        variables = _variables(handle, names, channels, stored, ("time", *space))
+        for variable in variables.values():
+            if variable.shape != (len(names), *(coords[dim].size for dim in ("time", *space))):
+                sizes = {name: coordinate.size for name, coordinate in coords.items()}
                 raise DataError(
-                    f"{path}: `data` has shape {shape}, its grid {sizes}; they must agree."
+                    f"{path}: `data` has the shape {shape}, which does not match the sizes of its "
+                    f"grid {sizes}."
                 )
         attrs = {"layout": self.layout, "problem": problem}
         if symmetries:
             attrs["symmetries"] = json.dumps(symmetries)
         if "config" in first.attrs:
-            attrs["protocol"] = json.dumps({"config": str(plain(first.attrs["config"]))})
+            config = str(attribute_value(first.attrs["config"]))
+            attrs["protocol"] = json.dumps({"config": config})
         ds = xr.Dataset(variables, coords, attrs)
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
+
+
+def _coordinates(group: h5py.Group, frames: int, space: tuple[str, ...]) -> dict[str, xr.Variable]:
+    coords = {"time": xr.Variable(("time",), np.asarray(group["grid/t"])[:frames])}
+    for name in space:
+        centers = np.asarray(group[f"grid/{name}"])
+        attrs = {"periodic": 0, "bounds": cell_center_bounds(centers)}
+        coords[name] = xr.Variable((name,), centers, attrs)
+    return coords
+
+
+def _variables(
+    handle: HDF5Handle,
+    names: list[str],
+    channels: tuple[str, ...],
+    stored: tuple[str, ...],
+    dims: tuple[str, ...],
+) -> dict[str, xr.Variable]:
+    """One variable per channel, from the axes ``stored`` of ``data`` to the axes ``dims``."""
+    data = handle.file[names[0]]["data"]
+    order = (None, *(stored.index(dim) for dim in dims))
+    shapes = [(1, *(data.shape[stored.index(dim)] for dim in dims))] * len(names)
+    variables = {}
+    for i, channel in enumerate(channels):
+        parts: Any = GroupArrays(
+            handle, [f"{name}/data" for name in names], order=order, fixed={len(stored): i}
+        )
+        array = ConcatenatedArray(parts, shapes=shapes, dtype=data.dtype)
+        variables[channel] = lazy_variable(("sample", *dims), array, {"role": "state"})
+    return variables
 
 
 class PDEBenchIncompressible(Reader):
     """``velocity``, ``particles``, ``force`` and ``t`` in the root group."""
 
     layout = "pdebench_incompressible"
+    engine = "pdebench"
 
     def recognizes(self, path: Path) -> bool:
         """By these four names."""
@@ -107,40 +134,33 @@ class PDEBenchIncompressible(Reader):
             return all(name in file for name in ("velocity", "particles", "force", "t"))
 
     def open(self, path: Path) -> xr.Dataset:
-        """Opens the file."""
+        """Open the file."""
         handle = HDF5Handle(path)
         shape = handle.array("velocity").shape
         samples, frames, *grid = shape[:-1]
-        if handle.array("force").shape[:3] != (samples, *grid) or handle.array("t").shape != (
-            samples,
-            frames,
-        ):
+        force = handle.array("force").shape
+        times = handle.array("t").shape
+        if force[:3] != (samples, *grid) or times != (samples, frames):
             raise DataError(
-                f"{path}: `velocity` is {shape}, `force` {handle.array('force').shape}; they must agree."
+                f"{path}: the shapes of `velocity` {shape}, `force` {force} and `t` {times} do "
+                "not match."
             )
-        dims, still = ("sample", "time", "x", "y"), ("sample", "x", "y")
+        dims = ("sample", "time", "x", "y")
+        still = ("sample", "x", "y")
         variables = {}
-        for i, a in enumerate(("x", "y")):
-            variables[f"velocity_{a}"] = lazy(
-                dims, StoredArray(handle, "velocity", fixed={4: i}), {"role": "state"}
-            )
-            variables[f"force_{a}"] = lazy(
-                still, StoredArray(handle, "force", fixed={3: i}), {"role": "input"}
-            )
-        variables["particles"] = lazy(
-            dims, StoredArray(handle, "particles", fixed={4: 0}), {"role": "state"}
-        )
-        assumed = {
-            "periodic": False,
-            "long_name": "cell centers of the unit square (assumed: the file has none)",
-        }
-        coords = common_axis("time", np.asarray(handle.array("t")))
-        coords |= {
-            name: axis(name, (np.arange(n) + 0.5) / n, **assumed)
-            for name, n in zip("xy", grid, strict=True)
-        }
-        ds = xr.Dataset(
-            variables, coords, {"layout": self.layout, "problem": "incompressible_flow"}
-        )
+        for i, axis in enumerate(("x", "y")):
+            velocity = StoredArray(handle, "velocity", fixed={4: i})
+            force = StoredArray(handle, "force", fixed={3: i})
+            variables[f"velocity_{axis}"] = lazy_variable(dims, velocity, {"role": "state"})
+            variables[f"force_{axis}"] = lazy_variable(still, force, {"role": "input"})
+        particles = StoredArray(handle, "particles", fixed={4: 0})
+        variables["particles"] = lazy_variable(dims, particles, {"role": "state"})
+        coords = coordinates_per_sample("time", np.asarray(handle.array("t")))
+        assumed = "cell centers of the unit square (assumed: the file has none)"
+        for name, n in zip("xy", grid, strict=True):
+            centers = (np.arange(n) + 0.5) / n
+            coords[name] = space_coordinate(name, centers, periodic=False, long_name=assumed)
+        attrs = {"layout": self.layout, "problem": "incompressible_flow"}
+        ds = xr.Dataset(variables, coords, attrs)
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)

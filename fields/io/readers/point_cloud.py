@@ -1,9 +1,9 @@
-"""Point clouds and meshes in HDF5: values at scattered points, which may move from sample to sample.
+"""Point clouds and meshes in HDF5: values at scattered points, which may differ between samples.
 
-Points are ``x``, ``y`` (``z``) of shape (P) or (N, P), or one array ``xy``, ``points``, ``pos`` …
-of shape (P, d) or (N, P, d). Fields end in the point axis, or in it and one for components: (P),
-(N, P), (T, P) beside ``t`` (T), (N, T, P), (…, P, C). Arrays (N) and (N, k) without a point axis
-are parameters; integers (K, 3) or (K, 4) named ``triangles``, ``cells`` … are the mesh.
+Points are ``x``, ``y`` (``z``) of shape (P) or (N, P), or one array ``xy``, ``points``, ``pos``, …
+of shape (P, d) or (N, P, d). The last axis of a field is the point axis, or one for components
+after it: (P), (N, P), (T, P) with ``t`` (T), (N, T, P), (…, P, C). Arrays (N) and (N, k) without a
+point axis are parameters. Integers (K, 3) or (K, 4) named ``triangles``, ``cells``, … are the mesh.
 """
 
 from __future__ import annotations
@@ -15,173 +15,186 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.base import DataError, Reader, check
-from fields.io.diagnose import is_hdf5
-from fields.io.handles import HDF5Handle, open_hdf5
-from fields.io.lazy import StoredArray, lazy
+from fields.io.base import DataError, Reader, Specificity, check_canonical
+from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.lazy import StoredArray, lazy_variable
+from fields.io.signatures import is_hdf5
 
-JOINT = ("xy", "xyz", "points", "vertices", "nodes", "pos", "coords", "coordinates")
+# Names of one array with all coordinates.
+JOINT_NAMES = ("xy", "xyz", "points", "vertices", "nodes", "pos", "coords", "coordinates")
 
-MESH = ("triangles", "cells", "elements", "faces", "connectivity")
+MESH_NAMES = ("triangles", "cells", "elements", "faces", "connectivity")
 
-TIMES = ("t", "time", "times")
+TIME_NAMES = ("t", "time", "times")
 
-MAX_COMPONENTS = 9  # a last axis this short is one of components
+MAX_COMPONENTS = 9  # a last axis of at most this length is one of components
 
 
 class PointCloud(Reader):
     """Fields at scattered points in the root group of an HDF5 file."""
 
     layout = "points"
+    specificity = Specificity.SHAPES
 
     def recognizes(self, path: Path) -> bool:
-        """By coordinates that share one point axis with a field."""
+        """By coordinates that share their point axis with a field."""
         if not is_hdf5(path):
             return False
         with open_hdf5(path) as file:
-            geometry = _geometry(file)
+            geometry = PointGeometry.of_file(file)
             return geometry is not None and any(
-                geometry.dims(file, name) for name in map(str, file)
+                geometry.field_dims(file, name) for name in map(str, file)
             )
 
     def open(self, path: Path) -> xr.Dataset:
-        """Opens the file."""
+        """Open the file."""
         handle = HDF5Handle(path)
-        geometry = _geometry(handle.file)
+        geometry = PointGeometry.of_file(handle.file)
         assert geometry is not None
         variables: dict[str, xr.Variable] = {}
         for name in handle.file:
-            dims = geometry.dims(handle.file, name)
+            dims = geometry.field_dims(handle.file, name)
             if dims:
                 variables |= _field(handle, name, dims, geometry.axes)
-            elif geometry.samples and _is_parameter(handle.file[name], geometry):
-                variables |= _parameter(name, np.asarray(handle.array(name)))
+            elif geometry.samples and _is_parameter(handle.file[name], geometry.samples):
+                variables |= _parameters(name, np.asarray(handle.array(name)))
         ds = xr.Dataset(variables, _coordinates(handle, geometry), {"layout": self.layout})
         if "pde" in handle.file.attrs:
             ds.attrs["problem"] = str(handle.file.attrs["pde"])
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
 
 
-class Geometry(NamedTuple):
-    """Where the points are stored, how many there are, and which axes they share with the fields."""
+class PointGeometry(NamedTuple):
+    """Where the points of a file are stored and which axes they share with the fields.
 
-    joint: str | None  # name of one array of all coordinates
+    Attributes:
+        joint: name of one array of all coordinates; None if each axis has its own.
+        axes: names of the space axes.
+        points: number of points P.
+        samples: number of samples N; None if the points are the same for all samples.
+        time: name of the array of times, if there is one.
+        frames: number of times.
+
+    Example:
+        >>> geometry = PointGeometry("points", ("x", "y"), 20, None, None, 0)
+        >>> geometry.points
+        20
+    """
+
+    joint: str | None
     axes: tuple[str, ...]
     points: int
-    samples: int | None  # None: the points are the same for all samples
+    samples: int | None
     time: str | None
     frames: int
 
-    def dims(self, file: h5py.File, name: str) -> tuple[str, ...]:
-        """Dims of a field, ``component`` last if it has several; () for anything that is no field."""
+    @classmethod
+    def of_file(cls, file: h5py.File) -> PointGeometry | None:
+        """The geometry in the root group; None if the file is not a point cloud."""
+        shapes: dict[str, tuple[int, ...]] = {
+            name: tuple(d.shape or ()) for name, d in file.items() if isinstance(d, h5py.Dataset)
+        }
+        time = next((name for name in TIME_NAMES if len(shapes.get(name, ())) == 1), None)
+        frames = shapes[time][0] if time else 0
+        for name in JOINT_NAMES:
+            shape = shapes.get(name, ())
+            if len(shape) in (2, 3) and shape[-1] in (2, 3) and shape[-2] > 3:
+                samples = shape[0] if len(shape) == 3 else None
+                axes = ("x", "y", "z")[: shape[-1]]
+                return cls(name, axes, shape[-2], samples, time, frames)
+        axes = tuple(name for name in ("x", "y", "z") if name in shapes)
+        same_shape = len({shapes[name] for name in axes}) == 1
+        if axes[:2] != ("x", "y") or not same_shape or len(shapes["x"]) not in (1, 2):
+            return None
+        points = shapes["x"][-1]
+        # The coordinates x (n), y (n) of a square grid: fields have two axes of this length.
+        square_grid = any(shape.count(points) > 1 for shape in shapes.values())
+        if len(shapes["x"]) == 1 and square_grid:
+            return None
+        samples = shapes["x"][0] if len(shapes["x"]) == 2 else None
+        return cls(None, axes, points, samples, time, frames)
+
+    def field_dims(self, file: h5py.File, name: str) -> tuple[str, ...]:
+        """Dimensions of a field, ``component`` last if it has several; () if it is not a field."""
         dataset = file[name]
-        if name in (*self.axes, self.joint, self.time, *MESH) or not isinstance(
-            dataset, h5py.Dataset
-        ):
+        reserved = (*self.axes, self.joint, self.time, *MESH_NAMES)
+        if name in reserved or not isinstance(dataset, h5py.Dataset):
             return ()
-        sizes, tail = tuple(dataset.shape or ()), ()
+        sizes = tuple(dataset.shape or ())
+        tail: tuple[str, ...] = ("point",)
         if len(sizes) > 1 and sizes[-1] <= MAX_COMPONENTS and sizes[-2] == self.points:
-            sizes, tail = sizes[:-1], ("component",)
+            sizes = sizes[:-1]
+            tail = ("point", "component")
         if not sizes or sizes[-1] != self.points:
             return ()
-        lead = sizes[:-1]
-        if (
-            len(lead) == 2
-            and self.time
-            and lead[1] == self.frames
-            and lead[0] == (self.samples or lead[0])
-        ):
-            return ("sample", "time", "point", *tail)
-        if len(lead) == 1 and self.time and lead[0] == self.frames and self.samples in (None, 1):
-            return ("time", "point", *tail)
-        if len(lead) == 1 and lead[0] == (self.samples or lead[0]):
-            return ("sample", "point", *tail)
-        return ("point", *tail) if not lead else ()
+        match sizes[:-1]:
+            case ():
+                return tail
+            case (n, t) if self.time and t == self.frames and n == (self.samples or n):
+                return ("sample", "time", *tail)
+            case (t,) if self.time and t == self.frames and self.samples in (None, 1):
+                return ("time", *tail)
+            case (n,) if n == (self.samples or n):
+                return ("sample", *tail)
+        return ()
 
 
-def _geometry(file: h5py.File) -> Geometry | None:
-    shapes: dict[str, tuple[int, ...]] = {
-        name: tuple(d.shape or ()) for name, d in file.items() if isinstance(d, h5py.Dataset)
-    }
-    time = next((name for name in TIMES if len(shapes.get(name, ())) == 1), None)
-    frames = shapes[time][0] if time else 0
-    for name in JOINT:
-        shape = shapes.get(name, ())
-        if len(shape) in (2, 3) and shape[-1] in (2, 3) and shape[-2] > 3:
-            samples = shape[0] if len(shape) == 3 else None
-            return Geometry(name, ("x", "y", "z")[: shape[-1]], shape[-2], samples, time, frames)
-    axes = tuple(name for name in ("x", "y", "z") if name in shapes)
-    if (
-        axes[:2] != ("x", "y")
-        or len({shapes[name] for name in axes}) > 1
-        or len(shapes["x"]) not in (1, 2)
-    ):
-        return None
-    points = shapes["x"][-1]
-    gridded = any(shape.count(points) > 1 for shape in shapes.values())  # x and y of a square grid
-    if len(shapes["x"]) == 1 and gridded:
-        return None
-    return Geometry(
-        None, axes, points, shapes["x"][0] if len(shapes["x"]) == 2 else None, time, frames
-    )
-
-
-def _coordinates(handle: HDF5Handle, geometry: Geometry) -> dict[str, Any]:
+def _coordinates(handle: HDF5Handle, geometry: PointGeometry) -> dict[str, Any]:
     dims = ("sample", "point") if geometry.samples else ("point",)
     coords: dict[str, Any] = {}
     for i, name in enumerate(geometry.axes):
         fixed = {len(dims): i} if geometry.joint else {}
-        coords[name] = lazy(dims, StoredArray(handle, geometry.joint or name, fixed=fixed))
+        coords[name] = lazy_variable(dims, StoredArray(handle, geometry.joint or name, fixed=fixed))
     if geometry.time:
         coords["time"] = ("time", np.asarray(handle.array(geometry.time)))
-    for name in MESH:
-        if (
-            name in handle.file
-            and handle.array(name).ndim == 2
-            and handle.array(name).dtype.kind in "iu"
-        ):
-            cells = np.asarray(handle.array(name))
-            if cells.size and (cells.min() < 0 or cells.max() >= geometry.points):
+    for name in MESH_NAMES:
+        if name not in handle.file:
+            continue
+        cells = handle.array(name)
+        if cells.ndim == 2 and cells.dtype.kind in "iu":
+            values = np.asarray(cells)
+            if values.size and (values.min() < 0 or values.max() >= geometry.points):
                 raise DataError(
-                    f"{handle.path}: `{name}` refers to point {cells.max()} of {geometry.points}, counted from 0."
+                    f"{handle.path}: `{name}` refers to point {values.max()}, but the file has "
+                    f"{geometry.points} points, counted from 0."
                 )
-            coords["triangles"] = (("triangle", "corner"), cells)
+            coords["triangles"] = (("triangle", "corner"), values)
     return coords
 
 
 def _field(
-    handle: HDF5Handle, name: str, dims: tuple[str, ...], axes: tuple[str, ...]
+    handle: HDF5Handle, name: str, stored_dims: tuple[str, ...], axes: tuple[str, ...]
 ) -> dict[str, xr.Variable]:
-    parts = handle.array(name).shape[-1] if dims[-1] == "component" else 0
-    plain_dims = tuple(dim for dim in dims if dim != "component")
-    order: tuple[int | None, ...] = tuple(range(len(plain_dims)))
-    if plain_dims[0] != "sample":
-        plain_dims, order = ("sample", *plain_dims), (None, *order)
-    attrs = {"role": "state" if "time" in plain_dims else "output"}
-    if not parts:
-        return {name: lazy(plain_dims, StoredArray(handle, name, order=order), attrs)}
-    labels = axes if parts == len(axes) else tuple(map(str, range(parts)))
-    views = (StoredArray(handle, name, order=order, fixed={len(dims) - 1: i}) for i in range(parts))
-    return {
-        f"{name}_{label}": lazy(plain_dims, view, dict(attrs))
-        for label, view in zip(labels, views, strict=True)
-    }
+    """The field as one variable, or one per component."""
+    dims = tuple(dim for dim in stored_dims if dim != "component")
+    order: tuple[int | None, ...] = tuple(range(len(dims)))
+    if dims[0] != "sample":
+        dims = ("sample", *dims)
+        order = (None, *order)
+    role = "state" if "time" in dims else "output"
+    if stored_dims[-1] != "component":
+        return {name: lazy_variable(dims, StoredArray(handle, name, order=order), {"role": role})}
+    components = handle.array(name).shape[-1]
+    labels = axes if components == len(axes) else tuple(map(str, range(components)))
+    variables = {}
+    for i, label in enumerate(labels):
+        array = StoredArray(handle, name, order=order, fixed={len(stored_dims) - 1: i})
+        variables[f"{name}_{label}"] = lazy_variable(dims, array, {"role": role})
+    return variables
 
 
-def _is_parameter(dataset: Any, geometry: Geometry) -> bool:
-    shape = list(getattr(dataset, "shape", None) or ())
-    return (
-        1 <= len(shape) <= 2
-        and shape[0] == geometry.samples
-        and (len(shape) == 1 or shape[1] <= MAX_COMPONENTS)
-    )
+def _is_parameter(dataset: Any, samples: int) -> bool:
+    shape = tuple(getattr(dataset, "shape", None) or ())
+    if len(shape) not in (1, 2) or shape[0] != samples:
+        return False
+    return len(shape) == 1 or shape[1] <= MAX_COMPONENTS
 
 
-def _parameter(name: str, values: np.ndarray) -> dict[str, xr.Variable]:
+def _parameters(name: str, values: np.ndarray) -> dict[str, xr.Variable]:
     if values.ndim == 1:
         return {name: xr.Variable(("sample",), values, {"role": "parameter"})}
     return {
-        f"{name}_{i}": xr.Variable(("sample",), v, {"role": "parameter"})
-        for i, v in enumerate(values.T)
+        f"{name}_{i}": xr.Variable(("sample",), column, {"role": "parameter"})
+        for i, column in enumerate(values.T)
     }

@@ -1,9 +1,9 @@
-"""Lists of surfaces saved by ``torch.save``, as neuraloperator's car data: a dict of tensors per sample, of any size.
+"""Lists of surfaces saved by ``torch.save``, such as neuraloperator's car data.
 
-``vertices`` (P, 3) are the points, ``vertex_normals`` (P, 3) and other vectors there are inputs,
-``press`` (1, P) and other scalars there outputs. Samples with fewer points are padded with NaN.
-What does not live on the vertices (triangles, distance grids) is named in the attribute
-``left_out``.
+Each sample is a dict of tensors of any size: ``vertices`` (P, 3) are the points, ``vertex_normals``
+(P, 3) and other vectors there are inputs, ``press`` (1, P) and other scalars there are outputs.
+Samples with fewer points are padded with NaN. Tensors that are not given at the vertices
+(triangles, distance grids) are not read; the attribute ``left_out`` names them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any
 
 import xarray as xr
 
-from fields.io.base import DataError, Reader, check
+from fields.io.base import DataError, Reader, check_canonical
 from fields.io.concatenated import ConcatenatedArray
-from fields.io.handles import TorchHandle
-from fields.io.lazy import StoredArray, lazy
-from fields.io.readers.neuralop_pt import torch_content
+from fields.io.handles import TorchHandle, torch_content
+from fields.io.lazy import StoredArray, lazy_variable
 
 AXES = ("x", "y", "z")
 
@@ -26,57 +25,55 @@ class Surfaces(Reader):
     """A list of dicts with ``vertices``."""
 
     layout = "surfaces_pt"
+    engine = "neuralop_pt"
 
     def recognizes(self, path: Path) -> bool:
         """By a list whose first entry has ``vertices``."""
         content = torch_content(path)
-        return (
-            isinstance(content, list)
-            and bool(content)
-            and isinstance(content[0], dict)
-            and "vertices" in content[0]
-        )
+        if not isinstance(content, list) or not content:
+            return False
+        return isinstance(content[0], dict) and "vertices" in content[0]
 
     def open(self, path: Path) -> xr.Dataset:
-        """Opens the list."""
+        """Open the surfaces as samples."""
         handle = TorchHandle(path)
         samples: list[dict[str, Any]] = handle.file
         points = [sample["vertices"].shape[0] for sample in samples]
-        variables, left_out = {}, []
+        variables = {}
+        left_out = []
         for name in samples[0]:
-            shapes = [tuple(sample[name].shape) if name in sample else () for sample in samples]
             if name == "vertices":
                 continue
-            if all(shape == (n, 3) for shape, n in zip(shapes, points, strict=True)):
+            shapes = [tuple(sample[name].shape) if name in sample else () for sample in samples]
+            if shapes == [(n, 3) for n in points]:
                 stem = {"vertex_normals": "normal"}.get(name, name)
                 for i, axis in enumerate(AXES):
-                    variables[f"{stem}_{axis}"] = _joined(
-                        handle, name, len(samples), "input", order=(None, 0), fixed={1: i}
+                    variables[f"{stem}_{axis}"] = _concatenated(
+                        handle, name, {"role": "input"}, order=(None, 0), fixed={1: i}
                     )
-            elif all(shape == (1, n) for shape, n in zip(shapes, points, strict=True)):
-                variables[name] = _joined(handle, name, len(samples), "output", order=(0, 1))
-            elif all(shape == (n,) for shape, n in zip(shapes, points, strict=True)):
-                variables[name] = _joined(handle, name, len(samples), "output", order=(None, 0))
+            elif shapes == [(1, n) for n in points]:
+                variables[name] = _concatenated(handle, name, {"role": "output"}, order=(0, 1))
+            elif shapes == [(n,) for n in points]:
+                variables[name] = _concatenated(handle, name, {"role": "output"}, order=(None, 0))
             else:
                 left_out.append(name)
         if not variables:
             raise DataError(
-                f"{path} has {len(samples)} surfaces but no value at their vertices, only {', '.join(left_out)}."
+                f"{path} contains {len(samples)} surfaces, but no values at their vertices; it "
+                f"contains {', '.join(left_out) or 'vertices only'}."
             )
-        coords = {}
-        for i, axis in enumerate(AXES):
-            coords[axis] = _joined(
-                handle, "vertices", len(samples), None, order=(None, 0), fixed={1: i}
-            )
+        coords = {
+            axis: _concatenated(handle, "vertices", {}, order=(None, 0), fixed={1: i})
+            for i, axis in enumerate(AXES)
+        }
         ds = xr.Dataset(variables, coords, {"layout": self.layout, "left_out": ", ".join(left_out)})
         ds.set_close(handle.close)
-        return check(ds, path)
+        return check_canonical(ds, path)
 
 
-def _joined(
-    handle: TorchHandle, name: str, samples: int, role: str | None, **view: Any
+def _concatenated(
+    handle: TorchHandle, name: str, attrs: dict[str, Any], **view: Any
 ) -> xr.Variable:
-    parts = [StoredArray(handle, f"{i}/{name}", **view) for i in range(samples)]
-    return lazy(
-        ("sample", "point"), ConcatenatedArray(parts), {} if role is None else {"role": role}
-    )
+    """One tensor per sample, concatenated over (sample, point)."""
+    parts = [StoredArray(handle, f"{i}/{name}", **view) for i in range(len(handle.file))]
+    return lazy_variable(("sample", "point"), ConcatenatedArray(parts), attrs)

@@ -1,1 +1,1 @@
-"""Tools around data files: describe, validate, repack, preview."""
+"""Tools for data files: describe, validate, repack, preview."""

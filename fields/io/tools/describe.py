@@ -1,4 +1,4 @@
-"""What a file holds, how it is stored, how fast windows of it are read; for unknown HDF5, a mapping to start from."""
+"""Describe a file: content, storage, reading speed; propose a mapping for unknown HDF5 files."""
 
 from __future__ import annotations
 
@@ -11,110 +11,121 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io import open_dataset
 from fields.io.base import DataError
 from fields.io.concatenated import ConcatenatedArray
-from fields.io.diagnose import diagnose, is_hdf5
-from fields.io.handles import HDF5Handle, open_hdf5
+from fields.io.hdf5 import HDF5Handle, open_hdf5
 from fields.io.lazy import LazyArray, StoredArray, stored_array
+from fields.io.opening import check_file, open_dataset
+from fields.io.signatures import is_hdf5
 
-TRIALS, BUDGET = 50, 0.5  # windows read for the speed estimate, and seconds at most
+# The estimate of the reading speed ends after this many windows or seconds.
+MAX_WINDOWS = 50
+MAX_SECONDS = 0.5
 
 
 def describe(path: Path, mapping: Mapping[str, Any] | str | Path | None = None) -> dict[str, Any]:
-    """Everything about a file, as plain values ready for JSON."""
-    diagnose(path)
+    """The content of a file as plain values that can be written as JSON.
+
+    Args:
+        path: a data file, or the directory of a dataset.
+        mapping: for a file of an unknown layout.
+
+    Returns:
+        For an HDF5 file of an unknown layout ``layout`` is None, and ``mapping`` is a proposal.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    check_file(path)
     try:
         ds = open_dataset(path, mapping=mapping)
     except DataError as error:
         if mapping is not None or not is_hdf5(path):
             raise
-        return {
-            "path": str(path),
-            "layout": None,
-            "reason": str(error),
-            "mapping": propose_mapping(path),
-        }
+        proposal = propose_mapping(path)
+        return {"path": str(path), "layout": None, "reason": str(error), "mapping": proposal}
     variables = {str(name): _variable(ds[name]) for name in ds.data_vars}
     coords = {str(name): _coordinate(ds[name]) for name in ds.coords}
-    about: dict[str, Any] = {
+    content: dict[str, Any] = {
         "path": str(path),
         "layout": ds.attrs.get("layout"),
-        "bytes": _size(path),
+        "bytes": _bytes_on_disk(path),
+        "problem": ds.attrs.get("problem", ""),
+        "sizes": dict(ds.sizes),
     }
-    about |= {"problem": ds.attrs.get("problem", ""), "sizes": dict(ds.sizes)}
-    about |= {"attrs": {key: value for key, value in ds.attrs.items() if key not in about}}
-    about |= {"variables": variables, "coords": coords, "speed": _speed(ds)}
-    return about | {"advice": _advice(variables)}
+    content["attrs"] = {key: value for key, value in ds.attrs.items() if key not in content}
+    content |= {"variables": variables, "coords": coords, "speed": _reading_speed(ds)}
+    return content | {"advice": _advice(variables)}
 
 
-def _size(path: Path) -> int:
-    return sum(
-        file.stat().st_size
-        for file in ([path] if path.is_file() else path.rglob("*"))
-        if file.is_file()
-    )
+def _bytes_on_disk(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _variable(array: xr.DataArray) -> dict[str, Any]:
-    about = {"dims": list(array.dims), "shape": list(array.shape), "dtype": str(array.dtype)}
-    about |= {key: str(array.attrs.get(key, "")) for key in ("role", "units", "long_name")}
+    content: dict[str, Any] = {
+        "dims": list(array.dims),
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+    }
+    content |= {key: str(array.attrs.get(key, "")) for key in ("role", "units", "long_name")}
     if array.attrs.get("role") == "parameter":
-        about["range"] = [float(array.min()), float(array.max())]
-    return about | _storage(stored_array(array, packed=True))
+        content["range"] = [float(array.min()), float(array.max())]
+    return content | _storage(stored_array(array, packed=True))
 
 
 def _storage(array: LazyArray | None) -> dict[str, Any]:
-    """Chunks and compression of the HDF5 array behind a variable, with the stored axes' names where they are views."""
+    """Chunks and compression of the HDF5 array behind a variable; empty for other formats."""
     while isinstance(array, ConcatenatedArray):
         array = array.parts[0]
     if not isinstance(array, StoredArray) or not isinstance(array.handle, HDF5Handle):
         return {}
     dataset = array.handle.array(array.name)
+    chunks = dataset.chunks
     frame = [
-        1 if i is not None and n == 0 else dataset.shape[i]
-        for n, i in enumerate(array.order)
-        if i is not None
+        1 if axis is not None and i == 0 else dataset.shape[axis]
+        for i, axis in enumerate(array.order)
+        if axis is not None
     ]
     return {
-        "chunks": list(dataset.chunks) if dataset.chunks else None,
+        "chunks": list(chunks) if chunks else None,
         "compression": dataset.compression,
         "checksum": bool(dataset.fletcher32),
-        "chunk_per_sample": float(np.prod(dataset.chunks) / max(np.prod(frame), 1))
-        if dataset.chunks
-        else None,
+        "chunk_per_sample": float(np.prod(chunks) / max(np.prod(frame), 1)) if chunks else None,
         "place": f"/{array.name}",
     }
 
 
 def _coordinate(array: xr.DataArray) -> dict[str, Any]:
-    about: dict[str, Any] = {
+    content: dict[str, Any] = {
         "dims": list(array.dims),
         "shape": list(array.shape),
         "units": str(array.attrs.get("units", "")),
     }
-    about |= {
-        key: array.attrs[key]
-        for key in ("periodic", "bounds", "boundary", "long_name")
-        if key in array.attrs
-    }
+    for key in ("periodic", "bounds", "boundary", "long_name"):
+        if key in array.attrs:
+            content[key] = array.attrs[key]
     if array.ndim == 1 and array.size:
-        about |= {"first": float(array[0]), "last": float(array[-1])}
         steps = np.diff(array.values.astype(float))
-        about["uniform"] = bool(len(steps) == 0 or np.allclose(steps, steps[0], rtol=1e-3))
-    return about
+        content["first"] = float(array[0])
+        content["last"] = float(array[-1])
+        content["uniform"] = bool(len(steps) == 0 or np.allclose(steps, steps[0], rtol=1e-3))
+    return content
 
 
-def _speed(ds: xr.Dataset) -> dict[str, float]:
-    """Windows of five frames (or one sample) of the largest variable, read at random places."""
+def _reading_speed(ds: xr.Dataset) -> dict[str, float]:
+    """Random windows of up to five frames (or one sample) of the largest variable."""
     array = max(ds.data_vars.values(), key=lambda v: v.nbytes)
     reader = stored_array(array, packed=True)
     if reader is None or array.ndim < 2:
         return {}
-    rng, frames = np.random.default_rng(0), min(5, array.sizes.get("time", 1))
-    read = reading = 0.0
+    rng = np.random.default_rng(0)
+    frames = min(5, array.sizes.get("time", 1))
+    windows = nbytes = 0
+    reading = 0.0
     begin = time.perf_counter()
-    while read < TRIALS and time.perf_counter() - begin < BUDGET:
+    while windows < MAX_WINDOWS and time.perf_counter() - begin < MAX_SECONDS:
         key: list[Any] = [slice(0, size) for size in array.shape]
         key[0] = int(rng.integers(array.shape[0]))
         if "time" in array.dims:
@@ -122,74 +133,80 @@ def _speed(ds: xr.Dataset) -> dict[str, float]:
             key[array.dims.index("time")] = slice(first, first + frames)
         start = time.perf_counter()
         nbytes = reader.read(tuple(key)).nbytes
-        reading, read = reading + time.perf_counter() - start, read + 1
+        reading += time.perf_counter() - start
+        windows += 1
     return {
         "frames": frames,
-        "windows_per_second": read / reading,
-        "megabytes_per_second": nbytes * read / reading / 1e6,
+        "windows_per_second": windows / reading,
+        "megabytes_per_second": nbytes * windows / reading / 1e6,
     }
 
 
 def _advice(variables: dict[str, Any]) -> list[str]:
     advice = []
-    for name, about in variables.items():
-        chunks, shape = about.get("chunks"), about["shape"]
-        if (
-            chunks
-            and "time" in about["dims"]
-            and int(np.prod(chunks)) * shape[1] > 4 * int(np.prod(shape[1:]))
-        ):
+    for name, content in variables.items():
+        chunks = content.get("chunks")
+        if not chunks:
+            continue
+        shape = content["shape"]
+        chunk_size = int(np.prod(chunks))
+        if "time" in content["dims"] and chunk_size * shape[1] > 4 * int(np.prod(shape[1:])):
             advice.append(
-                f"`{name}`: one chunk spans many frames, so one frame costs them all: `repack` it."
+                f"`{name}`: each chunk spans many frames, all of which are decoded to read one. "
+                "Run `python -m fields repack` to store one frame per chunk."
             )
-        elif chunks and int(np.prod(chunks)) < 2**10 < int(np.prod(shape[2:])):
+        elif chunk_size < 2**10 < int(np.prod(shape[2:])):
             advice.append(
-                f"`{name}`: chunks of {chunks} are tiny, so a frame takes many reads: `repack` it."
+                f"`{name}`: with chunks as small as {chunks}, a frame takes many reads. "
+                "Run `python -m fields repack` to store one frame per chunk."
             )
     return advice
 
 
 def propose_mapping(path: Path) -> dict[str, Any]:
-    """A mapping for an unknown HDF5 file: its largest arrays are fields, vectors of equal length coordinates."""
-    arrays: dict[str, tuple[int, ...]] = {}
+    """A mapping for an unknown HDF5 file, to be corrected by the user.
+
+    The largest arrays are taken for fields, and vectors whose length and first letter match an axis
+    for its coordinate.
+
+    Raises:
+        DataError: the file contains no numeric arrays.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape and item.dtype.kind in "biufc":
-            arrays[f"/{name}"] = item.shape
+            shapes[f"/{name}"] = item.shape
 
     with open_hdf5(path) as file:
         file.visititems(visit)
-    if not arrays:
-        raise DataError(f"{path} is HDF5, but it holds no arrays of numbers.")
-    rank = max(len(shape) for shape in arrays.values())
-    fields = {place: shape for place, shape in arrays.items() if len(shape) == rank}
-    vectors = {place: shape[0] for place, shape in arrays.items() if len(shape) == 1}
-    shape = max(fields.values(), key=lambda s: int(np.prod(s)))
+    if not shapes:
+        raise DataError(f"{path} is an HDF5 file without numeric arrays, so it has no fields.")
+    rank = max(len(shape) for shape in shapes.values())
+    candidates = {place: shape for place, shape in shapes.items() if len(shape) == rank}
+    vectors = {place: shape[0] for place, shape in shapes.items() if len(shape) == 1}
+    shape = max(candidates.values(), key=lambda s: int(np.prod(s)))
     dims = _guess_dims(shape, vectors)
     coords: dict[str, str] = {}
     for dim, size in zip(dims, shape, strict=True):
-        near = [
-            p
-            for p, n in vectors.items()
-            if n in (size, size + (dim == "time")) and _letter(p) == dim[0]
-        ]
-        if near and dim != "sample":
-            coords[dim] = near[0]
-    named = {place.rsplit("/", 1)[-1]: place for place, s in fields.items() if s == shape}
-    return {"dims": dims, "fields": named, "coords": coords}
+        lengths = (size, size + 1) if dim == "time" else (size,)
+        matching = [p for p, n in vectors.items() if n in lengths and _first_letter(p) == dim[0]]
+        if matching and dim != "sample":
+            coords[dim] = matching[0]
+    fields = {place.rsplit("/", 1)[-1]: place for place, s in candidates.items() if s == shape}
+    return {"dims": dims, "fields": fields, "coords": coords}
 
 
-def _letter(place: str) -> str:
+def _first_letter(place: str) -> str:
     return place.rsplit("/", 1)[-1][:1].lower()
 
 
 def _guess_dims(shape: tuple[int, ...], vectors: dict[str, int]) -> list[str]:
-    """Sample first; time second if a vector called t… has its length; the rest are space."""
-    times = {size for place, size in vectors.items() if _letter(place) == "t"}
-    lead = ["sample"]
+    """Sample first, time second if a vector ``t…`` has its length, then space."""
+    times = {size for place, size in vectors.items() if _first_letter(place) == "t"}
+    dims = ["sample"]
     if len(shape) > 2 and {shape[1], shape[1] + 1} & times:
-        lead.append("time")
-    space = len(shape) - len(lead)
-    return lead[: len(shape)] + (
-        ["x", "y", "z"][:space] if space <= 3 else [f"x{i}" for i in range(space)]
-    )
+        dims.append("time")
+    space = len(shape) - len(dims)
+    names = ["x", "y", "z"][:space] if space <= 3 else [f"x{i}" for i in range(space)]
+    return dims + names

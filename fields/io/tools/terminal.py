@@ -1,4 +1,4 @@
-"""What the tools print for people; colors only on a terminal."""
+"""What the tools print in a terminal; colors only there."""
 
 from __future__ import annotations
 
@@ -13,61 +13,60 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from fields.io.tools.repack import Progress as Report
+from fields.io.tools.repack import Progress as ProgressCallback
 from fields.io.tools.validate import Finding
 
 
 def console() -> Console:
-    """Standard output; wide enough for tables when it is no terminal."""
+    """Standard output, with 140 columns and without colors if it is not a terminal."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(width=140, highlight=False, color_system=None)
 
 
-def show(about: dict[str, Any]) -> None:
-    """The answer of ``inspect``."""
+def show(content: dict[str, Any]) -> None:
+    """Print the result of ``describe``."""
     out = console()
-    if about["layout"] is None:
-        out.print(escape(about["reason"]), soft_wrap=True)
+    if content["layout"] is None:
+        out.print(escape(content["reason"]), soft_wrap=True)
         out.print(
-            "\nA mapping to start from; correct it, save it as mapping.yaml and add --mapping mapping.yaml:\n"
+            "\nA proposed mapping. Correct it, save it as mapping.yaml and add "
+            "--mapping mapping.yaml:\n",
+            soft_wrap=True,
         )
-        out.print(
-            escape(yaml.safe_dump(about["mapping"], sort_keys=False, default_flow_style=None))
-        )
+        mapping = yaml.safe_dump(content["mapping"], sort_keys=False, default_flow_style=None)
+        out.print(escape(mapping))
         return
-    sizes = ", ".join(f"{name} {size}" for name, size in about["sizes"].items())
-    out.print(
-        f"[bold]{escape(about['path'])}[/bold]  {about['layout']}  {about['problem']}  {_bytes(about['bytes'])}"
-    )
-    out.print(sizes)
-    out.print(_variables(about["variables"]))
-    out.print(_coordinates(about["coords"]))
-    for key, value in about["attrs"].items():
+    path = escape(content["path"])
+    size = _format_bytes(content["bytes"])
+    out.print(f"[bold]{path}[/bold]  {content['layout']}  {content['problem']}  {size}")
+    out.print(", ".join(f"{name} {size}" for name, size in content["sizes"].items()))
+    out.print(_variables(content["variables"]))
+    out.print(_coordinates(content["coords"]))
+    for key, value in content["attrs"].items():
         out.print(f"{key}: {escape(str(value))}", soft_wrap=True)
-    if about["speed"]:
-        speed = about["speed"]
+    if content["speed"]:
+        speed = content["speed"]
         what = f"windows of {speed['frames']} frames" if speed["frames"] > 1 else "frames"
-        rate = f"{speed['windows_per_second']:.0f} per second, {speed['megabytes_per_second']:.0f} MB/s"
-        out.print(f"reads {what} at random places: {rate}")
-    for line in about["advice"]:
+        windows = f"{speed['windows_per_second']:.0f} per second"
+        out.print(f"random {what}: {windows}, {speed['megabytes_per_second']:.0f} MB/s")
+    for line in content["advice"]:
         out.print(escape(line), soft_wrap=True)
 
 
 def show_findings(file: Path, findings: list[Finding]) -> None:
-    """The answer of ``validate``."""
+    """Print the result of ``validate``."""
     out = console()
     for level, where, message in findings:
         color = "red" if level == "error" else "yellow"
         out.print(f"[{color}]{level}[/{color}] {escape(where)}: {escape(message)}", soft_wrap=True)
     errors = sum(finding.level == "error" for finding in findings)
-    out.print(
-        f"{escape(str(file))}: {errors} errors, {len(findings) - errors} warnings.", soft_wrap=True
-    )
+    warnings = len(findings) - errors
+    out.print(f"{escape(str(file))}: {errors} errors, {warnings} warnings.", soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Report]:
-    """A bar on a terminal, nothing otherwise."""
+def progress_bar(*, quiet: bool) -> Iterator[ProgressCallback]:
+    """A progress bar per step if standard error is a terminal, else nothing."""
     out = Console(stderr=True)
     if quiet or not out.is_terminal:
         yield lambda step, done, total: None
@@ -76,59 +75,61 @@ def progress_bar(*, quiet: bool) -> Iterator[Report]:
         tasks: dict[str, Any] = {}
 
         def report(step: str, done: int, total: int) -> None:
-            tasks.setdefault(step, bar.add_task(step, total=total) if step not in tasks else None)
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=total)
             bar.update(tasks[step], completed=done)
 
         yield report
 
 
 def _variables(variables: dict[str, Any]) -> Table:
-    table = Table(
-        "variable", "role", "axes", "type", "units", "stored as", box=None, pad_edge=False
-    )
-    for name, about in variables.items():
-        axes = " ".join(
-            f"{dim}={size}" for dim, size in zip(about["dims"], about["shape"], strict=True)
-        )
-        stored = (
-            "values " + " to ".join(f"{v:.4g}" for v in about["range"])
-            if "range" in about
-            else _stored(about)
-        )
-        table.add_row(
-            *map(escape, (name, about["role"], axes, about["dtype"], about["units"], stored))
-        )
+    headers = ("variable", "role", "axes", "type", "units", "stored as")
+    table = Table(*headers, box=None, pad_edge=False)
+    for name, content in variables.items():
+        if "range" in content:
+            stored = "values " + " to ".join(f"{v:.4g}" for v in content["range"])
+        else:
+            stored = _stored_as(content)
+        row = (name, content["role"], _axes(content), content["dtype"], content["units"], stored)
+        table.add_row(*map(escape, row))
     return table
 
 
-def _stored(about: dict[str, Any]) -> str:
-    if "place" not in about:
+def _axes(content: dict[str, Any]) -> str:
+    pairs = zip(content["dims"], content["shape"], strict=True)
+    return " ".join(f"{dim}={size}" for dim, size in pairs)
+
+
+def _stored_as(content: dict[str, Any]) -> str:
+    if "place" not in content:
         return ""
-    chunks = "x".join(map(str, about["chunks"])) if about["chunks"] else None
-    text = f"{about['place']}, " + (f"chunks {chunks}" if chunks else "in one piece")
-    return text + (f", {about['compression']}" if about["compression"] else "")
+    chunks = "x".join(map(str, content["chunks"])) if content["chunks"] else None
+    text = f"{content['place']}, " + (f"chunks {chunks}" if chunks else "contiguous")
+    return text + (f", {content['compression']}" if content["compression"] else "")
 
 
 def _coordinates(coords: dict[str, Any]) -> Table:
     table = Table("coordinate", "axes", "range", "units", "domain", box=None, pad_edge=False)
-    for name, about in coords.items():
-        span = f"{about['first']:.6g} … {about['last']:.6g}" if "first" in about else ""
-        span += "" if about.get("uniform", True) else " (uneven)"
-        domain = (
-            f"[{about['bounds'][0]:.6g}, {about['bounds'][1]:.6g}]" if "bounds" in about else ""
-        )
-        domain += {1: " periodic", 0: ""}.get(
-            about.get("periodic", -1), " periodic?" if domain else ""
-        )
-        domain += f" {about['boundary']}" if "boundary" in about else ""
-        axes = " ".join(
-            f"{dim}={size}" for dim, size in zip(about["dims"], about["shape"], strict=True)
-        )
-        table.add_row(*map(escape, (name, axes, span, about["units"], domain)))
+    for name, content in coords.items():
+        span = f"{content['first']:.6g} … {content['last']:.6g}" if "first" in content else ""
+        span += "" if content.get("uniform", True) else " (not uniform)"
+        row = (name, _axes(content), span, content["units"], _domain(content))
+        table.add_row(*map(escape, row))
     return table
 
 
-def _bytes(size: float) -> str:
+def _domain(content: dict[str, Any]) -> str:
+    domain = ""
+    if "bounds" in content:
+        domain = f"[{content['bounds'][0]:.6g}, {content['bounds'][1]:.6g}]"
+    if content.get("periodic") == 1:
+        domain += " periodic"
+    elif "periodic" not in content and domain:
+        domain += " periodic?"
+    return domain + (f" {content['boundary']}" if "boundary" in content else "")
+
+
+def _format_bytes(size: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.4g} {unit}"

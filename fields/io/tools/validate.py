@@ -1,4 +1,4 @@
-"""Reads a whole file once, in pieces of bounded size, and says what is wrong with it."""
+"""Validate a file: read all of it once, in blocks of bounded size, and report what is wrong."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ from zipfile import ZipFile
 import numpy as np
 import xarray as xr
 
-from fields.io import open_dataset
 from fields.io.base import DataError
-from fields.io.diagnose import is_zip
 from fields.io.lazy import stored_array
+from fields.io.opening import open_dataset
+from fields.io.signatures import is_zip
 
-BLOCK = 64 * 2**20  # bytes read at once
+# Bytes read at once.
+BLOCK = 64 * 2**20
 
 
 class Finding(NamedTuple):
-    """Something wrong (``error``: do not train on it as it is) or missing (``warning``)."""
+    """A defect of a file.
+
+    Attributes:
+        level: ``error`` (do not train on the file as it is) or ``warning``.
+        where: the variable, sample or file concerned.
+        message: what is wrong and what to do.
+
+    Example:
+        >>> Finding("warning", "units", "u has no units.").level
+        'warning'
+    """
 
     level: str
     where: str
@@ -28,32 +39,33 @@ class Finding(NamedTuple):
 
 
 def validate(path: Path, mapping: Mapping[str, Any] | str | Path | None = None) -> list[Finding]:
-    """All findings; a file that cannot be opened at all is one."""
+    """All findings of a file; a file that cannot be opened has exactly one.
+
+    Args:
+        path: a data file, or the directory of a dataset.
+        mapping: for a file of an unknown layout.
+    """
     try:
         ds = open_dataset(path, mapping=mapping)
     except DataError as error:
         return [Finding("error", str(path), str(error))]
-    if is_zip(path) and (part := ZipFile(path).testzip()):
-        return [
-            Finding(
-                "error",
-                str(path),
-                f"The checksum of its part {part} is wrong: it is damaged. Get it again.",
-            )
-        ]
+    if is_zip(path):
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            message = f"The checksum of its member {damaged} is wrong. Download the file again."
+            return [Finding("error", str(path), message)]
     findings = [*_attributes(ds), *_times(ds), *_units(ds)]
     for name, array in ds.data_vars.items():
         if array.ndim > 1:
             findings += _field(str(name), array, ds)
         elif not np.isfinite(array.values.astype(float)).all():
-            findings.append(
-                Finding("error", str(name), "The parameter has values that are not finite.")
-            )
+            findings.append(Finding("error", str(name), "Some parameter values are not finite."))
     return findings
 
 
 def iter_blocks(array: xr.DataArray, sample: int) -> Iterator[np.ndarray]:
-    """One sample in pieces of bounded size: runs of frames if it has a time axis, else as a whole."""
+    """One sample in blocks of bounded size: consecutive frames, or all of a static field."""
     reader = stored_array(array)
     frames = array.sizes["time"] if "time" in array.dims else 1
     step = max(1, BLOCK * array.shape[0] * frames // max(array.nbytes, 1))
@@ -65,75 +77,84 @@ def iter_blocks(array: xr.DataArray, sample: int) -> Iterator[np.ndarray]:
 
 
 class _Scan:
-    """What has been seen of one field: range, places that are not finite, constant and repeated samples."""
+    """What was found while reading one field: range, missing values, constant, repeated samples."""
 
     def __init__(self) -> None:
-        self.low, self.high, self.last_zero = np.inf, -np.inf, False
+        self.low = np.inf
+        self.high = -np.inf
         self.constant: list[int] = []
-        self.twins: list[tuple[int, int]] = []
-        self.infinite: list[tuple[int, tuple[int, ...]]] = []
-        self.masks: set[bytes] = set()
+        self.repeated: list[tuple[int, int]] = []
+        self.missing: list[tuple[int, tuple[int, ...]]] = []
+        self.missing_patterns: set[bytes] = set()
         self.digests: dict[bytes, int] = {}
 
-    def sample(
-        self, index: int, pieces: Iterator[np.ndarray], padding: np.ndarray | None, *, timed: bool
+    def add_sample(
+        self, index: int, blocks: Iterator[np.ndarray], padding: np.ndarray | None, *, timed: bool
     ) -> None:
-        """Takes in one sample; ``padding`` is True at points that do not exist."""
-        digest, low, high, first, place = hashlib.blake2b(digest_size=16), np.inf, -np.inf, 0, None
-        for values in pieces:
+        """Read one sample; ``padding`` is True at points that the sample does not have."""
+        digest = hashlib.blake2b(digest_size=16)
+        low = np.inf
+        high = -np.inf
+        first_frame = 0
+        place = None
+        for values in blocks:
             digest.update(np.ascontiguousarray(values).tobytes())
             bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
             good = ~bad
             if padding is not None:
-                bad, good = bad & ~padding, good & ~padding
+                bad &= ~padding
+                good &= ~padding
             if good.any():
-                low, high = (
-                    min(low, float(values[good].min())),
-                    max(high, float(values[good].max())),
-                )
+                low = min(low, float(values[good].min()))
+                high = max(high, float(values[good].max()))
             if bad.any() and place is None:
                 place = tuple(int(i) for i in np.argwhere(bad)[0])
-                place = (place[0] + first, *place[1:]) if timed else place
+                place = (place[0] + first_frame, *place[1:]) if timed else place
             for frame in bad if timed else bad[None]:
-                self.masks.add(
-                    hashlib.blake2b(np.packbits(frame).tobytes(), digest_size=16).digest()
-                )
-            first += len(values) if timed else 0
-        self.low, self.high = min(self.low, low), max(self.high, high)
+                pattern = np.packbits(frame).tobytes()
+                self.missing_patterns.add(hashlib.blake2b(pattern, digest_size=16).digest())
+            first_frame += len(values) if timed else 0
+        self._record(index, digest.digest(), low, high, place)
+
+    def _record(
+        self, index: int, digest: bytes, low: float, high: float, place: tuple[int, ...] | None
+    ) -> None:
+        self.low = min(self.low, low)
+        self.high = max(self.high, high)
         if low == high:
             self.constant.append(index)
         if place is not None:
-            self.infinite.append((index, place))
-        if digest.digest() in self.digests:
-            self.twins.append((self.digests[digest.digest()], index))
-        self.digests.setdefault(digest.digest(), index)
+            self.missing.append((index, place))
+        if digest in self.digests:
+            self.repeated.append((self.digests[digest], index))
+        self.digests.setdefault(digest, index)
 
 
 def _field(name: str, array: xr.DataArray, ds: xr.Dataset) -> list[Finding]:
-    scan, findings, timed = _Scan(), [], "time" in array.dims
+    scan = _Scan()
+    findings = []
+    timed = "time" in array.dims
     for index in range(array.sizes["sample"]):
+        where = f"{name}[{index}]"
         try:
-            scan.sample(index, iter_blocks(array, index), _padding(ds, array, index), timed=timed)
-            if (
-                timed
-                and array.sizes["time"] > 2
-                and not array[index, -2].values.any()
-                and array[index, 0].values.any()
-            ):
-                findings.append(
-                    Finding(
-                        "error",
-                        f"{name}[{index}]",
-                        "The last frame but one is all zero: a failed run.",
-                    )
-                )
+            blocks = iter_blocks(array, index)
+            scan.add_sample(index, blocks, _padding(ds, array, index), timed=timed)
+            if timed and _ends_in_zeros(array, index):
+                message = "The last frame but one is all zero, so the simulation probably failed."
+                findings.append(Finding("error", where, message))
         except DataError as error:
-            findings.append(Finding("error", f"{name}[{index}]", str(error)))
+            findings.append(Finding("error", where, str(error)))
     return findings + _judge(name, scan, array.sizes["sample"])
 
 
+def _ends_in_zeros(array: xr.DataArray, index: int) -> bool:
+    if array.sizes["time"] <= 2:
+        return False
+    return not array[index, -2].values.any() and bool(array[index, 0].values.any())
+
+
 def _padding(ds: xr.Dataset, array: xr.DataArray, index: int) -> np.ndarray | None:
-    """Points of a sample that do not exist, because another sample has more."""
+    """Where a sample has no point, because another sample has more."""
     names = [name for name in ds.coords if ds[name].dims == ("sample", "point")]
     if "point" not in array.dims or not names:
         return None
@@ -142,37 +163,34 @@ def _padding(ds: xr.Dataset, array: xr.DataArray, index: int) -> np.ndarray | No
 
 def _judge(name: str, scan: _Scan, samples: int) -> list[Finding]:
     findings = []
-    if scan.infinite and len(scan.masks) == 1:
-        findings.append(
-            Finding(
-                "warning",
-                name,
-                "The same points have no value in every sample and frame (land, a hole).",
-            )
+    if scan.missing and len(scan.missing_patterns) == 1:
+        message = "The same points have no value in every sample and frame (land, a hole)."
+        findings.append(Finding("warning", name, message))
+    elif scan.missing:
+        sample, place = scan.missing[0]
+        message = (
+            f"Values are not finite at sample {sample}, index {place}, and in "
+            f"{len(scan.missing)} of {samples} samples. Remove these samples."
         )
-    elif scan.infinite:
-        (sample, place), count = scan.infinite[0], len(scan.infinite)
-        message = f"Not finite at sample {sample}, index {place}, and in {count} of {samples} samples. Leave them out."
         findings.append(Finding("error", name, message))
     if scan.low == scan.high:
-        findings.append(
-            Finding(
-                "error",
-                name,
-                f"All values are {scan.low}: nothing can be learned, and its variance is 0.",
-            )
-        )
+        message = f"All values are {scan.low}, so the variance is 0 and there is nothing to learn."
+        findings.append(Finding("error", name, message))
     elif scan.constant:
         findings.append(Finding("warning", name, f"Constant in {_list(scan.constant)}."))
-    if scan.twins and scan.low != scan.high:
-        pairs = ", ".join(f"{a} and {b}" for a, b in scan.twins[:3])
-        message = f"{len(scan.twins)} samples repeat an earlier one (first: {pairs}): a test sample may be a training sample."
+    if scan.repeated and scan.low != scan.high:
+        pairs = ", ".join(f"{a} and {b}" for a, b in scan.repeated[:3])
+        message = (
+            f"{len(scan.repeated)} samples are copies of an earlier one (first: {pairs}), so the "
+            "test split may contain training samples."
+        )
         findings.append(Finding("warning", name, message))
     return findings
 
 
 def _list(indices: list[int]) -> str:
-    return f"{len(indices)} samples: {', '.join(map(str, indices[:5]))}{' …' if len(indices) > 5 else ''}"
+    shown = ", ".join(map(str, indices[:5]))
+    return f"{len(indices)} samples: {shown}{' …' if len(indices) > 5 else ''}"
 
 
 def _attributes(ds: xr.Dataset) -> Iterator[Finding]:
@@ -182,64 +200,57 @@ def _attributes(ds: xr.Dataset) -> Iterator[Finding]:
         if ds[name].dims in ((name,), ("point",), ("sample", "point")) and name != "time"
     ]
     unknown = [
-        name for name in space if ds[name].dims == (name,) and "periodic" not in ds[name].attrs
+        str(name) for name in space if ds[name].dims == (name,) and "periodic" not in ds[name].attrs
     ]
     if unknown:
-        message = f"It is not said whether {', '.join(map(str, unknown))} is periodic. Open with `periodic=True` or `False`."
+        message = (
+            f"The file does not say whether {', '.join(unknown)} is periodic. Open it with "
+            "`periodic=True` or `periodic=False`."
+        )
         yield Finding("warning", "coordinates", message)
     bare = [str(name) for name in (*ds.data_vars, *space) if not ds[name].attrs.get("units")]
     if bare:
         yield Finding("warning", "units", f"No units for {', '.join(bare)}.")
     if not any(v.attrs["role"] in ("output", "state") for v in ds.data_vars.values()):
-        yield Finding(
-            "error",
-            "roles",
-            "No variable is wanted (role output or state). Say which with `roles`.",
-        )
+        message = "No variable has the role output or state. Assign one with `roles`."
+        yield Finding("error", "roles", message)
 
 
 def _times(ds: xr.Dataset) -> Iterator[Finding]:
     if "time" not in ds.coords:
         if "time" in ds.sizes:
-            yield Finding(
-                "error", "time", f"{ds.sizes['time']} frames, but their times are not stored."
-            )
+            message = f"The file has {ds.sizes['time']} frames, but not their times."
+            yield Finding("error", "time", message)
         return
     steps = np.diff(ds["time"].values.astype(float))
     if len(steps) and not np.allclose(steps, steps[0], rtol=1e-3):
-        message = f"Time steps differ, from {steps.min():.4g} to {steps.max():.4g}; a model with one time step expects equal."
+        message = (
+            f"Time steps differ, from {steps.min():.4g} to {steps.max():.4g}. A model with one "
+            "time step expects equal ones."
+        )
         yield Finding("warning", "time", message)
     if len(steps) and steps[0] < 0:
         yield Finding("error", "time", "Time runs backwards. Reverse the time axis.")
     if "sample_time" in ds.coords:
-        yield Finding(
-            "warning",
-            "time",
-            "Times differ from sample to sample; `time` holds the first sample's.",
-        )
+        message = "Times differ between samples; `time` has those of the first sample."
+        yield Finding("warning", "time", message)
 
 
 def _units(ds: xr.Dataset) -> Iterator[Finding]:
-    """Components of one vector in different units; temperatures that cannot be."""
-    stems: dict[str, dict[str, str]] = {}
+    """Components of one vector in different units; negative temperatures in kelvin."""
+    units_of: dict[str, dict[str, str]] = {}
     for name, array in ds.data_vars.items():
         units = array.attrs.get("units", "")
         if units and not isinstance(units, str):
-            yield Finding("error", str(name), f"Its units are {units!r}, which is no text.")
+            yield Finding("error", str(name), f"Its units {units!r} are not text.")
             continue
         stem = str(name).rsplit("_", 1)[0] if "_" in str(name) else ""
         if stem:
-            stems.setdefault(stem, {})[str(name)] = units
-        if (
-            units.lower() in ("k", "kelvin")
-            and array.ndim
-            and float(array.isel(sample=0).min()) < 0
-        ):
-            yield Finding("error", str(name), "Negative, although its unit is kelvin.")
-    for members in stems.values():
+            units_of.setdefault(stem, {})[str(name)] = units
+        kelvin = units.lower() in ("k", "kelvin")
+        if kelvin and array.ndim and float(array.isel(sample=0).min()) < 0:
+            yield Finding("error", str(name), "Some values are negative, but the unit is kelvin.")
+    for members in units_of.values():
         if len(set(members.values())) > 1:
-            yield Finding(
-                "error",
-                ", ".join(members),
-                f"Components in different units: {sorted(set(members.values()))}.",
-            )
+            message = f"The components have different units: {sorted(set(members.values()))}."
+            yield Finding("error", ", ".join(members), message)

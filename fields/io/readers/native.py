@@ -1,0 +1,41 @@
+"""The native layout: canonical form as netCDF-4, as :mod:`fields.io.writer` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from fields.io.base import ROLES, Reader, Specificity, check_canonical
+from fields.io.hdf5 import HDF5Handle, attribute_value, open_hdf5
+from fields.io.netcdf_file import netcdf_variables
+from fields.io.signatures import is_hdf5
+from fields.io.writer import NATIVE_LAYOUT
+
+
+class NativeLayout(Reader):
+    """netCDF-4 in canonical form with the file attribute ``layout``."""
+
+    layout = NATIVE_LAYOUT
+    specificity = Specificity.SIGNATURE
+
+    def recognizes(self, path: Path) -> bool:
+        """By the file attribute ``layout``."""
+        if not is_hdf5(path):
+            return False
+        with open_hdf5(path) as file:
+            return attribute_value(file.attrs.get("layout", "")) == NATIVE_LAYOUT
+
+    def open(self, path: Path) -> xr.Dataset:
+        """Open the file; variables without a role are coordinates."""
+        handle = HDF5Handle(path)
+        variables, attrs = netcdf_variables(handle)
+        # netCDF records in `coordinates` which variables are coordinates of another one.
+        attrs.pop("coordinates", None)
+        for variable in variables.values():
+            variable.attrs.pop("coordinates", None)
+        coords = {name: v for name, v in variables.items() if v.attrs.get("role") not in ROLES}
+        data = {name: v for name, v in variables.items() if name not in coords}
+        ds = xr.Dataset(data, coords, attrs)
+        ds.set_close(handle.close)
+        return check_canonical(ds, path)

@@ -1,0 +1,43 @@
+"""File formats recognized by their first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+PREFIX_LENGTH = 600  # covers the 512 bytes that MATLAB writes before the HDF5 signature
+
+
+def read_prefix(path: Path, length: int = PREFIX_LENGTH) -> bytes:
+    """The first ``length`` bytes of a file; empty for a directory."""
+    if path.is_dir():
+        return b""
+    with open(path, "rb") as file:
+        return file.read(length)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, with its signature at byte 0 or, as MATLAB writes it, at byte 512."""
+    prefix = read_prefix(path)
+    return prefix.startswith(HDF5_SIGNATURE) or prefix[512:520] == HDF5_SIGNATURE
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, as ``torch.save`` and ``numpy.savez`` write it."""
+    return read_prefix(path, 4) == b"PK\x03\x04"
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is a single numpy array, as ``numpy.save`` writes it."""
+    return read_prefix(path, 6) == b"\x93NUMPY"
+
+
+def is_netcdf3(path: Path) -> bool:
+    """Whether a file is netCDF-3 (classic format)."""
+    return read_prefix(path, 3) == b"CDF"
+
+
+def is_matlab5(path: Path) -> bool:
+    """Whether a file is a MATLAB file of version 5."""
+    return read_prefix(path).startswith(b"MATLAB 5.0 MAT-file")
