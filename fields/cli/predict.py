@@ -39,7 +39,7 @@ def predict_file(
     from fields.checkpoints.checkpoint import load
     from fields.inference.queries import regular_grid
     from fields.io import open_dataset
-    from fields.io.native import write_dataset
+    from fields.io.writer import write_dataset
     from fields.io.tools.terminal import progress_bar
 
     model = load(checkpoint)
