@@ -39,8 +39,8 @@ def predict_file(
     from fields.checkpoints.checkpoint import load
     from fields.inference.queries import regular_grid
     from fields.io import open_dataset
-    from fields.io.writer import write_dataset
     from fields.io.tools.terminal import progress_bar
+    from fields.io.writer import write_dataset
 
     model = load(checkpoint)
     ds = open_dataset(source)
