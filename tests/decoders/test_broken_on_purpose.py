@@ -1,4 +1,4 @@
-"""The property tests of decoders must fail on decoders that are broken on purpose (PHYSICS §4, tests 2 and 3)."""
+"""The tests of decoders fail for decoders that are broken on purpose."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def gaussian_hats(y, nodes, periodic):
     return torch.arange(len(nodes)).expand(len(y), -1), weight
 
 
-def test_hats_that_are_gaussians_do_not_pass(monkeypatch):
+def test_gaussian_hats_fail(monkeypatch):
     monkeypatch.setattr(cpwl, "hats", gaussian_hats)
     for d in (1, 2):
         with pytest.raises(AssertionError):
@@ -34,7 +34,7 @@ def test_hats_that_are_gaussians_do_not_pass(monkeypatch):
             broken()
 
 
-def test_hats_that_do_not_sum_to_one_do_not_pass(monkeypatch):
+def test_hats_that_do_not_sum_to_one_fail(monkeypatch):
     whole = cpwl.hats
     monkeypatch.setattr(cpwl, "hats", lambda *given: (whole(*given)[0], 1.001 * whole(*given)[1]))
     with pytest.raises(AssertionError):
@@ -44,14 +44,14 @@ def test_hats_that_do_not_sum_to_one_do_not_pass(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [lambda out: out + 0.01, lambda out: out + 0.01 * out.square()])
-def test_a_deeponet_with_a_bias_or_a_nonlinear_end_does_not_pass(change, monkeypatch):
+def test_a_branch_trunk_with_a_bias_or_a_nonlinear_output_fails(change, monkeypatch):
     whole = BranchTrunk.forward
     monkeypatch.setattr(BranchTrunk, "forward", lambda self, *given: change(whole(self, *given)))
     with pytest.raises(AssertionError):
-        properties.test_deeponet_is_bilinear()
+        properties.test_branch_trunk_is_bilinear()
 
 
-def test_queries_that_see_each_other_do_not_pass(monkeypatch):
+def test_queries_that_influence_each_other_fail(monkeypatch):
     whole = CrossAttention.forward
     monkeypatch.setattr(
         CrossAttention,
@@ -62,7 +62,7 @@ def test_queries_that_see_each_other_do_not_pass(monkeypatch):
         conformance.test_queries_are_independent_of_each_other(CrossAttention, PLANE)
 
 
-def test_tokens_that_are_counted_do_not_pass(monkeypatch):
+def test_dependence_on_the_order_of_tokens_fails(monkeypatch):
     whole = CrossAttention.forward
 
     def counted(self, latent, *given):
@@ -76,7 +76,7 @@ def test_tokens_that_are_counted_do_not_pass(monkeypatch):
         )
 
 
-def test_weights_that_do_not_sum_to_one_do_not_pass(monkeypatch):
+def test_attention_weights_that_do_not_sum_to_one_fail(monkeypatch):
     whole = Attention.forward
 
     def leaking(self, z_q, z_kv, *, x_q, **where):

@@ -1,4 +1,4 @@
-"""What single decoders promise beyond the interface (PHYSICS §4, tests 1–3)."""
+"""Properties of single decoders beyond the contract that all of them share."""
 
 from __future__ import annotations
 
@@ -60,11 +60,15 @@ def test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(d):
     assert (out - (y @ slope + 0.5)).abs().max() < 1e-13
     attention = Attention(16, heads=1, lengths=(0.1, 0.1)).double()
     for p in (attention.query, attention.key_value):
-        torch.nn.init.zeros_(p.weight), torch.nn.init.zeros_(p.bias)
+        torch.nn.init.zeros_(p.weight)
+        torch.nn.init.zeros_(p.bias)
     weights = attention.weights(
-        torch.zeros(1, len(y), 16).double(), torch.zeros(1, 40, 16).double(), x_q=y[None], x_k=nodes[None],
+        torch.zeros(1, len(y), 16).double(),
+        torch.zeros(1, 40, 16).double(),
+        x_q=y[None],
+        x_k=nodes[None],
         periodic=torch.tensor((False,) * d),
-    )[0, 0]  # fmt: skip
+    )[0, 0]
     assert (weights.sum(-1) - 1).abs().max() < 1e-12
     assert (weights @ values[0, :, 0] - (y @ slope + 0.5)).abs().max() > 1e-3
 
@@ -116,12 +120,12 @@ def test_hats_have_the_gradients_of_finite_elements():
     assert torch.autograd.gradcheck(field, (nodes, y), eps=1e-7, atol=1e-5)
 
 
-def test_too_few_nodes_say_so():
+def test_too_few_nodes_are_refused():
     with pytest.raises(ValueError, match=r"at least 3 nodes, got 2\. Use more tokens"):
         hats(cloud(2, 5), cloud(2, 2), torch.tensor(PLANE))
 
 
-def test_deeponet_is_bilinear():
+def test_branch_trunk_is_bilinear():
     torch.manual_seed(0)
     decoder = BranchTrunk(16, schema(PLANE), skip_features=2).double()
     nodes, y, skip_features = (
@@ -133,7 +137,8 @@ def test_deeponet_is_bilinear():
     branch, trunk = decoder.branch(latent), decoder.trunk(y, skip_features)
     product = einsum(branch, trunk, "b o r, b m r -> b m o") / 4
     torch.testing.assert_close(decoder(latent, y, None, skip_features), product, atol=1e-14, rtol=0)
-    decoder.branch = lambda *_: 3 * branch + 1  # other coefficients, the same basis: linear in them
+    # Other coefficients with the same basis: the field is linear in them.
+    decoder.branch = lambda *_: 3 * branch + 1
     moved = decoder(latent, y, None, skip_features)
     torch.testing.assert_close(
         moved, 3 * product + trunk.sum(-1, keepdim=True) / 4, atol=1e-12, rtol=0
@@ -142,7 +147,7 @@ def test_deeponet_is_bilinear():
 
 @pytest.mark.parametrize("nearest", [None, 9])
 def test_equal_tokens_make_a_constant_field(nearest):
-    """On homogeneous axes, without rotation: weights that sum to one leave nothing to see of the positions."""
+    """On homogeneous axes and without rotation, because the weights sum to one."""
     torch.manual_seed(0)
     decoder = CrossAttention(16, schema((True, True)), max_frequency=1e-9, nearest=nearest).double()
     latent = latent_at(cloud(2, 20), torch.randn(1, 1, 16).double().expand(2, 20, 16), (True, True))
@@ -153,15 +158,14 @@ def test_equal_tokens_make_a_constant_field(nearest):
 
 
 @pytest.mark.parametrize("nearest", [None, 9])
-def test_the_size_of_the_tokens_reaches_the_field(nearest):
-    """f ∝ z where scores do not depend on z: a norm between tokens and field would set a floor under small errors."""
+def test_the_amplitude_of_the_tokens_reaches_the_field(nearest):
+    """f ∝ z if scores do not depend on z; a norm in between would limit how small errors get."""
     torch.manual_seed(0)
     block = CrossAttention(16, schema(PLANE), nearest=nearest).double().blocks[0]
     attention = getattr(block.attention, "attention", block.attention)
-    (
-        torch.nn.init.zeros_(attention.query.weight),
-        torch.nn.init.zeros_(attention.query.bias),
-    )  # scores of position alone
+    # The scores then only depend on positions.
+    torch.nn.init.zeros_(attention.query.weight)
+    torch.nn.init.zeros_(attention.query.bias)
     for linear in (attention.key_value, attention.out):
         torch.nn.init.zeros_(linear.bias)
     nodes, y = cloud(2, 20), cloud(2, 30, seed=1)
@@ -169,12 +173,13 @@ def test_the_size_of_the_tokens_reaches_the_field(nearest):
     where = {"x_q": y[None], "x_k": nodes[None], "periodic": torch.tensor(PLANE)}
     seen = []
     block.norm_mlp.register_forward_hook(lambda module, given, out: seen.append(given[0] - q))
-    block(q, z, **where), block(q, 1000 * z, **where)
+    block(q, z, **where)
+    block(q, 1000 * z, **where)
     torch.testing.assert_close(seen[1], 1000 * seen[0], rtol=1e-9, atol=1e-9)
     assert seen[0].abs().max() > 1e-2
 
 
-def test_neighbors_are_the_nearest_round_periodic_axes():
+def test_neighbors_are_the_nearest_across_periodic_boundaries():
     nodes, y = cloud(2, 50), cloud(2, 30, seed=1)
     index, _, window = nearest_neighbors(y[None], nodes[None], torch.tensor((True, False)), 7)
     gap = y[:, None] - nodes
@@ -185,7 +190,7 @@ def test_neighbors_are_the_nearest_round_periodic_axes():
     assert window.min() > 0 and window.max() < 1
 
 
-def test_attention_to_the_nearest_is_attention_where_all_are_near():
+def test_attention_to_the_nearest_is_attention_if_all_are_near():
     torch.manual_seed(0)
     attention = Attention(
         16, heads=2, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True
@@ -205,7 +210,7 @@ def test_attention_to_the_nearest_is_attention_where_all_are_near():
     assert (NearestAttention(attention, nearest=5)(*given, **where) - whole).abs().max() > 1e-3
 
 
-def test_attention_to_the_nearest_does_not_see_the_others():
+def test_attention_to_the_nearest_does_not_depend_on_the_others():
     torch.manual_seed(0)
     few, all_of_them = (CrossAttention(16, schema(PLANE), nearest=s).double() for s in (5, 99))
     all_of_them.load_state_dict(few.state_dict())
@@ -220,7 +225,7 @@ def test_attention_to_the_nearest_does_not_see_the_others():
 
 
 class Largest(TorchDispatchMode):
-    """The largest tensor that is made, in bytes."""
+    """Records the size of the largest tensor that is created, in bytes."""
 
     def __init__(self):
         super().__init__()
@@ -235,7 +240,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_memory_of_attention_to_the_nearest_does_not_grow_with_the_tokens(learns):
-    """A query keeps s times the width, however many tokens there are; attention to all keeps a score per token."""
+    """A query stores s times the width for any number of tokens, not a score per token."""
     decoder = CrossAttention(16, schema(PLANE), nearest=4, heads=4)
     y, largest = cloud(2, 4000, seed=1).float()[None], {}
     for k in (400, 3200):
@@ -244,16 +249,15 @@ def test_memory_of_attention_to_the_nearest_does_not_grow_with_the_tokens(learns
             decoder(latent, y)
         largest[k] = seen.bytes
     s, heads = 4, 4
-    assert (
-        largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)
-    )  # copies of keys, indices of values
+    # Copies of keys, indices of values.
+    assert largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)
 
 
 @pytest.mark.parametrize("periodic", [(True,), (False, True), (False, False), (False, True, False)])
 @pytest.mark.parametrize("skip_features", [0, 3])
 @pytest.mark.parametrize("nearest", [None, 5])
-def test_what_is_folded_says_the_same(periodic, skip_features, nearest):
-    """Without gradients the query's way is shorter; the numbers are those of the modules, hooks or none."""
+def test_fused_attention_is_the_attention_of_the_modules(periodic, skip_features, nearest):
+    """Without gradients a fused computation is used, unless hooks watch; results are the same."""
     torch.manual_seed(0)
     d = len(periodic)
     decoder = CrossAttention(
@@ -277,7 +281,7 @@ def test_what_is_folded_says_the_same(periodic, skip_features, nearest):
 
 @contextmanager
 def monitored(module):
-    """The calls of a module."""
+    """Records the calls of a module."""
     calls = []
     hook = module.register_forward_hook(lambda *given: calls.append(given))
     try:

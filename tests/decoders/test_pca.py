@@ -1,4 +1,4 @@
-"""The decoder whose basis comes from the data."""
+"""`PCA`, the decoder whose basis comes from the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PERIODIC, GRID = (False, True), (6, 8)
 
 
 def grid(order: torch.Tensor | None = None) -> torch.Tensor:
-    """Nodes at uneven distances, the last axis fastest unless another order is given."""
+    """Unevenly spaced nodes, the last axis fastest unless another order is given."""
     lines = torch.linspace(-0.5, 0.5, 6).double() ** 3 * 4, torch.arange(8).double() / 8 - 0.5
     y = torch.stack(torch.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 2)
     return y if order is None else y[order]
@@ -50,12 +50,11 @@ def span_error(decoder: PCA, v: torch.Tensor, y: torch.Tensor) -> float:
     return ((basis[:, :-1] @ coefficients - left).abs().max() / left.abs().max()).item()
 
 
-def test_the_basis_holds_the_data_whatever_the_order_of_the_points():
+def test_the_basis_spans_the_data_for_any_order_of_the_points():
     order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
     decoder, shuffled, y = fitted(), fitted(order), grid()
-    assert (
-        int((decoder.basis.directions.norm(dim=1) > 0.5).sum()) == 6
-    )  # three patterns, each in either variable
+    # Three patterns, each in either variable.
+    assert int((decoder.basis.directions.norm(dim=1) > 0.5).sum()) == 6
     fresh = outputs(y, 50)[20:]
     assert span_error(decoder, fresh, y) < 1e-9
     assert span_error(decoder, fresh + (7 * y[:, 1:]).cos(), y) > 0.1
@@ -67,10 +66,11 @@ def test_the_basis_holds_the_data_whatever_the_order_of_the_points():
         torch.testing.assert_close(axis, other, atol=0, rtol=0)
     asked = points(PERIODIC)
     same = shuffled.functions(asked)[..., :6].abs(), decoder.functions(asked)[..., :6].abs()
-    torch.testing.assert_close(*same, atol=1e-9, rtol=0)  # directions but for their sign
+    # Directions are determined up to their sign.
+    torch.testing.assert_close(*same, atol=1e-9, rtol=0)
 
 
-def test_answers_are_the_mean_and_a_combination_of_the_basis_at_any_point():
+def test_fields_are_the_mean_plus_a_combination_of_the_basis_at_any_point():
     decoder, latent, y = fitted(), tokens(PERIODIC), points(PERIODIC)
     out, c = decoder(latent, y), decoder.coefficients(latent)
     assert out.shape == (3, 40, 2) and out.std(0).min() > 1e-3
@@ -80,19 +80,20 @@ def test_answers_are_the_mean_and_a_combination_of_the_basis_at_any_point():
     torch.testing.assert_close(decoder(latent, y) - mean, 3 * (out - mean), atol=1e-12, rtol=0)
     decoder.coefficients = lambda *_: 0 * c
     nodes = grid()
+    # Without the basis, the field at the nodes is the mean of the data.
     torch.testing.assert_close(
         decoder(latent, nodes[None])[1], outputs(nodes).mean(0), atol=1e-12, rtol=0
-    )  # itself at the nodes
+    )
 
 
-def test_a_bent_end_does_not_pass(monkeypatch):
+def test_a_nonlinear_output_fails(monkeypatch):
     whole = PCA.forward
     monkeypatch.setattr(PCA, "forward", lambda *given: whole(*given) + 0.1 * whole(*given).square())
     with pytest.raises(AssertionError):
-        test_answers_are_the_mean_and_a_combination_of_the_basis_at_any_point()
+        test_fields_are_the_mean_plus_a_combination_of_the_basis_at_any_point()
 
 
-def test_the_basis_is_kept_and_not_trained():
+def test_the_basis_is_stored_and_not_trained():
     decoder = fitted()
     assert not any("basis" in name for name, _ in decoder.named_parameters())
     again = PCA(
@@ -103,7 +104,7 @@ def test_the_basis_is_kept_and_not_trained():
     torch.testing.assert_close(again(latent, y), decoder(latent, y), atol=0, rtol=0)
 
 
-def test_what_has_no_common_nodes_is_refused():
+def test_samples_without_common_nodes_are_refused():
     s = schema(PERIODIC)
     with pytest.raises(
         ValueError, match=r"points of this problem are scattered\. Use `BranchTrunk`"

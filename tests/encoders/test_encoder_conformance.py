@@ -61,7 +61,7 @@ def real(x: torch.Tensor) -> torch.Tensor:
 
 
 def encode_or_refuse(encoder: Encoder, x, u, mask, cond=None) -> Latent | None:
-    """The tokens; None if the encoder refuses this input in a sentence that names an alternative."""
+    """The tokens, or None if the encoder refuses this input and names an alternative."""
     try:
         return encoder(x, u, mask, cond)
     except ValueError as error:

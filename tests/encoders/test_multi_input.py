@@ -1,4 +1,4 @@
-"""Several inputs with points of their own, and clouds that are denser in one part of the domain."""
+"""Inputs with points of their own, and points that are denser in one part of the domain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def smooth(x: torch.Tensor) -> torch.Tensor:
 
 
 def cells(left: int, right: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Midpoints and areas of a grid with so many columns in either half of the unit square."""
+    """Midpoints and areas of a grid with these columns in either half of the unit square."""
     columns = torch.cat(
         [-0.5 + (torch.arange(left) + 0.5) / (2 * left), (torch.arange(right) + 0.5) / (2 * right)]
     )
@@ -62,7 +62,7 @@ def test_with_quadrature_weights_refining_half_of_the_domain_changes_little(cls)
     assert changes[None] > 5 * changes["w"], changes
 
 
-def test_equal_weights_are_no_weights_and_zero_weights_no_points():
+def test_a_common_factor_of_weights_cancels_and_zero_weights_remove_points():
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PLANE), inputs=("a", "w"), weight="w")
     encoder, (x, _) = CrossAttentionEncoder(16, s, tokens=(3, 3)).double(), cells(6, 6, 12)
@@ -78,7 +78,7 @@ def test_equal_weights_are_no_weights_and_zero_weights_no_points():
 
 
 def test_inputs_with_points_of_their_own():
-    """Each function is read where it is given, whatever stands elsewhere; the order of points does not matter."""
+    """Each function is only read where it is given, and the order of points does not matter."""
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PLANE), inputs=("a", "g", "sdf"))
     encoder = MultiInput(16, s, groups=(("a", "sdf"), ("g",)), tokens=(3, 3)).double()
@@ -94,7 +94,8 @@ def test_inputs_with_points_of_their_own():
         changed[:, points, channel] += 1
         assert (encoder(x, changed, mask).z - z).abs().max() > 1e-3
     half = u.clone()
-    half[:, 10, 2] = math.nan  # a group counts where all of it is given
+    # A group is read where all of its variables are given.
+    half[:, 10, 2] = math.nan
     without = mask.clone()
     without[:, 10] = False
     torch.testing.assert_close(
@@ -109,7 +110,7 @@ def test_inputs_with_points_of_their_own():
 
 
 def test_a_file_of_several_inputs_with_weights(tmp_path):
-    """Points in one list, NaN where a function is not given; predictions are asked where there are targets."""
+    """Points in one list, NaN where a function is not given; queries are where targets are."""
     rng = np.random.default_rng(0)
     a, g = rng.normal(size=(6, 9)), rng.normal(size=(6, 9))
     a[..., 5:], g[..., :5] = np.nan, np.nan
@@ -132,9 +133,13 @@ def test_a_file_of_several_inputs_with_weights(tmp_path):
     torch.testing.assert_close(u[..., 2], batch.u[..., 2])  # weights as they are
     torch.manual_seed(0)
     model = FieldOperator(
-        schema=s, normalizer=Normalizer(s, dataset_statistics(data)), dim=16, encoder=MultiInput(16, s, tokens=(2, 2)),
-        processor=Transformer(16, depth=1), decoder=CrossAttention(16, s),
-    )  # fmt: skip
+        schema=s,
+        normalizer=Normalizer(s, dataset_statistics(data)),
+        dim=16,
+        encoder=MultiInput(16, s, tokens=(2, 2)),
+        processor=Transformer(16, depth=1),
+        decoder=CrossAttention(16, s),
+    )
     assert model(batch).shape == (2, 1, 5, 1) and model(batch).isfinite().all()
     near = SkipMoments(2, lengths=(0.1,))
     model.decoder, model.skip = CrossAttention(16, s, skip_features=near.features), near
@@ -147,5 +152,5 @@ def test_a_file_of_several_inputs_with_weights(tmp_path):
     model.decoder, model.skip = CrossAttention(16, s), None
     out = model.predict(opened).u
     assert np.isfinite(out).all() and out.shape == (6, 9)
-    with pytest.raises(ValueError, match="not among the inputs"):
+    with pytest.raises(ValueError, match="not among its inputs"):
         dataclasses.replace(s, weight="m")

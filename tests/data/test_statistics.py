@@ -1,4 +1,4 @@
-"""Statistics: exact, of the training split alone, each chunk read once, remembered beside the file until it changes."""
+"""Statistics are exact, of the training split only, read chunk by chunk, and cached."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from fields.io import open_dataset, write_dataset
     st.lists(st.integers(0, 20), max_size=4),
     st.sampled_from([0.0, 1e6]),
 )
-def test_moments_of_parts_are_those_of_the_whole(values, cuts, offset):
+def test_merged_statistics_of_parts_are_those_of_the_whole(values, cuts, offset):
     values = values + offset
     parts = np.split(values, sorted(min(c, len(values)) for c in cuts))
     merged = RunningStatistics()
     for part in parts:
-        merged = merged.merge(RunningStatistics.of(np.concatenate([part, [np.nan]])))
+        with_gap = np.concatenate([part, [np.nan]])  # land, padding
+        merged = merged.merge(RunningStatistics.of(with_gap))
     assert merged.count == len(values)
     if len(values):
         assert merged.mean == pytest.approx(values.mean(), rel=1e-14, abs=1e-10)
@@ -58,27 +59,25 @@ def test_a_small_variance_on_a_large_mean_survives_float32(tmp_path):
         assert found.std == pytest.approx(values[[1, 2, 5, 7]].std(), rel=1e-9)
 
 
-def test_pieces_hold_every_wanted_value_once_and_ask_for_each_chunk_once(tmp_path, monkeypatch):
+def test_iter_chunks_reads_every_value_and_every_chunk_once(tmp_path, monkeypatch):
     values = np.random.default_rng(0).normal(size=(11, 9, 4)).astype("f4")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("tensor", data=values, chunks=(3, 2, 4), compression="gzip")
         file["x-coordinate"], file["t-coordinate"] = np.arange(4) + 0.5, np.arange(10.0)
     variable = open_dataset(tmp_path / "a.h5").variables["u"]
-    monkeypatch.setattr(
-        "fields.data.chunks.CHUNK_BYTES", 3 * 4 * 4 * 4
-    )  # four frames of three samples
+    # Four frames of three samples.
+    monkeypatch.setattr("fields.data.chunks.CHUNK_BYTES", 3 * 4 * 4 * 4)
     indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
     for numbers, _, part in iter_chunks(variable, indices):
         assert part.shape[0] == len(numbers) and part.nbytes <= 3 * 4 * 4 * 4
         seen.append(part.ravel())
         asked += [(int(n) // 3, len(seen)) for n in numbers]
     assert np.array_equal(np.sort(np.concatenate(seen)), np.sort(values[indices].ravel()))
-    assert (
-        len({group for group, _ in asked}) == 4 and len(seen) == 4 * 3
-    )  # chunk rows 0–3, in three runs of frames
+    # Chunk rows 0 to 3, in three runs of frames.
+    assert len({group for group, _ in asked}) == 4 and len(seen) == 4 * 3
 
 
-def test_only_the_training_split_counts(tmp_path):
+def test_statistics_are_of_the_training_split(tmp_path):
     ds = waves(12, (8,), (True,)).assign_coords(
         split=("sample", np.array([0] * 6 + [1] * 3 + [2] * 3, "i1"))
     )
@@ -92,8 +91,9 @@ def test_only_the_training_split_counts(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 1, 16), (3, 4, 16)])
-def test_a_place_that_is_not_finite_is_found_piece_by_piece(tmp_path, monkeypatch, chunks):
-    monkeypatch.setattr("fields.data.chunks.CHUNK_BYTES", 16 * 8 * 3)  # three frames
+def test_a_value_that_is_not_finite_is_found_chunk_by_chunk(tmp_path, monkeypatch, chunks):
+    # Three frames.
+    monkeypatch.setattr("fields.data.chunks.CHUNK_BYTES", 16 * 8 * 3)
     held = []
     values = np.random.default_rng(0).normal(size=(7, 9, 16))
     for place in (None, (0, 0, 0), (6, 8, 15), (4, 5, 3)):
@@ -127,7 +127,7 @@ def counted(monkeypatch) -> list[int]:
     return calls
 
 
-def test_statistics_are_kept_beside_the_file_until_it_changes(tmp_path, monkeypatch):
+def test_statistics_are_cached_beside_the_file_until_it_changes(tmp_path, monkeypatch):
     path, calls = tmp_path / "a.nc", counted(monkeypatch)
     ds = waves(10, (8,), (True,))
     ds["k"] = ("sample", np.arange(10.0) % 2, {"role": "parameter"})
@@ -163,7 +163,7 @@ def test_statistics_are_kept_beside_the_file_until_it_changes(tmp_path, monkeypa
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_folder_that_may_not_be_written_is_said_once_and_does_no_harm(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_causes_one_warning_and_no_error(tmp_path, monkeypatch):
     path, calls = tmp_path / "a.nc", counted(monkeypatch)
     write_dataset(waves(10, (8,), (True,)), path)
 
@@ -180,7 +180,7 @@ def test_a_folder_that_may_not_be_written_is_said_once_and_does_no_harm(tmp_path
     assert len([w for w in said if "computed again in every run" in str(w.message)]) == 1
 
 
-def test_what_is_held_and_what_is_streamed_is_said_with_sizes(tmp_path, caplog):
+def test_the_log_states_what_is_in_memory_and_what_is_streamed(tmp_path, caplog):
     write_dataset(waves(20, (8,), (True,)), tmp_path / "a.nc")
     with caplog.at_level("INFO", logger="fields"):
         FieldDataModule(str(tmp_path / "a.nc"), memory=200).setup()
@@ -188,12 +188,12 @@ def test_what_is_held_and_what_is_streamed_is_said_with_sizes(tmp_path, caplog):
         record.getMessage() for record in caplog.records if record.name == "fields.data.datamodule"
     ]
     assert (
-        "free: training 1.09 kB streamed from the file; validation 64 B held in memory; test 8 128 B held in memory."
-        in line
+        "free: training 1.09 kB streamed from the file; validation 64 B held in memory; "
+        "test 8 128 B held in memory." in line
     )
 
 
-def test_available_memory_knows_the_limits_of_the_process():
+def test_available_memory_respects_the_limits_of_the_process():
     resource = pytest.importorskip("resource")
     free = available()
     assert 1e7 < free < 1e14
@@ -208,9 +208,8 @@ def test_available_memory_knows_the_limits_of_the_process():
 
 def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
     ds = waves(6, (8,), (True,))
-    monkeypatch.setattr(
-        "fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0
-    )  # half of it is a byte too little
+    # Half of it is half a byte too little.
+    monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 - 1.0)
     assert not FieldDataset(ds, schema_of(ds)).in_memory
     monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
     assert FieldDataset(ds, schema_of(ds)).in_memory

@@ -32,11 +32,12 @@ def trajectories(samples=3, frames=7, n=4) -> xr.Dataset:
     )
 
 
-def test_windows_hold_history_then_horizon():
+def test_a_window_is_history_then_horizon():
     ds = trajectories()
     data = FieldDataset(ds, schema_of(ds, history=2), horizon=3)
     assert len(data) == 3 * (7 - 2 - 3 + 1)
-    sample = data[3 + 1]  # second window of the second trajectory
+    # The second window of the second trajectory.
+    sample = data[3 + 1]
     np.testing.assert_array_equal(sample.u[:, 0], ds.u[1, 1])
     np.testing.assert_array_equal(sample.u[:, 1], ds.u[1, 2])
     np.testing.assert_array_equal(sample.v[..., 0], ds.u[1, 3:6])
@@ -46,7 +47,7 @@ def test_windows_hold_history_then_horizon():
         FieldDataset(ds, schema_of(ds, history=5), horizon=3)
 
 
-def test_windows_stride_in_time_and_from_one_to_the_next(tmp_path):
+def test_strides_within_and_between_windows(tmp_path):
     ds = trajectories(frames=9)
     write_dataset(ds, tmp_path / "a.nc")
     for source, limit in ((ds, 1e9), (open_dataset(tmp_path / "a.nc"), 0)):
@@ -62,30 +63,25 @@ def test_windows_stride_in_time_and_from_one_to_the_next(tmp_path):
         np.testing.assert_allclose(sample.t, [0.2], atol=1e-6)
     with pytest.raises(DataError, match="2 frames apart"):
         FieldDataset(ds, s, horizon=4, time_stride=2)
-    assert (
-        len(FieldDataset(ds, s, horizon=None, time_stride=2)) == 3
-    )  # everything that follows: frames 0, 2, …, 8
+    # Without a horizon a window takes all frames that follow: 0, 2, …, 8.
+    assert len(FieldDataset(ds, s, horizon=None, time_stride=2)) == 3
 
 
-def test_windows_end_where_a_trajectory_ends():
+def test_no_window_reaches_beyond_the_end_of_its_trajectory():
     ds = trajectories(frames=6)
     times = np.tile(ds.time.values, (3, 1)) + np.arange(3)[:, None]
     times[1, 4:] = np.nan  # the second trajectory has four frames
     ds["u"][1, 4:] = np.nan
     ds = ds.assign_coords(sample_time=(("sample", "time"), times))
     data = FieldDataset(ds, schema_of(ds), horizon=2)
-    assert len(data) == 4 + 2 + 4 and [data.locate(i) for i in (3, 4, 5, 6)] == [
-        (0, 3),
-        (1, 0),
-        (1, 1),
-        (2, 0),
-    ]
+    assert len(data) == 4 + 2 + 4
+    assert [data.locate(i) for i in (3, 4, 5, 6)] == [(0, 3), (1, 0), (1, 1), (2, 0)]
     assert all(torch.isfinite(part).all() for i in range(len(data)) for part in data[i])
     np.testing.assert_allclose(data[4].t, [0.1, 0.2], atol=1e-6)
     assert FieldDataset(ds, schema_of(ds), horizon=None).horizon == 3
 
 
-def test_constant_inputs_stand_beside_every_frame(tmp_path):
+def test_inputs_without_time_are_repeated_for_every_frame(tmp_path):
     ds = trajectories()
     ds["depth"] = (("sample", "x"), np.random.default_rng(0).normal(size=(3, 4)), {"role": "input"})
     write_dataset(ds, tmp_path / "a.nc")
@@ -97,7 +93,7 @@ def test_constant_inputs_stand_beside_every_frame(tmp_path):
         np.testing.assert_allclose(u[:, [0, 2]], ds.u[0, 1:3].T)
 
 
-def test_sensors_are_random_points_that_depend_on_seed_epoch_and_item_alone():
+def test_sensors_depend_only_on_seed_epoch_and_item():
     ds = waves(3, (6, 5), (False, True))
     whole = FieldDataset(ds, schema_of(ds))
     data = FieldDataset(ds, schema_of(ds), sensors=7, seed=1)
@@ -119,7 +115,7 @@ def test_sensors_are_random_points_that_depend_on_seed_epoch_and_item_alone():
     assert batch.x.shape == (3, 7, 2) and batch.y.shape == (1, 30, 2)
 
 
-def test_reading_lazily_gives_the_same_samples():
+def test_samples_in_memory_and_read_on_demand_are_the_same():
     for ds in (trajectories(), waves(4, (5, 6), (False, True))):
         held, lazy = (
             FieldDataset(ds, schema_of(ds)),
@@ -131,7 +127,7 @@ def test_reading_lazily_gives_the_same_samples():
                 torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path, monkeypatch):
+def test_windows_of_a_file_are_read_without_xarray_and_equal_those_in_memory(tmp_path, monkeypatch):
     for number, ds in enumerate((trajectories(), waves(4, (5, 6), (False, True)))):
         write_dataset(ds, tmp_path / f"{number}.nc")
         opened = open_dataset(tmp_path / f"{number}.nc")
@@ -152,7 +148,7 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_held(tmp_path
 
 
 def the_well(path, trajectories=2):
-    """A scalar, a constant height, a vector and a tensor, both stored with their components last."""
+    """A file of The Well: a scalar, a vector and a tensor, the last two with components last."""
     rng, flags = (
         np.random.default_rng(0),
         {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]},
@@ -191,13 +187,11 @@ def test_components_of_one_stored_array_are_read_at_once(tmp_path, monkeypatch, 
     for i in range(len(held)):
         for a, b in zip(held[i], streamed[i], strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-    wanted = np.stack(
-        [ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1
-    )  # (s n c) of the second trajectory
+    # (s n c) of the second trajectory.
+    wanted = np.stack([ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1)
     np.testing.assert_array_equal(held[4].u, np.moveaxis(wanted, 0, 1).reshape(20, -1))
-    few = Schema(
-        **{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")}
-    )  # neither all nor in order
+    # Some of the components, in another order.
+    few = Schema(**{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")})
     u = FieldDataset(ds, few, memory_limit=0)[4].u
     np.testing.assert_array_equal(u, held[4].u[:, [6, 0, 3, 13, 7, 10, 20, 14, 17]])
 
@@ -221,7 +215,7 @@ def test_statistics_are_of_the_training_split_in_float64():
     assert abs(std / truth.std() - 1) < 1e-9
 
 
-def test_split_of_the_file_wins_and_random_splits_do_not_overlap():
+def test_the_split_in_the_file_is_used_and_random_splits_do_not_overlap():
     ds = waves(10, (8,), (True,))
     parts = split_indices(ds, validation=0.2, test=0.3, seed=1)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(10))

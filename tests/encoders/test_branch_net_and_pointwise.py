@@ -1,4 +1,4 @@
-"""Encoders that do not compress: fixed sensors, and every point a token."""
+"""Encoders without compression: `BranchNet` at fixed sensors and `PointwiseEncoder`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def inputs(n: int = 64, seed: int = 0):
     return x, u, torch.ones(1, n, dtype=torch.bool)
 
 
-def test_sensors_may_come_in_any_order_but_not_elsewhere():
+def test_sensors_may_be_reordered_but_not_moved():
     torch.manual_seed(0)
     encoder, (x, u, mask) = BranchNet(16, schema(PLANE), tokens=(2, 3)).double(), inputs()
     first = encoder(x, u, mask)

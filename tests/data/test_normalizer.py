@@ -1,4 +1,4 @@
-"""Maps to normalized values and back: each kind does what it says, is stored with the model, and refuses what it cannot do."""
+"""Every scaling maps as it states and back, is stored with the model, and refuses bad input."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_physical_undoes_normalized(scaling):
     torch.testing.assert_close(back, batch.v, rtol=1e-4, atol=1e-5 * float(batch.v.std()))
 
 
-def test_log_stays_finite_below_what_was_seen_and_in_padding():
+def test_log_is_finite_below_the_training_values_and_in_padding():
     maps, batch = normalizer(forced(), {"u": Log(), "beta": Log()})
     assert (
         torch.isfinite(maps.params(torch.zeros(2, 1))).all()
@@ -99,7 +99,7 @@ def test_log_stays_finite_below_what_was_seen_and_in_padding():
         normalizer(forced(), {"a": Log()})
 
 
-def test_a_parameter_that_decides_must_exist_and_be_given():
+def test_a_parameter_that_a_scaling_depends_on_must_exist_and_be_given():
     with pytest.raises(DataError, match="cannot be scaled by 'nu'"):
         normalizer(forced(), {"u": PerParameter("nu")})
     maps, batch = normalizer(forced(), FOUR)
@@ -107,15 +107,19 @@ def test_a_parameter_that_decides_must_exist_and_be_given():
         maps.physical(batch.v)
 
 
-def test_every_kind_travels_in_the_checkpoint(tmp_path):
+def test_a_checkpoint_holds_every_kind_of_scaling(tmp_path):
     ds = forced()
     data = FieldDataset(ds, schema_of(ds))
     model = operator((True,), skip=True)
     again = fields.FieldOperator(
         schema=data.schema,
         normalizer=Normalizer(data.schema, dataset_statistics(data, FOUR)),
-        dim=32, encoder=model.encoder, processor=model.processor, decoder=model.decoder, skip=model.skip,
-    ).eval()  # fmt: skip
+        dim=32,
+        encoder=model.encoder,
+        processor=model.processor,
+        decoder=model.decoder,
+        skip=model.skip,
+    ).eval()
     fields.save(again, tmp_path / "m.safetensors")
     loaded = fields.load(tmp_path / "m.safetensors")
     assert {"normalizer.params_floor", "normalizer.outputs_knots"} <= set(loaded.state_dict())
@@ -124,7 +128,7 @@ def test_every_kind_travels_in_the_checkpoint(tmp_path):
     assert spread[2] > 100 * spread[0]  # the scale follows β
 
 
-def test_scalings_are_settings(tmp_path):
+def test_scalings_can_be_configured(tmp_path):
     from jsonargparse import ArgumentParser
 
     from fields.data.datamodule import FieldDataModule

@@ -1,4 +1,4 @@
-"""Orders of reading: chunks once, every sample once, the same in every process and after resuming."""
+"""Every chunk and every sample is read once, in an order that all processes agree on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COUNTER = Path("/proc/self/io")
 
 
 def trajectories(path: Path, *, samples=12, frames=8, n=16, chunks=(1, 8, 16)) -> Path:
-    """u[i, t, x] = 1000 i + t, so that a value tells where it comes from."""
+    """u[i, t, x] = 1000 i + t, so that a value identifies its sample and frame."""
     values = 1000.0 * np.arange(samples)[:, None, None] + np.arange(frames)[:, None] + np.zeros(n)
     with h5py.File(path, "w") as file:
         file.create_dataset("tensor", data=values.astype("f4"), chunks=chunks)
@@ -68,7 +68,7 @@ def test_an_epoch_has_every_window_once_in_another_order_each_time(
         assert first == order(data, workers=workers) != order(data, workers=workers, seed=1)
 
 
-def test_what_is_held_in_memory_is_shuffled_freely_as_ever(tmp_path):
+def test_data_in_memory_are_shuffled_as_a_whole(tmp_path):
     data = dataset(trajectories(tmp_path / "a.h5"))
     generator = torch.Generator().manual_seed(3 * 1_000_003 + 2)
     assert order(data, seed=3, epoch=2) == torch.randperm(len(data), generator=generator).tolist()
@@ -82,9 +82,8 @@ def test_blocks_are_whole_trajectories_or_runs_of_frames(tmp_path, monkeypatch):
         for items in cache_blocks(data, np.arange(12)):
             where = np.array([data.locate(int(item)) for item in items])
             assert len(np.unique(where[:, 0])) == trajectories_ and np.ptp(where[:, 1]) < frames
-            assert (
-                len(np.unique(where[:, 0] // 2)) == trajectories_ // 2
-            )  # samples that share a chunk stay together
+            # Samples that share a chunk stay together.
+            assert len(np.unique(where[:, 0] // 2)) == trajectories_ // 2
 
 
 def test_batches_of_a_worker_come_from_its_own_blocks():
@@ -98,7 +97,7 @@ def test_batches_of_a_worker_come_from_its_own_blocks():
 @pytest.mark.skipif(not COUNTER.exists(), reason="the system does not count what a process reads")
 @pytest.mark.parametrize("chunks", [(1, 40, 1024), (4, 10, 1024)])
 def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
-    """Bytes that the kernel handed to this process in an epoch of overlapping windows, against the size of the file."""
+    """Bytes read in an epoch of overlapping windows, divided by the size of the file."""
     path = trajectories(tmp_path / "a.h5", samples=16, frames=40, n=1024, chunks=chunks)  # 2.6 MB
     monkeypatch.setattr("fields.io.hdf5.CHUNK_CACHE", 2**20)
     monkeypatch.setattr("fields.data.samplers.BLOCK_BYTES", 2**19)
@@ -118,7 +117,7 @@ def test_chunks_are_read_once(tmp_path, monkeypatch, chunks):
 
 
 def numbers(loader: DataLoader) -> np.ndarray:
-    """Where each sample of an epoch comes from: 1000 × trajectory + first frame."""
+    """Which window each sample of an epoch is: 1000 × trajectory + first frame."""
     return np.concatenate([batch.u[:, 0, 0].numpy() for batch in loader]).astype(int)
 
 
@@ -142,7 +141,7 @@ def test_workers_read_what_one_process_reads(tmp_path, method):
 
 
 def one_of_two(rank: int, folder: str, port: int) -> None:
-    """What each of two processes sees; written to a file of its own."""
+    """Writes what one of two processes computes to a file of its own."""
     torch.set_num_threads(1)  # threads do not survive a fork
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
@@ -173,12 +172,11 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
 
 
 def test_two_processes_share_the_work(tmp_path):
-    """Trajectories apart and as many batches in training, every test sample once, and statistics computed once for both."""
+    """Disjoint trajectories, equally many batches, every test sample once, equal statistics."""
     trajectories(tmp_path / "a.h5", samples=11)  # 7 to train, 2 to validate, 2 to test
     port = 29_000 + hash(str(tmp_path)) % 2000
-    processes.start_processes(
-        one_of_two, (str(tmp_path), port), nprocs=2, start_method="fork"
-    )  # spawned ones import torch anew
+    # Spawned processes would have to import torch again.
+    processes.start_processes(one_of_two, (str(tmp_path), port), nprocs=2, start_method="fork")
     a, b = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
     for memory in (0.0, 1e9):
         assert (
@@ -204,7 +202,7 @@ def test_two_processes_share_the_work(tmp_path):
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 7])
-def test_tests_count_every_sample_once_in_order_for_any_number_of_processes(
+def test_evaluation_has_every_sample_once_and_in_order_for_any_number_of_processes(
     tmp_path, monkeypatch, ranks
 ):
     data = dataset(trajectories(tmp_path / "a.h5", samples=1))
@@ -221,8 +219,8 @@ def test_tests_count_every_sample_once_in_order_for_any_number_of_processes(
 @pytest.mark.parametrize(
     ("samples", "batch_size", "ranks"), [(24, 4, 2), (23, 4, 2), (7, 2, 3), (5, 1, 4), (1, 3, 2)]
 )
-def test_processes_share_the_batches_of_one(samples, batch_size, ranks):
-    """k-th batches of all, joined, are the k-th batch of one process with as many times the size."""
+def test_batches_of_all_processes_together_are_the_large_batches(samples, batch_size, ranks):
+    """The k-th batches of all processes are the k-th batch of one with ``ranks`` times the size."""
     parts = split_among_ranks(list(range(samples)), batch_size, ranks)
     assert {len(part) for part in parts} == {-(-samples // ranks)}
     for start in range(0, samples, batch_size * ranks):
@@ -236,7 +234,7 @@ def test_processes_share_the_batches_of_one(samples, batch_size, ranks):
     ("samples", "batch_size", "ranks"),
     [(7, 3, 2), (5, 1, 2), (3, 1, 2), (2, 4, 2), (9, 2, 4), (8, 32, 1)],
 )
-def test_tests_have_as_many_batches_in_every_process(
+def test_evaluation_has_equally_many_batches_in_every_process(
     tmp_path, monkeypatch, samples, batch_size, ranks
 ):
     data = dataset(trajectories(tmp_path / "a.h5", samples=1, frames=samples + 1, chunks=None))
@@ -253,7 +251,7 @@ def test_tests_have_as_many_batches_in_every_process(
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_training_shares_of_a_file_are_equal_and_apart(tmp_path, monkeypatch, ranks):
+def test_training_shares_of_a_file_are_equal_and_disjoint(tmp_path, monkeypatch, ranks):
     data = dataset(trajectories(tmp_path / "a.h5", samples=12), memory_limit=0)
     shares = []
     for rank in range(ranks):

@@ -1,4 +1,4 @@
-"""Codes that are samples of the field: exact on polynomials, canonical, the same from any points."""
+"""`FourierSampling` and `FourierInterpolation` are exact on polynomials and orthogonal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cloud(counts, points: int, seed: int = 0) -> torch.Tensor:
 
 
 def polynomial(counts, closed, seed: int = 1):
-    """Random coefficients of all waves, falling off; the function they make, of three variables."""
+    """Three variables that are random combinations of all waves, as a function of the points."""
     size = torch.Size(counts).numel()
     a = torch.randn(2, size, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return lambda x: waves_in_box(x, counts, closed) @ a
@@ -46,7 +46,7 @@ def test_the_waves_are_orthonormal_over_the_centers(counts, closed):
 
 
 @BOXES
-def test_polynomials_come_back_from_any_points_at_any_points(counts, closed):
+def test_polynomials_are_reproduced_from_any_points_at_any_points(counts, closed):
     f, s = polynomial(counts, closed), problem(closed)
     given = {"dim": 4, "schema": s, "tokens": counts, "channels": ("u", "c", "v", "")}
     encoder, decoder = (
@@ -65,9 +65,7 @@ def test_polynomials_come_back_from_any_points_at_any_points(counts, closed):
 
 
 @pytest.mark.parametrize(("counts", "closed"), [((16,), (True,)), ((6, 5), (True, False))])
-def test_aligned_tokens_are_the_values_on_a_grid_and_centers_miss_the_highest_cosine(
-    counts, closed
-):
+def test_aligned_tokens_are_the_grid_values_and_centers_miss_the_highest_cosine(counts, closed):
     x = grid_points(counts, torch.float64)[None].clone()
     for axis, (count, periodic) in enumerate(zip(counts, closed, strict=True)):
         x[..., axis] -= 0.5 / count if periodic else 0  # a periodic grid begins on the bound
@@ -90,8 +88,8 @@ def test_aligned_tokens_are_the_values_on_a_grid_and_centers_miss_the_highest_co
             assert (back - u[..., :2]).abs().max() > 0.1
 
 
-def test_the_code_keeps_inner_products():
-    """∫ u v over the box is the mean over tokens: the map is orthogonal, so (u, v) stay conjugate."""
+def test_tokens_preserve_inner_products():
+    """∫ u v over the box is the mean over tokens, because the map is orthogonal."""
     counts, closed = (9,), (True,)
     f, x = polynomial(counts, closed), grid_points((400,), torch.float64)[None]
     z = encoders.FourierSampling(3, problem(closed), tokens=counts).double()(x, f(x), mask(x)).z
@@ -99,7 +97,7 @@ def test_the_code_keeps_inner_products():
     torch.testing.assert_close(torch.einsum("bkc,bke->bce", z, z) / 9, integral, atol=1e-6, rtol=0)
 
 
-def test_few_points_show_the_longest_waves():
+def test_few_points_determine_the_longest_waves():
     x = grid_points((16,), torch.float64)[None]
     z = fit_to_points(x, mask(x), (32,), (True,)) @ torch.cos(2 * torch.pi * 3 * x)
     torch.testing.assert_close(
@@ -107,7 +105,7 @@ def test_few_points_show_the_longest_waves():
     )
 
 
-def test_points_that_are_masked_do_not_count():
+def test_masked_points_have_no_influence():
     f, encoder = (
         polynomial((9,), (True,)),
         encoders.FourierSampling(3, problem((True,)), tokens=(9,)).double(),
@@ -122,7 +120,7 @@ def test_points_that_are_masked_do_not_count():
     torch.testing.assert_close(masked.z, alone.z)
 
 
-def test_what_does_not_fit_is_refused_in_a_sentence():
+def test_settings_that_do_not_fit_are_refused():
     s = problem((True,))
     with pytest.raises(ValueError, match="tokens hold one frame, and 3 are given"):
         encoders.FourierSampling(3, replace(s, history=3))

@@ -1,4 +1,4 @@
-"""Batches cross from one process to another in one piece of memory, unchanged."""
+"""Batches are sent from one process to another in one block of memory, unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fields.data.transfer import SharedMemoryBatch, collate_to_shared_memory
 
 
 def sent(batch: Sample) -> Sample:
-    """Pickled as for another process, and unpickled."""
+    """The batch after it was pickled for another process and unpickled."""
     return ForkingPickler.loads(ForkingPickler.dumps(batch))
 
 
@@ -23,7 +23,7 @@ def storages(batch: Sample) -> int:
     return len({part.untyped_storage().data_ptr() for part in batch if part.numel()})
 
 
-def test_a_parcel_arrives_as_the_same_sample_in_one_piece():
+def test_a_batch_arrives_as_the_same_sample_in_one_block():
     ds = waves(3, (6, 5), (False, True))
     for sensors in (None, 7):  # masks, empty parameters, points that are shared or not
         data = FieldDataset(ds, schema_of(ds), sensors=sensors)
@@ -38,7 +38,7 @@ def test_a_parcel_arrives_as_the_same_sample_in_one_piece():
         )  # the same points are sent once
 
 
-def test_one_storage_per_batch_comes_out_of_a_loader():
+def test_a_loader_yields_batches_with_one_storage():
     ds = waves(4, (6, 5), (False, True))
     data = FieldDataset(ds, schema_of(ds))
     for batch, first in zip(
@@ -50,7 +50,7 @@ def test_one_storage_per_batch_comes_out_of_a_loader():
         )
 
 
-def test_a_plain_pickle_does_as_well():
+def test_pickle_works_too():
     ds = waves(2, (6,), (True,))
     batch = collate([FieldDataset(ds, schema_of(ds))[i] for i in range(2)])
     found = pickle.loads(pickle.dumps(SharedMemoryBatch(*batch)))
