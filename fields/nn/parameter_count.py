@@ -24,7 +24,7 @@ def width_for(
         largest: give up beyond this width.
 
     Example:
-        >>> from fields.processors import Hamiltonian
+        >>> from fields.flows import Hamiltonian
         >>> width_for(Hamiltonian, 250_000)
         160
     """

@@ -32,7 +32,7 @@ def capture_attention(
     Example:
         >>> from fields.nn.attention.multihead import Attention
         >>> layer = Attention(8, heads=2)
-        >>> with observe(layer) as seen:
+        >>> with capture_attention(layer) as seen:
         ...     _ = layer(torch.randn(1, 3, 8), torch.randn(1, 5, 8))
         >>> seen[""][0].entropy.shape
         torch.Size([1, 2, 3])
