@@ -57,10 +57,8 @@ class FieldDataset(Dataset[Sample]):
 
     Example:
         >>> u = np.zeros((2, 5, 8))
-        >>> ds = xr.Dataset(
-        ...     {"u": (("sample", "time", "x"), u, {"role": "state"})},
-        ...     coords={"time": np.arange(5.0), "x": np.linspace(0, 1, 8)},
-        ... )
+        >>> coords = {"time": np.arange(5.0), "x": np.linspace(0, 1, 8)}
+        >>> ds = xr.Dataset({"u": (("sample", "time", "x"), u, {"role": "state"})}, coords)
         >>> from fields.data.schema import schema_of
         >>> data = FieldDataset(ds, schema_of(ds, history=2), horizon=1)
         >>> len(data), data[0].u.shape, data[0].v.shape
@@ -129,14 +127,19 @@ class FieldDataset(Dataset[Sample]):
         if mask is None:
             # In the file, ragged samples are padded with NaN coordinates.
             exists = torch.isfinite(x).all(-1)
-            x, u, v = x[exists], u[exists], v[:, exists]
+            x = x[exists]
+            u = u[exists]
+            v = v[:, exists]
             mask = torch.ones(len(x), dtype=torch.bool)
-        y, y_mask = x, mask
+        y = x
+        y_mask = mask
         if self.scattered:
             # Points that only carry one of several input functions may have no target.
             has_target = torch.isfinite(v).all(-1).all(0)
             if not bool(has_target.all()):
-                y, v, y_mask = x[has_target], v[:, has_target], mask[has_target]
+                y = x[has_target]
+                v = v[:, has_target]
+                y_mask = mask[has_target]
         whole = Sample(x, u, mask, y, v, y_mask, t, self.params[sample])
         return whole if self.sensors is None else self._at_sensors(whole, item, self.sensors)
 
@@ -197,15 +200,17 @@ class FieldDataset(Dataset[Sample]):
 
     def _values(self, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs u (n c), targets v (s n o) and their times t (s) of a window."""
-        if self.schema.dt is None:
-            window, history = slice(None), 0
-            t = torch.zeros(1)
-        else:
-            window, history = self.windows.frame_slice(first), self.schema.history
+        window = slice(None)
+        history = 0
+        t = torch.zeros(1)
+        if self.schema.dt is not None:
+            window = self.windows.frame_slice(first)
+            history = self.schema.history
             t = torch.from_numpy(self.windows.target_times(sample, window)).float()
         arrays = self._read(sample, window)
         u = stack_history(arrays, self.input_runs, history or 1)
-        return u, gather_channels(arrays, self.target_runs, slice(history, None)), t
+        v = gather_channels(arrays, self.target_runs, slice(history, None))
+        return u, v, t
 
     def _read(self, sample: int, frames: slice) -> list[np.ndarray]:
         """By group, the values for one of ``indices``, (s n k); s = 1 without a time axis."""

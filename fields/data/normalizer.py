@@ -165,7 +165,8 @@ class Normalizer(nn.Module):
             )
         p = rearrange(params[:, getattr(self, f"{role}_by")], "b c -> c b").contiguous()
         right = torch.searchsorted(knots, p).clamp(1, knots.shape[1] - 1)
-        low, high = knots.gather(1, right - 1), knots.gather(1, right)
+        low = knots.gather(1, right - 1)
+        high = knots.gather(1, right)
         weight = ((p - low) / (high - low).clamp(min=torch.finfo(p.dtype).tiny)).clamp(0, 1)
         means, stds = (
             torch.lerp(table.gather(1, right - 1), table.gather(1, right), weight).T

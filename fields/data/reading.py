@@ -197,7 +197,8 @@ class ChannelRun(NamedTuple):
                     channels=slice(runs[-1].channels.start, channel + 1),
                 )
             else:
-                columns, channels = slice(column, column + 1), slice(channel, channel + 1)
+                columns = slice(column, column + 1)
+                channels = slice(channel, channel + 1)
                 runs.append(cls(group, found.time_axis is not None, columns, channels))
         return runs
 

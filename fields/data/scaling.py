@@ -82,8 +82,8 @@ class MinMax(Scaling):
 
     def fit(self, name: str, statistics: Statistics) -> AffineMap:
         """The map with the midpoint and half the range of the variable."""
-        low, high = statistics.low, statistics.high
-        return AffineMap((low + high) / 2, nonzero_scale((high - low) / 2))
+        middle = (statistics.low + statistics.high) / 2
+        return AffineMap(middle, nonzero_scale((statistics.high - statistics.low) / 2))
 
 
 @final

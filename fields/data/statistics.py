@@ -73,7 +73,8 @@ class RunningStatistics(NamedTuple):
         values = np.asarray(values).ravel()
         if not values.size:
             return cls()
-        low, high = float(values.min()), float(values.max())
+        low = float(values.min())
+        high = float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             # A number that is not finite shows in the extremes, so the common case needs no mask.
             return cls.of(values[np.isfinite(values)])

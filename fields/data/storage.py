@@ -29,7 +29,9 @@ class Storage(NamedTuple):
     @classmethod
     def of(cls, groups: Iterable[Columns]) -> Storage:
         """Of the arrays that are read from a file and have samples; the largest chunks count."""
-        samples, frames, sizes = [1], [1], [1]
+        samples = [1]
+        frames = [1]
+        sizes = [1]
         arrays = []
         for columns in groups:
             stored = columns.stored

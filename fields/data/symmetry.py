@@ -96,7 +96,8 @@ class Symmetry:
     ) -> Sample:
         low, high = torch.tensor(self.schema.bounds, dtype=batch.x.dtype).T.to(batch.x.device)
         index = self.schema.coords.index
-        x, y = batch.x, batch.y
+        x = batch.x
+        y = batch.y
         for name in generator.get("flip", ()):
             a = index(name)
             x, y = (_replace(points, a, low[a] + high[a] - points[..., a]) for points in (x, y))

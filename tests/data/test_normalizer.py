@@ -53,7 +53,17 @@ def test_standard_is_the_default_and_has_mean_0_and_variance_1():
         "center",
         "extent",
     }
-    assert set(maps.state_dict()) == names  # nothing that files of format 1 do not have
+    assert set(maps.state_dict()) == names
+
+
+def test_a_state_with_a_former_name_of_a_buffer_is_refused():
+    """Only `fields.load` translates names of format 1; old and new ones never mix."""
+    maps, _ = normalizer(forced(), None)
+    state = maps.state_dict()
+    old = {"centre" if name == "center" else name: value for name, value in state.items()}
+    for mixed in (old, state | old):
+        with pytest.raises(RuntimeError, match=r'Unexpected key.*"centre"'):
+            maps.load_state_dict(mixed)
 
 
 def test_each_scaling_brings_its_variable_to_order_one():
@@ -153,6 +163,7 @@ def test_shipped_models_load():
     for path in shipped:
         model = fields.load(path)
         with safe_open(path, "pt") as file:
+            assert "normalizer.center" in file.keys()  # noqa: SIM118
             for key in file.keys():  # noqa: SIM118
                 if key.startswith("normalizer."):
                     torch.testing.assert_close(
