@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sampling import numbers, trajectories
+from test_samplers import numbers, trajectories
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {  # how the data are read: bytes of memory, loader processes
