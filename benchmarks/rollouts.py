@@ -50,8 +50,8 @@ def summary(r: Rollouts, law: Measured | None, trained: int) -> Measured:
         "parameters": r.parameters,
         "times": r.times.tolist(),
         "error": r.error.mean(0).tolist(),
-        "whole": float(r.metrics[TRAJECTORY_ERROR]),
-        "blown": int(r.metrics[BLOW_UPS]),
+        "trajectory": float(r.metrics[TRAJECTORY_ERROR]),
+        "diverged": int(r.metrics[BLOW_UPS]),
         "trajectories": len(r.error),
         "correlated": float(r.metrics[CORRELATION_TIME]),
         "drift": {name: r.drift(name).tolist() for name in r.quantities},
@@ -117,8 +117,8 @@ def table(models: Mapping[str, Sequence[Measured]], shown: Sequence[int], traine
             *(spread([r["error"][s - 1] for r in runs]) for s in shown),
         ]
         row += [
-            spread([r["whole"] for r in runs]),
-            f"{sum(r['blown'] for r in runs)} of {sum(r['trajectories'] for r in runs)}",
+            spread([r["trajectory"] for r in runs]),
+            f"{sum(r['diverged'] for r in runs)} of {sum(r['trajectories'] for r in runs)}",
         ]
         row.append("; ".join(dict.fromkeys(_verdict(r["law"]) for r in runs)))
         row += [

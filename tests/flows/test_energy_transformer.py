@@ -23,7 +23,7 @@ def built(lines):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--processor", type=Callable[[int], Processor])
     settings = yaml.safe_dump({"processor": yaml.safe_load("\n".join(lines))["model"]["processor"]})
-    return parser.instantiate_classes(parser.parse_string(settings)).processor(DIM)
+    return parser.instantiate(parser.parse_string(settings)).processor(DIM)
 
 
 @pytest.mark.parametrize(
