@@ -95,7 +95,9 @@ def operator(
 def travelling(
     samples: int = 4, frames: int = 8, n: int = 16, seed: int = 0, dims: int = 1
 ) -> xr.Dataset:
-    """States u(x − ct) and w = 2u + c, a static input c and a parameter nu, in canonical form; a frame every 0.25.
+    """States u(x − ct) and w = 2u + c, a static input c and a parameter nu.
+
+    The dataset is in canonical form, with a frame every 0.25.
 
     In two dimensions u(x − ct + y), which is homogeneous along both axes.
     """

@@ -1,4 +1,4 @@
-"""Conformal bands: the rank by hand, and the promised coverage measured where the truth is known."""
+"""Conformal bands: the rank by hand, and the coverage measured where the truth is known."""
 
 import pytest
 import torch
@@ -8,19 +8,15 @@ from fields.inference.conformal import conformal_quantile, coverage, point_score
 
 
 def test_rank_by_hand():
-    scores = tensor(
-        [5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 7.0, 8.0, 6.0]
-    )  # n = 9: rank ⌈10 · 0.9⌉ = 9, ⌈10 · 0.75⌉ = 8
+    # n = 9: rank ⌈10 · 0.9⌉ = 9, ⌈10 · 0.75⌉ = 8
+    scores = tensor([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 7.0, 8.0, 6.0])
     assert conformal_quantile(scores, alpha=0.1) == 9
     assert conformal_quantile(scores, alpha=0.25) == 8
     assert conformal_quantile(scores, alpha=0.5) == 5
-    assert (
-        conformal_quantile(scores, alpha=0.7) == 3
-    )  # although 10 · (1 − 0.7) > 3 in floating point
-    assert conformal_quantile(torch.stack([scores, 2 * scores], dim=1), alpha=0.5).tolist() == [
-        5,
-        10,
-    ]
+    # Although 10 · (1 − 0.7) > 3 in floating point.
+    assert conformal_quantile(scores, alpha=0.7) == 3
+    both = torch.stack([scores, 2 * scores], dim=1)
+    assert conformal_quantile(both, alpha=0.5).tolist() == [5, 10]
 
 
 def test_too_few_samples_are_refused_with_the_number_needed():
@@ -41,7 +37,8 @@ def test_a_prediction_that_is_not_a_number_is_outside():
 @pytest.mark.parametrize("alpha", [0.1, 0.3])
 def test_coverage_lies_between_its_two_bounds(n, alpha):
     """Averaged over many splits; heavy tails, so that no Gaussian formula would do."""
-    splits, tests = 4000, 50
+    splits = 4000
+    tests = 50
     scores = torch.distributions.StudentT(2.0).sample((n + tests, splits)).abs()
     measured = coverage(scores[n:], conformal_quantile(scores[:n], alpha=alpha))
     noise = 4 * measured.std() / splits**0.5
@@ -49,7 +46,10 @@ def test_coverage_lies_between_its_two_bounds(n, alpha):
 
 
 def fields_with_errors(b, m=40):
-    """A prediction whose error is ten times larger on the right half, and a spread that knows it up to a factor."""
+    """A prediction whose error is ten times larger on the right half, and a spread like it.
+
+    The spread is right up to a factor.
+    """
     size = torch.where(torch.arange(m) < m // 2, 0.1, 1.0)[None, None, :, None].expand(b, 1, m, 1)
     v = torch.randn(b, 1, m, 1)
     return v + size * torch.randn(b, 1, m, 1), v, 7 * size
@@ -62,10 +62,8 @@ def seed():
 
 def test_whole_fields_are_covered_and_a_spread_narrows_the_band_where_it_can():
     mask = torch.ones(1, 40, dtype=torch.bool)
-    (valid_hat, valid, spread), (test_hat, test, test_spread) = (
-        fields_with_errors(500),
-        fields_with_errors(2000),
-    )
+    valid_hat, valid, spread = fields_with_errors(500)
+    test_hat, test, test_spread = fields_with_errors(2000)
     flat = conformal_quantile(sup_scores(valid_hat, valid, mask), alpha=0.1)
     scaled = conformal_quantile(sup_scores(valid_hat, valid, mask, spread), alpha=0.1)
     for q, s in ((flat, torch.ones_like(test_spread)), (scaled, test_spread)):
@@ -77,10 +75,8 @@ def test_whole_fields_are_covered_and_a_spread_narrows_the_band_where_it_can():
 
 def test_share_of_points_is_covered_with_a_narrower_band():
     mask = torch.ones(1, 40, dtype=torch.bool)
-    (valid_hat, valid, spread), (test_hat, test, test_spread) = (
-        fields_with_errors(500),
-        fields_with_errors(2000),
-    )
+    valid_hat, valid, spread = fields_with_errors(500)
+    test_hat, test, test_spread = fields_with_errors(2000)
     q = conformal_quantile(point_scores(valid_hat, valid, mask, spread, inside=0.8), alpha=0.1)
     share = ((test_hat - test).abs() <= q[:, None] * test_spread).double().mean(dim=(1, 2, 3))
     assert (share >= 0.8 - 1e-9).double().mean() == pytest.approx(0.9, abs=0.04)
@@ -91,12 +87,9 @@ def test_point_scores_by_hand_and_without_padding():
     error = tensor([1.0, 4.0, 2.0, 3.0, torch.nan])[None, None, :, None]
     mask = tensor([[True, True, True, True, False]])
     zero = torch.zeros_like(error)
-    assert [point_scores(error, zero, mask, inside=p).item() for p in (0.25, 0.5, 0.6, 1.0)] == [
-        1,
-        2,
-        3,
-        4,
-    ]
+    shares = (0.25, 0.5, 0.6, 1.0)
+    scores = [point_scores(error, zero, mask, inside=share).item() for share in shares]
+    assert scores == [1, 2, 3, 4]
     assert sup_scores(error, zero, mask).item() == 4
 
 

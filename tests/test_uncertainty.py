@@ -1,4 +1,4 @@
-"""Draws from dropout and ensembles: what varies, what is held, what comes out of `predict`."""
+"""Predictions drawn from dropout and ensembles, and their mean and quantiles in `predict`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def thin():
     return model.eval(), collate([data[0], data[data.windows.max_per_sample]]), ds
 
 
-def test_draws_differ_but_hold_their_mask_through_a_rollout(thin):
+def test_draws_differ_but_keep_their_mask_through_a_rollout(thin):
     model, batch, _ = thin
     masks: list[set[bytes]] = []
     layer = next(m for m in model.modules() if isinstance(m, NeuronDropout))
@@ -70,7 +70,7 @@ def test_predicting_with_samples_gives_mean_and_quantiles(thin):
     np.testing.assert_allclose(out.u[:2].values.reshape(2, 7, -1)[:, :4], mean[..., 0], atol=1e-5)
 
 
-def test_an_ensemble_answers_by_its_mean_and_travels_in_a_file(tmp_path):
+def test_an_ensemble_predicts_its_mean_and_is_saved_in_one_file(tmp_path):
     members = [operator((True,), seed=seed) for seed in range(3)]
     model = fields.Ensemble(members)
     ds = waves(2, (8,), (True,))
@@ -84,7 +84,7 @@ def test_an_ensemble_answers_by_its_mean_and_travels_in_a_file(tmp_path):
     )
 
 
-def test_what_cannot_be_drawn_is_said():
+def test_models_that_cannot_draw_are_refused():
     ds = waves(2, (8,), (True,))
     with pytest.raises(ValueError, match="no dropout to draw from"):
         operator((True,)).predict(ds, samples=4)

@@ -37,7 +37,7 @@ def predict_file(
         json: print JSON for programs.
     """
     from fields.checkpoints.checkpoint import load
-    from fields.inference.queries import regular_grid
+    from fields.inference.targets import regular_grid
     from fields.io import open_dataset
     from fields.io.tools.terminal import progress_bar
     from fields.io.writer import write_dataset

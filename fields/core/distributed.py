@@ -55,8 +55,8 @@ def broadcast(value: T) -> T:
     """Return the main process's value in all processes.
 
     Example:
-        >>> broadcast("alone")
-        'alone'
+        >>> broadcast("main")
+        'main'
     """
     values: list[Any] = [value]
     if rank_and_size()[1] > 1:

@@ -177,7 +177,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
     first = samples[0]
     x, x_mask = _stack_points([s.x for s in samples], [s.x_mask for s in samples])
     y, y_mask = _stack_points([s.y for s in samples], [s.y_mask for s in samples])
-    n, m = x.shape[1], y.shape[1]
+    n = x.shape[1]
+    m = y.shape[1]
     u = torch.stack([_pad(s.u, n, axis=0) for s in samples])
     v = torch.stack([_pad(s.v, m, axis=1) for s in samples])
     t = torch.stack([s.t if first.t.ndim else s.t[None] for s in samples])

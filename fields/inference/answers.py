@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fields.core.sample import Schema
 from fields.data.schema import space_dims
-from fields.inference.queries import target_coords
+from fields.inference.targets import target_coords
 
 
 def to_dataset(

@@ -66,19 +66,16 @@ class FieldOperator(LatentOperator):
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predict at the batch's queries, in physical units; s = 1."""
-        x, u, mask, params = batch.x, batch.u, batch.x_mask, batch.params
-        latent, cond = self.encode(x, u, mask, params)
+        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         latent = self.processor(latent, cond)
-        return self.decode(latent, x, u, mask, batch.y, cond, params)[:, None]
+        return self._decode_at(batch, latent, batch.y, cond)[:, None]
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """Compute the same as ``forward`` in chunks of queries; the input is encoded once."""
-        x, u, mask, params = batch.x, batch.u, batch.x_mask, batch.params
-        latent, cond = self.encode(x, u, mask, params)
+        latent, cond = self.encode(batch.x, batch.u, batch.x_mask, batch.params)
         latent = self.processor(latent, cond)
         chunks = (
-            self.decode(latent, x, u, mask, y, cond, params)
-            for y, _ in self.query_chunks(batch, memory)
+            self._decode_at(batch, latent, y, cond) for y, _ in self.query_chunks(batch, memory)
         )
         return concatenate_into(chunks, batch.y.shape[1], dim=1)[:, None]
 
@@ -110,6 +107,11 @@ class FieldOperator(LatentOperator):
                 )
         v = self.decoder(latent, y, cond, skip_features)
         return self.normalizer.physical(v.float() if v.dtype == torch.bfloat16 else v, params)
+
+    def _decode_at(
+        self, batch: Sample, latent: Latent, y: Tensor, cond: Tensor | None
+    ) -> Float[Tensor, "b m o"]:
+        return self.decode(latent, batch.x, batch.u, batch.x_mask, y, cond, batch.params)
 
     def decode_bytes(self, batch: Sample) -> float:
         """Estimate the memory per query: attention to all tokens, and the skip path's weights."""

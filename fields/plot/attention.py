@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fields.inference.queries import target_points
+from fields.inference.targets import target_points
 from fields.models.base import Operator
 from fields.nn.attention.capture import capture_attention
 from fields.nn.attention.multihead import Attention

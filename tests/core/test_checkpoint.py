@@ -1,4 +1,4 @@
-"""A checkpoint predicts on its own, is bit-exact, runs no foreign code, and says what is wrong with its inputs."""
+"""A checkpoint contains all that prediction needs, is exact, and runs no code from the file."""
 
 from __future__ import annotations
 
@@ -28,38 +28,48 @@ def test_round_trip_is_bit_for_bit(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_format_one_stays_readable(tmp_path):
-    """The header of format 1, written out by hand: names and nesting are a promise to files that exist."""
-    model = operator((True,), skip=False)
-    part = {
-        "class_path": "fields.processors.transformer.Transformer",
-        "init_args": {"dim": 32, "depth": 2},
-    }
-    header = {
-        "format": 1,
-        "model": {
-            "class_path": "fields.models.static.FieldOperator",
-            "init_args": {
-                "dim": 32,
-                "encoder": {"class_path": "fields.encoders.cross_attention_encoder.CrossAttentionEncoder", "init_args": {"dim": 32, "tokens": [4]}},
-                "processor": part,
-                "decoder": {"class_path": "fields.decoders.cross_attention.CrossAttention", "init_args": {"dim": 32}},
-                "skip": None,
-            },
-        },
-        "schema": {
-            "coords": ["x"], "inputs": ["a"], "outputs": ["u"], "params": [], "units": {"u": "J"}, "periodic": [True],
-            "homogeneous": [True], "bounds": [[0.0, 1.0]], "grid": [8], "dt": None, "history": 1,
-        },
-        "card": {},
-    }  # fmt: skip
-    save_file(
-        dict(model.state_dict()), tmp_path / "one.safetensors", metadata={KEY: json.dumps(header)}
-    )
+def test_a_header_from_before_quadrature_weights_opens(tmp_path):
+    """Schemas of early files have no entry `weight`."""
+    model = operator((True,))
+    fields.save(model, tmp_path / "now.safetensors")
+    with safe_open(tmp_path / "now.safetensors", "pt") as file:
+        header = json.loads(file.metadata()[KEY])
+    assert header["schema"].pop("weight") is None
+    early = tmp_path / "early.safetensors"
+    save_file(dict(model.state_dict()), early, metadata={KEY: json.dumps(header)})
     ds = waves(2, (8,), (True,))
-    np.testing.assert_array_equal(
-        fields.load(tmp_path / "one.safetensors").predict(ds).u, model.predict(ds).u
+    np.testing.assert_array_equal(fields.load(early).predict(ds).u, model.predict(ds).u)
+
+
+def test_components_of_another_package_need_trust(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__init__.py").touch()
+    (tmp_path / "theirs" / "processor.py").write_text(
+        "from fields.processors.transformer import Transformer\n\n\n"
+        "class Deep(Transformer):\n"
+        "    def __init__(self, dim: int, *, layers: int = 3):\n"
+        "        super().__init__(dim, depth=layers)\n"
     )
+    monkeypatch.syspath_prepend(tmp_path)
+    from theirs.processor import Deep
+
+    path = tmp_path / "deep.safetensors"
+    part = operator((True,))
+    model = fields.FieldOperator(
+        schema=part.schema,
+        normalizer=part.normalizer,
+        dim=32,
+        encoder=part.encoder,
+        processor=Deep(32, layers=1),
+        decoder=part.decoder,
+        skip=part.skip,
+    )
+    fields.save(model.eval(), path)
+    with pytest.raises(ValueError, match=r"load\(\.\.\., trust=\['theirs'\]\)"):
+        fields.load(path)
+    loaded = fields.load(path, trust=["theirs"])
+    ds = waves(2, (8,), (True,))
+    np.testing.assert_array_equal(loaded.predict(ds).u, model.predict(ds).u)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +85,12 @@ def test_shipped_files_open(path):
 
 
 def test_the_shipped_burgers_model_still_solves_burgers():
-    """Weights written long ago against the Cole–Hopf solution: u = −2ν φ_x/φ with φ_t = ν φ_xx, φ(0) = exp(−∫a/2ν)."""
-    nu, n = 0.1, 256
+    """Against the solution of Cole and Hopf.
+
+    u = −2ν φ_x/φ with φ_t = ν φ_xx and φ(0) = exp(−∫a/2ν).
+    """
+    nu = 0.1
+    n = 256
     x = np.arange(n) / n
     a = np.cos(2 * np.pi * x)
     k = 2 * np.pi * np.arange(n // 2 + 1)
@@ -90,12 +104,12 @@ def test_the_shipped_burgers_model_still_solves_burgers():
     assert np.linalg.norm(out - u) < 0.05 * np.linalg.norm(u)
 
 
-def test_foreign_classes_are_not_made(tmp_path):
+def test_classes_of_other_packages_are_not_constructed(tmp_path):
     model = operator((True,))
     fields.save(model, tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         header = json.loads(file.metadata()[KEY])
-    for path, said in (
+    for path, message in (
         ("os.system", "outside `fields`"),
         ("fields.core.component.import_module", "not a component of a model"),
     ):
@@ -105,11 +119,11 @@ def test_foreign_classes_are_not_made(tmp_path):
             tmp_path / "bad.safetensors",
             metadata={KEY: json.dumps(header)},
         )
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             fields.load(tmp_path / "bad.safetensors")
 
 
-def test_files_that_are_none_of_ours(tmp_path):
+def test_files_of_other_programs_are_refused(tmp_path):
     (tmp_path / "text").write_text("hello")
     save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not a safetensors file"):
@@ -120,8 +134,9 @@ def test_files_that_are_none_of_ours(tmp_path):
         fields.load("nothing-of-that-name")
 
 
-def test_predict_answers_where_it_is_asked():
-    model, ds = operator((False, True)), waves(3, (8, 8), (False, True))
+def test_prediction_at_own_points_on_grids_and_at_scattered_points():
+    model = operator((False, True))
+    ds = waves(3, (8, 8), (False, True))
     own = model.predict(ds)
     assert own.u.dims == ("sample", "x", "y")
     assert own.u.attrs["units"] == "J"
@@ -142,7 +157,7 @@ def test_predict_answers_where_it_is_asked():
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda ds: (ds.rename(a="b"), None), "no variable 'a'; they have"),
         (lambda ds: (ds.drop_vars("x"), None), "no coordinate 'x'"),
@@ -152,8 +167,8 @@ def test_predict_answers_where_it_is_asked():
         (lambda ds: (ds.assign_coords(x=ds.x * 3), None), "would extrapolate"),
     ],
 )
-def test_bad_input_gets_one_sentence(spoil, said):
+def test_bad_input_is_explained(spoil, message):
     model = operator((False, True))
     ds, at = spoil(waves(2, (8, 8), (False, True)))
-    with pytest.raises(fields.DataError, match=said):
+    with pytest.raises(fields.DataError, match=message):
         model.predict(ds, at=at)

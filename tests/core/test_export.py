@@ -1,4 +1,4 @@
-"""An exported program says what the model says, for any batch and any queries, without this library."""
+"""An exported program computes what the model does, for any batch and any queries."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ def still(processor: type, encoder: type) -> tuple[fields.FieldOperator, object]
 
 def moving(processor: type, propagator: type) -> tuple[EvolutionOperator, object]:
     ds = travelling(5, 6, n=32)
-    schema, dim = schema_of(ds), 16
+    schema = schema_of(ds)
+    dim = 16
     statistics = dict.fromkeys((*schema.inputs, *schema.outputs, *schema.params), (0.1, 1.3))
     torch.manual_seed(1)
     model = EvolutionOperator(
-        schema=schema, normalizer=Normalizer(schema, statistics), dim=dim, encoder=WindowedMoments(dim, schema, tokens=(4,)),
-        propagator=propagator(dim, processor(dim)), decoder=CrossAttention(dim, schema),
-    )  # fmt: skip
+        schema=schema,
+        normalizer=Normalizer(schema, statistics),
+        dim=dim,
+        encoder=WindowedMoments(dim, schema, tokens=(4,)),
+        propagator=propagator(dim, processor(dim)),
+        decoder=CrossAttention(dim, schema),
+    )
     return model.eval(), ds
 
 
@@ -52,19 +57,18 @@ CASES = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.slow  # tracing takes ten seconds a case; docs/scaling.md, whose example is a test, exports one in the fast suite
+# Tracing takes ten seconds a case; the example of docs/scaling.md is in the fast suite.
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_the_program_says_what_the_model_says(case, tmp_path):
+def test_the_program_computes_what_the_model_does(case, tmp_path):
     model, ds = CASES[case]()
     evolves = model.schema.dt is not None
     times = [0.25, 0.75] if evolves else None
     fields.export(model, tmp_path / "model.pt2", ds, times=times)
     program = torch.export.load(tmp_path / "model.pt2").module()
     for samples, queries in ((1, 26), (5, 700), (2, 41)):
-        part, at = (
-            ds.isel(sample=slice(0, samples)),
-            np.sort(np.random.default_rng(queries).uniform(0, 0.99, queries)),
-        )
+        part = ds.isel(sample=slice(0, samples))
+        at = np.sort(np.random.default_rng(queries).uniform(0, 0.99, queries))
         wanted = model.predict(part, at={"x": at}, times=times)
         first = part.isel(time=0) if evolves else part
         u = np.stack([first[name].values for name in model.schema.inputs], -1)
@@ -95,7 +99,8 @@ def test_the_file_needs_no_fields(tmp_path):
     fields.export(model, tmp_path / "model.pt2", ds)
     code = (
         "import sys, torch; p = torch.export.load('model.pt2').module();"
-        "print(p(torch.ones(3, 32, 1), torch.rand(30, 1), torch.ones(3, 0)).shape, 'fields' in sys.modules)"
+        "v = p(torch.ones(3, 32, 1), torch.rand(30, 1), torch.ones(3, 0));"
+        "print(v.shape, 'fields' in sys.modules)"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

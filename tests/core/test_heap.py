@@ -1,4 +1,4 @@
-"""Freed memory is used again, not given back and asked for anew."""
+"""Freed memory is used again instead of being returned and requested again."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def faults() -> float:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the thresholds are glibc's")
-def test_a_process_with_a_model_keeps_what_is_freed() -> None:
+def test_a_process_with_a_model_keeps_freed_memory() -> None:
     assert faults() < 0.1 * 12_000, (
         "of 12 000 pages; without the model 3 000 to 12 000, by what importing left behind"
     )
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2])
-def test_pieces_joined_are_the_pieces_concatenated(dim: int) -> None:
+def test_chunks_copied_into_place_equal_their_concatenation(dim: int) -> None:
     whole = torch.randn(5, 7, 6)
-    pieces = whole.split(2, dim=dim)
-    assert torch.equal(concatenate_into(iter(pieces), whole.shape[dim], dim=dim), whole)
+    chunks = whole.split(2, dim=dim)
+    assert torch.equal(concatenate_into(iter(chunks), whole.shape[dim], dim=dim), whole)

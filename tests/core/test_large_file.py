@@ -1,4 +1,4 @@
-"""A file of 20 GB trains in a process that may take 2 GB."""
+"""A file of 20 GB trains a model in a process that may use 2 GB."""
 
 from __future__ import annotations
 

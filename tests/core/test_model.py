@@ -1,4 +1,4 @@
-"""What the conditional neural field promises about points, tokens, grids and periods."""
+"""Properties of the conditional neural field: points, tokens, grids and periods."""
 
 from __future__ import annotations
 
@@ -70,19 +70,20 @@ def test_order_of_tokens_does_not_matter(periodic, sizes):
 def test_shifts_by_token_spacings_commute_on_periodic_axes(encoder):
     model = operator((True,), encoder=encoder).double()
     batch = to_double(batch_of(model, (24,), (True,)))
-    quarter = batch._replace(
-        x=(batch.x + 0.25) % 1, y=(batch.y + 0.25) % 1
-    )  # one of four anchors further
+    # The first shift is by the spacing of the four anchors.
+    quarter = batch._replace(x=(batch.x + 0.25) % 1, y=(batch.y + 0.25) % 1)
     odd = batch._replace(x=(batch.x + 0.1) % 1, y=(batch.y + 0.1) % 1)
     with torch.no_grad():
         torch.testing.assert_close(model(quarter), model(batch), atol=1e-10, rtol=0)
-        assert not torch.allclose(
-            model(odd), model(batch), atol=1e-6
-        )  # between anchors only training makes it so
+        # Between anchors only training makes the model commute with shifts.
+        assert not torch.allclose(model(odd), model(batch), atol=1e-6)
 
 
-def test_points_see_a_function_not_its_sampling():
-    """Half the points of a smooth function: the tokens move by the quadrature error of Gaussian means, here below 1 %."""
+def test_tokens_depend_on_the_function_and_not_on_its_sampling():
+    """With half the points of a smooth function the tokens change by the quadrature error.
+
+    That of Gaussian means is below 1 % here.
+    """
     model = operator((True,)).double()
     fine, coarse = (to_double(batch_of(model, (n,), (True,))) for n in (128, 64))
     code = [
@@ -102,7 +103,7 @@ def test_odd_and_even_grids(sizes, encoder):
     assert torch.isfinite(out).all()
 
 
-def test_patches_read_axes_in_any_order_and_refuse_scattered_points():
+def test_windowed_moments_read_axes_in_any_order_and_refuse_scattered_points():
     model = operator((False, False), encoder=WindowedMoments).double()
     batch = to_double(batch_of(model, (6, 5), (False, False)))
     swap = torch.arange(30).reshape(6, 5).T.reshape(-1)
@@ -113,7 +114,7 @@ def test_patches_read_axes_in_any_order_and_refuse_scattered_points():
         model(batch._replace(x=batch.x + 0.1 * torch.rand_like(batch.x)))
 
 
-def test_masked_points_do_not_count():
+def test_masked_points_have_no_effect():
     model = operator((False, False)).double()
     batch = to_double(batch_of(model, (6, 5), (False, False)))
     padded = batch._replace(
@@ -129,7 +130,7 @@ def test_every_parameter_gets_a_gradient():
     for encoder in (CrossAttentionEncoder, WindowedMoments):
         model = operator((False, True), encoder=encoder)
         model(batch_of(model, (8, 8), (False, True))).square().sum().backward()
-        # a bias on keys shifts all scores of a query alike: its gradient is zero by construction
+        # A bias on keys shifts all scores of a query alike: its gradient is zero by construction
         dead = [
             n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
         ]

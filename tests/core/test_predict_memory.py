@@ -1,4 +1,4 @@
-"""`predict` cuts its queries so that it stays within the memory it is given."""
+"""`predict` divides its queries so that it stays within the given memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from problems import operator, waves
 torch.set_num_threads(1)
 
 
-def peak():  # of this program alone: ru_maxrss would begin with the peak of the process that started it
+def peak():
+    # ru_maxrss would begin with the peak of the process that started this one.
     with open("/proc/self/status") as status:
         return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
@@ -24,7 +25,7 @@ model, ds = operator((False, True), dim=64), waves(1, (24, 24), (False, True))
 at = {{"x": np.linspace(0, 1, 180), "y": np.linspace(0, 1, 240)}}
 model.predict(ds)
 before = peak()
-for memory in (1e7, 1e10):  # peaks only grow: the small one first
+for memory in (1e7, 1e10):  # the small one first, because peaks only grow
     model.predict(ds, at=at, memory=memory)
     print(peak() - before)
 """

@@ -1,7 +1,9 @@
-"""torchrun starts two and three processes for real: every test sample counts once, and all take as many training steps.
+"""torchrun starts two and three processes: each test sample is counted once.
 
-This file is also the program that torchrun starts: each process writes what it saw to a file of its
-own.
+All processes take the same number of training steps.
+
+This file is also the program that torchrun starts: each process writes what it received to a file
+of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prediction bands of a report: calibrated on validation trajectories, they cover the promised share of test trajectories."""
+"""Prediction bands of a report cover the stated share of test trajectories."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from fields.report.prediction_bands import calibrate_bands
 
 
 class Off(Operator):
-    """The truth, off by a heavy-tailed amount per trajectory that grows with the step; the second channel twice as far."""
+    """The truth plus a heavy-tailed error per trajectory that grows with the step.
+
+    The error of the second channel is twice as large.
+    """
 
     def forward(self, batch: Sample) -> Tensor:
-        growth = torch.arange(1, batch.v.shape[1] + 1)[None, :, None, None] * torch.tensor(
-            [1.0, 2.0]
-        )
+        steps = torch.arange(1, batch.v.shape[1] + 1)[None, :, None, None]
+        growth = steps * torch.tensor([1.0, 2.0])
         return batch.v + growth * batch.params[:, None, None]
 
 
 def trajectories(count: int, steps: int) -> list[Sample]:
     off = torch.distributions.StudentT(2.0).sample((count, 1))
-    x, v = torch.linspace(0, 1, 5)[None, :, None], torch.randn(count, steps, 5, 2)
-    real, t = torch.ones(1, 5, dtype=torch.bool), torch.arange(1.0, steps + 1).expand(count, -1)
+    x = torch.linspace(0, 1, 5)[None, :, None]
+    v = torch.randn(count, steps, 5, 2)
+    real = torch.ones(1, 5, dtype=torch.bool)
+    t = torch.arange(1.0, steps + 1).expand(count, -1)
     whole = Sample(x, torch.zeros(count, 5, 3), real, x, v, real, t, off)
     half = count // 2
     cut = ("u", "v", "t", "params")
@@ -36,16 +40,13 @@ def trajectories(count: int, steps: int) -> list[Sample]:
     return [whole._replace(**part) for part in parts]
 
 
-def test_bands_cover_what_they_promise_for_the_steps_that_validation_has(make):
+def test_bands_cover_the_stated_share_at_the_steps_of_validation(make):
     torch.manual_seed(0)
     _, model = make()
     off = Off(schema=model.schema, normalizer=model.normalizer)
     bands = calibrate_bands(off, trajectories(399, 3), trajectories(2000, 7))
-    assert (
-        bands is not None
-        and bands.width.shape == bands.coverage.shape == (3, 2)
-        and bands.test_samples == 2000
-    )
+    assert bands is not None and bands.test_samples == 2000
+    assert bands.width.shape == bands.coverage.shape == (3, 2)
     torch.testing.assert_close(bands.width[:, 1], 2 * bands.width[:, 0], rtol=1e-4, atol=1e-5)
     assert (bands.coverage - 0.9).abs().max() < 0.06
     tight = calibrate_bands(off, trajectories(399, 3), trajectories(2000, 7), alpha=0.5)

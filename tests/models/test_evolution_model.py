@@ -1,4 +1,4 @@
-"""Models in time: pieces equal wholes, frames given later, what they refuse, files."""
+"""Models in time: rollouts in chunks, later inputs, refusals, files."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fields.models.evolution import advance_input, input_windows
 from fields.models.propagators import LatentFlow, TimeConditioned
 
 
-def test_pieces_of_times_and_queries_equal_the_whole(make, batch_of):
+def test_rollouts_in_chunks_of_times_and_queries_equal_the_whole(make, batch_of):
     data, model = make()
     batch = batch_of(data)
     with torch.no_grad():
         whole = model(batch)
-        pieces = torch.cat(list(model.rollout(batch, frames=3)), dim=1)
+        chunks = torch.cat(list(model.rollout(batch, frames=3)), dim=1)
         tight = model.evaluate(batch, memory=3 * model.decode_bytes(batch))
     assert whole.shape == batch.v.shape
-    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(chunks, whole, rtol=0, atol=1e-6)
     torch.testing.assert_close(tight, whole, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("history", [1, 2, 3])
 def test_later_inputs_are_those_the_data_would_give(make, batch_of, history):
-    """Histories with a static input: against the windows that the dataset itself cuts later."""
+    """Histories with a static input equal the later windows of the dataset."""
     data, _ = make(history=history, horizon=3)
     batch = batch_of(data, 1)
     later = input_windows(batch.u, batch.v, data.schema)
@@ -54,7 +54,7 @@ def test_encoding_own_predictions_warns_and_restarts(make, batch_of):
     torch.testing.assert_close(out[:, 2:], second, rtol=1e-4, atol=1e-5)
 
 
-def test_times_that_run_back_or_differ_in_a_batch_are_refused(make, batch_of):
+def test_times_that_descend_or_differ_in_a_batch_are_refused(make, batch_of):
     data, model = make()
     batch = batch_of(data)
     with pytest.raises(ValueError, match="do not ascend"):
@@ -77,9 +77,8 @@ def test_prediction_at_any_time_and_place(make, tmp_path):
     np.testing.assert_allclose(asked.time, [0.1, 0.25, 3.0], rtol=1e-6)
     one = loaded.predict(ds.isel(time=slice(0, 1)), times=[0.25])
     np.testing.assert_allclose(one.u[:, 0], stored.u[:, 0], atol=1e-5)
-    bare = loaded.predict(
-        ds.isel(time=0, drop=True)
-    )  # a state without a time axis: one frame later
+    # A state without a time axis is predicted one frame later.
+    bare = loaded.predict(ds.isel(time=0, drop=True))
     np.testing.assert_allclose(bare.u[:, 0], stored.u[:, 0], atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Codes in time: semigroups, unequal intervals, orders, laws."""
+"""Codes in time: semigroups, unequal intervals, orders, invariants."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_codes_follow_from_codes(kind, latent):
     assert (three.z - two.z).norm() > 0.1 * two.z.norm()
 
 
-def test_single_precision_times_are_not_cut_in_two(latent):
-    """Frame 31 minus frame 30 is 1.0000019 in single precision; that is one step and not two halves."""
+def test_rounding_of_single_precision_times_adds_no_step(latent):
+    """Frame 31 minus frame 30 is 1.0000019 in single precision, and must remain one step."""
     torch.manual_seed(0)
     calls = []
     model = Autoregressive(DIM, Transformer(DIM, depth=1)).double()
@@ -53,7 +53,7 @@ def test_single_precision_times_are_not_cut_in_two(latent):
     assert len(calls) == 400
 
 
-def test_long_intervals_are_cut_into_equal_steps_that_know_their_length(latent):
+def test_long_intervals_are_divided_into_equal_steps_conditioned_on_their_length(latent):
     torch.manual_seed(0)
     model = Autoregressive(DIM, Transformer(DIM, depth=1)).double()
     seen = []
@@ -63,22 +63,19 @@ def test_long_intervals_are_cut_into_equal_steps_that_know_their_length(latent):
     assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.25, -0.25]  # 0.75 − 1
     seen.clear()
     model.longest = 2.0
-    list(
-        model.at(latent, None, [0.5, 2.5, 5.5])
-    )  # one step of half a frame, one of two, two of one and a half
+    # One step of half a frame, one of two frames, two of one and a half.
+    list(model.at(latent, None, [0.5, 2.5, 5.5]))
     assert [round(shift[0, 0].item(), 6) for shift in seen] == [-0.5, 1.0, 0.5, 0.5]
 
 
 def test_unequal_steps_are_learned_where_steps_may_be_longer_than_a_frame(latent):
-    """Random whole frames give the weights of Δ a gradient, and a prediction between frames then no warning."""
+    """Steps of several frames give the weights of Δ a gradient; steps of one frame do not."""
     torch.manual_seed(0)
     for longest, learned in ((1.0, False), (3.0, True)):
         model = Autoregressive(DIM, Transformer(DIM, depth=1), longest=longest).double()
         list(model.at(latent, None, [1.0, 3.0, 6.0]))[-1].z.square().sum().backward()
-        assert (
-            bool(model.stride.weight.grad is not None and model.stride.weight.grad.abs().max() > 0)
-            is learned
-        )
+        grad = model.stride.weight.grad
+        assert bool(grad is not None and grad.abs().max() > 0) is learned
 
 
 def test_times_between_frames_warn_where_training_has_seen_none(latent):
@@ -87,15 +84,14 @@ def test_times_between_frames_warn_where_training_has_seen_none(latent):
         list(model.at(latent, None, [0.5]))
     with warnings.catch_warnings(action="error"):
         model.start(latent, None)
-    times = (
-        torch.arange(1, 400).float() * 0.1
-    ).double() / 0.1  # rounded whole frames do not, and train nothing
+    # Whole frames with rounding errors neither warn nor train the weights of Δ.
+    times = (torch.arange(1, 400).float() * 0.1).double() / 0.1
     z = list(model.train().at(latent, None, times[-3:].tolist()))[-1].z
     z.square().sum().backward()
     assert model.stride.weight.grad is None or not model.stride.weight.grad.any()
 
 
-def test_direct_asks_every_time_by_itself(latent):
+def test_time_conditioned_codes_are_independent_of_each_other(latent):
     torch.manual_seed(0)
     model = TimeConditioned(DIM, Transformer(DIM, depth=1)).double()
     a = list(model.at(latent, None, [0.5, 2.0, 7.0]))
@@ -104,7 +100,7 @@ def test_direct_asks_every_time_by_itself(latent):
     assert (a[0].z - a[2].z).abs().max() > 1e-3
 
 
-def test_only_flows_flow():
+def test_latent_flow_refuses_processors_that_are_not_flows():
     with pytest.raises(ValueError, match=r"Transformer is not.*AttentionODE"):
         LatentFlow(DIM, Transformer(DIM, depth=1))
 
@@ -117,16 +113,11 @@ def test_halving_the_step_changes_the_answer_by_the_order(integrator, order, lat
 
     def answer(steps: int) -> torch.Tensor:
         block = FlowBlock(field=field, integrator=integrator(), steps=steps, h=0.5 / steps).double()
-        block.step_logit.data = torch.tensor(
-            0.5 / steps, dtype=torch.float64
-        ).logit()  # beyond single precision
+        # The step in double precision, so that its rounding does not hide the order.
+        block.step_logit.data = torch.tensor(0.5 / steps, dtype=torch.float64).logit()
+        flow = LatentFlow(DIM, Stack([block]))
         with torch.no_grad():
-            return torch.cat(
-                [
-                    code.z
-                    for code in LatentFlow(DIM, Stack([block])).at(latent, None, [0.4, 1.0, 2.5])
-                ]
-            )
+            return torch.cat([code.z for code in flow.at(latent, None, [0.4, 1.0, 2.5])])
 
     exact = answer(64)
     errors = [(answer(steps) - exact).norm() for steps in (2, 4)]
@@ -150,8 +141,10 @@ def test_energy_is_constant_at_unequal_times(latent):
 @torch.no_grad()
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("cls", [GraphHamiltonian, DoubleBracket, Metriplectic])
-def test_repeated_steps_of_graph_flows_never_raise_the_tokens(cls, dtype, slack, latent):
-    """Edges start every step at rest, so |z|² can only go to them; a transformer's rises."""
+def test_repeated_steps_of_graph_flows_never_increase_the_norm_of_the_tokens(
+    cls, dtype, slack, latent
+):
+    """Edges start each step at rest, so |z|² can only decrease; a transformer's increases."""
 
     def sizes(processor) -> torch.Tensor:
         for parameter in processor.parameters():

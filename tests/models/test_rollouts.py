@@ -34,7 +34,10 @@ class Shift(InputPointOperator):
 
 
 def _power(batches: list[Sample]) -> np.ndarray:
-    """mean c u² of the truth over the root mean square of its first values, c from the third input channel."""
+    """Mean c u² of the truth over the root mean square of its first values.
+
+    c is the third input channel.
+    """
     values = torch.cat([(b.u[:, None, :, 2] * b.v[..., 0] ** 2).mean(-1) for b in batches]).double()
     return (values / values[:, 0].square().mean().sqrt()).numpy()
 
@@ -42,7 +45,10 @@ def _power(batches: list[Sample]) -> np.ndarray:
 def test_errors_and_quantities_of_a_known_prediction(make, batch_of):
     data, model = make()
     batches = [batch_of(data, 3), batch_of(data, 2)]
-    square = lambda z, c: (c * z[..., 0, :].square()).mean(-1)  # noqa: E731  (c is an input of this problem that is no state)
+
+    def square(z: Tensor, c: Tensor) -> Tensor:  # c is an input of this problem, but not a state
+        return (c * z[..., 0, :].square()).mean(-1)
+
     r = measure_rollouts(
         "x",
         Factor(schema=model.schema, normalizer=model.normalizer),
@@ -72,7 +78,10 @@ def test_errors_and_quantities_of_a_known_prediction(make, batch_of):
 def test_a_quantity_that_vanishes_is_measured_by_the_size_of_the_field(make, batch_of):
     data, model = make()
     batch = batch_of(data, 3)
-    none = lambda z, c: 1e-9 * c.mean(-1) + (z - batch.v.double().movedim(-1, 2)).mean((-2, -1))  # noqa: E731
+
+    def none(z: Tensor, c: Tensor) -> Tensor:
+        return 1e-9 * c.mean(-1) + (z - batch.v.double().movedim(-1, 2)).mean((-2, -1))
+
     r = measure_rollouts(
         "x",
         Factor(schema=model.schema, normalizer=model.normalizer),
@@ -85,7 +94,7 @@ def test_a_quantity_that_vanishes_is_measured_by_the_size_of_the_field(make, bat
     np.testing.assert_allclose(r.drift("none"), expected, rtol=1e-5)
 
 
-def test_blown_trajectories_are_counted(make, batch_of):
+def test_trajectories_that_blow_up_are_counted(make, batch_of):
     data, model = make()
 
     class Huge(Factor):
@@ -121,7 +130,7 @@ def test_stepwise_adds_one_difference_per_frame(make, batch_of, history):
 
 
 def test_stepwise_models_are_checkpoints_too(make, batch_of, tmp_path):
-    """The statistics that a stepwise model shares with its operator are no obstacle."""
+    """A stepwise model shares its normalizer with its operator."""
     data, model = make()
     given = {"schema": model.schema, "normalizer": model.normalizer}
     torch.manual_seed(0)
