@@ -9,14 +9,8 @@ import numpy as np
 
 from fields.io.base import DataError
 from fields.io.handles import Handle
-from fields.io.lazy import (
-    Key,
-    LazyArray,
-    StoredArray,
-    VectorComponent,
-    normalize_index,
-    selected_shape,
-)
+from fields.io.indexing import Key, normalize_index, selected_shape
+from fields.io.lazy import LazyArray, StoredArray, VectorComponent
 
 
 class ConcatenatedArray(LazyArray):

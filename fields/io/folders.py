@@ -67,7 +67,7 @@ def concatenate_samples(parts: Sequence[tuple[xr.Dataset, str]], path: Path) -> 
             variables[name] = xr.Variable(("sample",), np.concatenate(values), variable.attrs)
     split = np.repeat([SPLITS.index(split) for _, split in parts], counts).astype(np.int8)
     coords = {name: longest.variables[name] for name, _ in longest.indexes.items()}
-    coords["split"] = ("sample", split)
+    coords["split"] = xr.Variable(("sample",), split)
     coords |= _times_per_sample(datasets, longest, counts)
     concatenated = xr.Dataset(variables, coords, longest.attrs)
 

@@ -13,8 +13,7 @@ from xarray.core import indexing
 
 from fields.io.base import DataError
 from fields.io.handles import Handle
-
-Key = tuple[Any, ...]
+from fields.io.indexing import Key, normalize_index, selected_shape
 
 
 class VectorComponent(NamedTuple):
@@ -229,38 +228,6 @@ def stored_array(variable: xr.Variable | xr.DataArray, *, packed: bool = False) 
         data = data.array
     unsliced = all(isinstance(k, slice) and k == slice(None) for k in data.key.tuple)
     return data.array if unsliced and isinstance(data.array, LazyArray) else None
-
-
-def normalize_index(key: Any, size: int) -> Any:
-    """Make slices explicit and ints non-negative for an axis of length ``size``.
-
-    A cut axis must not be read beyond its cut, which an open slice would do.
-
-    Example:
-        >>> normalize_index(-1, 10), normalize_index(slice(2, None), 10)
-        (9, slice(2, 10, 1))
-    """
-    if isinstance(key, slice):
-        return slice(*key.indices(size))
-    if isinstance(key, int | np.integer):
-        if not -size <= key < size:
-            raise IndexError(f"index {key} is out of range for an axis of length {size}")
-        return int(key) % size
-    return key
-
-
-def selected_shape(key: Key, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of ``array[key]`` for slices, lists and ints.
-
-    Example:
-        >>> selected_shape((0, slice(1, 3), [0, 4]), (5, 6, 7))
-        (2, 2)
-    """
-    return tuple(
-        len(range(size)[k]) if isinstance(k, slice) else len(k)
-        for k, size in zip(key, shape, strict=True)
-        if not isinstance(k, int)
-    )
 
 
 def _damage_message(array: StoredArray, key: Key, error: Exception) -> str:

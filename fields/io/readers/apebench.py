@@ -25,7 +25,15 @@ from fields.io.signatures import is_npy
 
 
 class APEBench(Reader):
-    """One memory-mapped ``.npy`` array with four to six axes."""
+    """One memory-mapped ``.npy`` array with four to six axes.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "1d_kdv_train.npy"
+        >>> np.save(path, np.zeros((2, 5, 1, 8)))  # (N, T, C, X)
+        >>> dict(APEBench().open(path).sizes)
+        {'sample': 2, 'time': 5, 'x': 8}
+    """
 
     layout = "apebench"
     specificity = Specificity.SHAPES

@@ -42,7 +42,23 @@ DATABASE_SUFFIXES = (".dat", ".dir", ".bak", ".pag", ".db")
 
 
 class DinoSphere(Reader):
-    """One Dedalus file per trajectory, or a folder of them."""
+    """One Dedalus file per trajectory, or a folder of them.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "traj_0000.h5"
+        >>> scales = {"phi": np.arange(8) * np.pi / 4, "theta": np.linspace(3, 0.1, 5)}
+        >>> with h5py.File(path, "w") as file:
+        ...     for name, values in scales.items():
+        ...         file[name] = values
+        ...         file[name].make_scale(name)
+        ...     for task in TASKS:
+        ...         field = file.create_dataset(f"tasks/{task}", data=np.zeros((3, 8, 5)))
+        ...         for axis, name in enumerate(scales, start=1):
+        ...             field.dims[axis].attach_scale(file[name])
+        >>> dict(DinoSphere().open(path).sizes)
+        {'sample': 1, 'time': 3, 'phi': 8, 'theta': 5}
+    """
 
     layout = "dino"
     engine = "dino"
@@ -67,7 +83,16 @@ class DinoSphere(Reader):
 
 
 class DinoShelf(Reader):
-    """A shelf of trajectories on a periodic square."""
+    """A shelf of trajectories on a periodic square.
+
+    Example:
+        >>> import tempfile, dbm.dumb
+        >>> path = Path(tempfile.mkdtemp()) / "wave_train"
+        >>> with dbm.dumb.open(str(path), "n") as shelf:
+        ...     shelf[b"0"] = pickle.dumps({"data": np.zeros((1, 4, 6, 6))})
+        >>> dict(DinoShelf().open(path).sizes)
+        {'sample': 1, 'time': 4, 'x': 6, 'y': 6}
+    """
 
     layout = "dino_shelf"
     specificity = Specificity.CONVENTION

@@ -35,7 +35,15 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class FnoMat(Reader):
-    """Arrays ``coeff``/``sol`` or ``a``/``u``, or a single trajectory over ``x`` and ``t``."""
+    """Arrays ``coeff``/``sol`` or ``a``/``u``, or a single trajectory over ``x`` and ``t``.
+
+    Example:
+        >>> import tempfile, scipy.io
+        >>> path = Path(tempfile.mkdtemp()) / "burgers.mat"
+        >>> scipy.io.savemat(path, {"a": np.zeros((3, 8)), "u": np.zeros((3, 8))})
+        >>> dict(FnoMat().open(path).sizes)
+        {'sample': 3, 'x': 8}
+    """
 
     layout = "fno_mat"
     engine = "fno_mat"

@@ -28,7 +28,16 @@ TARGET_CHANNEL = {5: 4}
 
 
 class GeoFno(Reader):
-    """Files ``_X``, ``_Y``, ``_Q``, or ``_XY_``, ``_sigma_``, in one folder."""
+    """Files ``_X``, ``_Y``, ``_Q``, or ``_XY_``, ``_sigma_``, in one folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for word, shape in (("X", (2, 4, 5)), ("Y", (2, 4, 5)), ("Q", (2, 5, 4, 5))):
+        ...     np.save(folder / f"Airfoil_{word}.npy", np.zeros(shape))
+        >>> dict(GeoFno().open(folder / "Airfoil_Q.npy").sizes)
+        {'sample': 2, 'point': 20}
+    """
 
     layout = "geo_fno"
     engine = "geo_fno"

@@ -14,7 +14,17 @@ from fields.io.writer import NATIVE_LAYOUT
 
 
 class NativeLayout(Reader):
-    """netCDF-4 in canonical form with the file attribute ``layout``."""
+    """netCDF-4 in canonical form with the file attribute ``layout``.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from fields.io import write_dataset
+        >>> path = Path(tempfile.mkdtemp()) / "a.h5"
+        >>> u = (("sample", "x"), np.zeros((3, 8)), {"role": "output"})
+        >>> write_dataset(xr.Dataset({"u": u}, {"x": np.arange(8) / 8}), path)
+        >>> dict(NativeLayout().open(path).sizes)
+        {'sample': 3, 'x': 8}
+    """
 
     layout = NATIVE_LAYOUT
     specificity = Specificity.SIGNATURE

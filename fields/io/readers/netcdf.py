@@ -44,7 +44,18 @@ EAST_UNITS = ("degrees_east", "degree_east", "degreese", "degrees_e")
 
 
 class NetCDF(Reader):
-    """netCDF-4 (HDF5) or netCDF-3 in the CF conventions."""
+    """netCDF-4 (HDF5) or netCDF-3 in the CF conventions.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "winds.nc"
+        >>> lon = ("lon", np.arange(8) * 45.0, {"units": "degrees_east"})
+        >>> ds = xr.Dataset({"u": (("time", "lat", "lon"), np.zeros((3, 4, 8)))}, {"lon": lon})
+        >>> ds.to_netcdf(path, engine="h5netcdf")
+        >>> ds = NetCDF().open(path)
+        >>> ds["u"].dims, ds["lon"].attrs["periodic"]
+        (('sample', 'time', 'lat', 'lon'), 1)
+    """
 
     layout = "netcdf"
     specificity = Specificity.CONVENTION

@@ -30,7 +30,16 @@ BURGERS_SYMMETRIES = [{"shift": ["x"]}, {"flip": ["x"], "negate": ["u"]}]
 
 
 class NeuralopPt(Reader):
-    """Tensors ``x`` and ``y`` saved by ``torch.save``."""
+    """Tensors ``x`` and ``y`` saved by ``torch.save``.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "darcy.pt"
+        >>> torch.save({"x": torch.rand(3, 8, 8) > 0.5, "y": torch.rand(3, 8, 8)}, path)
+        >>> ds = NeuralopPt().open(path)
+        >>> ds.attrs["problem"], dict(ds.sizes)
+        ('darcy', {'sample': 3, 'x': 8, 'y': 8})
+    """
 
     layout = "neuralop_pt"
     engine = "neuralop_pt"

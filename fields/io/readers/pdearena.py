@@ -39,7 +39,18 @@ CONSTANTS = ("buo_y", "v", "alpha", "beta", "gamma", "bc_left", "bc_right", "c")
 
 
 class PDEArena(Reader):
-    """One group per split: Navier–Stokes smoke, Maxwell, and the equations of MP-PDE solvers."""
+    """One group per split: Navier–Stokes smoke, Maxwell, and the equations of MP-PDE solvers.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "KdV_train.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["train/pde_5-8"] = np.zeros((2, 5, 8))
+        ...     file["train/dt"] = np.full(2, 0.1)
+        ...     file["train/dx"] = np.full(2, 0.5)
+        >>> dict(PDEArena().open(path).sizes)
+        {'sample': 2, 'time': 5, 'x': 8}
+    """
 
     layout = "pdearena"
     engine = "pdearena"
@@ -84,7 +95,18 @@ class PDEArena(Reader):
 
 
 class PDEArenaSphere(Reader):
-    """Shallow water: a folder of netCDF files, one trajectory each."""
+    """Shallow water: a folder of netCDF files, one trajectory each.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for run in ("run0", "run1"):
+        ...     (folder / "seed=1" / run).mkdir(parents=True)
+        ...     ds = xr.Dataset({"u": (("time", "lat", "lon"), np.zeros((3, 4, 8)))})
+        ...     ds.to_netcdf(folder / "seed=1" / run / "output.nc", engine="h5netcdf")
+        >>> dict(PDEArenaSphere().open(folder).sizes)
+        {'sample': 2, 'time': 3, 'lat': 4, 'lon': 8}
+    """
 
     layout = "pdearena_sphere"
     engine = "pdearena"

@@ -40,7 +40,19 @@ SYMMETRIES = {
 
 
 class PDEBenchFlat(Reader):
-    """``tensor``, or ``density``, ``pressure``, ``Vx``, …, with ``x-coordinate``, …"""
+    """``tensor``, or ``density``, ``pressure``, ``Vx``, …, with ``x-coordinate``, …
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "1D_Burgers_Nu0.01.hdf5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["tensor"] = np.zeros((2, 3, 4))
+        ...     file["x-coordinate"] = np.arange(4) / 4 + 0.125
+        ...     file["t-coordinate"] = np.arange(4.0)
+        >>> ds = PDEBenchFlat().open(path)
+        >>> float(ds["Nu"]), dict(ds.sizes)
+        (0.01, {'sample': 2, 'time': 3, 'x': 4})
+    """
 
     layout = "pdebench"
     engine = "pdebench"

@@ -42,7 +42,19 @@ PROBLEMS = {
 
 
 class PDEBenchGroups(Reader):
-    """One HDF5 group per sample."""
+    """One HDF5 group per sample.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "1D_diff-sorp.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     for sample in ("0000", "0001"):
+        ...         file[f"{sample}/data"] = np.zeros((3, 8, 1))
+        ...         file[f"{sample}/grid/x"] = (np.arange(8) + 0.5) / 8
+        ...         file[f"{sample}/grid/t"] = np.arange(3.0)
+        >>> dict(PDEBenchGroups().open(path).sizes)
+        {'sample': 2, 'time': 3, 'x': 8}
+    """
 
     layout = "pdebench_groups"
     engine = "pdebench"
@@ -121,7 +133,19 @@ def _variables(
 
 
 class PDEBenchIncompressible(Reader):
-    """``velocity``, ``particles``, ``force`` and ``t`` in the root group."""
+    """``velocity``, ``particles``, ``force`` and ``t`` in the root group.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "ns_incom.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["velocity"] = np.zeros((2, 3, 4, 4, 2))
+        ...     file["particles"] = np.zeros((2, 3, 4, 4, 1))
+        ...     file["force"] = np.zeros((2, 4, 4, 2))
+        ...     file["t"] = np.tile(np.arange(3.0), (2, 1))
+        >>> dict(PDEBenchIncompressible().open(path).sizes)
+        {'sample': 2, 'time': 3, 'x': 4, 'y': 4}
+    """
 
     layout = "pdebench_incompressible"
     engine = "pdebench"

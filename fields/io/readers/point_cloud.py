@@ -31,7 +31,18 @@ MAX_COMPONENTS = 9  # a last axis of at most this length is one of components
 
 
 class PointCloud(Reader):
-    """Fields at scattered points in the root group of an HDF5 file."""
+    """Fields at scattered points in the root group of an HDF5 file.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mesh.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["points"] = np.zeros((20, 2))
+        ...     file["u"] = np.zeros((5, 20))
+        >>> ds = PointCloud().open(path)
+        >>> ds["u"].dims, ds["x"].dims
+        (('sample', 'point'), ('point',))
+    """
 
     layout = "points"
     specificity = Specificity.SHAPES
@@ -185,7 +196,7 @@ def _field(
 
 
 def _is_parameter(dataset: Any, samples: int) -> bool:
-    shape = tuple(getattr(dataset, "shape", None) or ())
+    shape: Any = getattr(dataset, "shape", None) or ()
     if len(shape) not in (1, 2) or shape[0] != samples:
         return False
     return len(shape) == 1 or shape[1] <= MAX_COMPONENTS

@@ -22,7 +22,16 @@ AXES = ("x", "y", "z")
 
 
 class Surfaces(Reader):
-    """A list of dicts with ``vertices``."""
+    """A list of dicts with ``vertices``.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "cars.pt"
+        >>> cars = [{"vertices": torch.rand(n, 3), "press": torch.rand(1, n)} for n in (5, 7)]
+        >>> torch.save(cars, path)
+        >>> dict(Surfaces().open(path).sizes)
+        {'sample': 2, 'point': 7}
+    """
 
     layout = "surfaces_pt"
     engine = "neuralop_pt"

@@ -31,7 +31,20 @@ RANKS = (0, 1, 2)  # scalars, vectors, tensors
 
 
 class TheWell(Reader):
-    """One file of The Well, or the folder of a dataset with its splits."""
+    """One file of The Well, or the folder of a dataset with its splits.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.hdf5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["dimensions/time"] = np.arange(3.0)
+        ...     file["dimensions/x"] = np.arange(8) / 8
+        ...     file["dimensions"].attrs["spatial_dims"] = ["x"]
+        ...     file["t0_fields/density"] = np.zeros((2, 3, 8))
+        ...     file["t0_fields"].attrs["field_names"] = ["density"]
+        >>> dict(TheWell().open(path).sizes)
+        {'sample': 2, 'time': 3, 'x': 8}
+    """
 
     layout = "the_well"
     engine = "the_well"
@@ -192,7 +205,9 @@ def _scalars(file: h5py.File, path: Path) -> tuple[dict[str, xr.Variable], dict[
     constants: dict[str, xr.Variable] = {}
     varying: dict[str, xr.Variable] = {}
     group = get_group(file, "scalars")
-    for name in _names(group, "field_names", path) if group else ():
+    if group is None:
+        return constants, varying
+    for name in _names(group, "field_names", path):
         attrs = group[name].attrs
         dims = tuple(
             dim for dim in ("sample", "time") if attribute_value(attrs.get(f"{dim}_varying", False))
