@@ -1,4 +1,4 @@
-"""Our own layout, PDEBench flat files and neuraloperator pairs open lazily, pickle, fork and survive a round trip."""
+"""The native layout, PDEBench and neuraloperator files: laziness, pickling, forks, round trips."""
 
 import json
 import pickle
@@ -37,7 +37,7 @@ def evolution(samples=3, frames=4, points=6):
     )
 
 
-def test_own_layout_returns_what_was_written(tmp_path):
+def test_the_native_layout_returns_what_was_written(tmp_path):
     ds = evolution()
     write_dataset(ds, tmp_path / "a.nc")
     back = open_dataset(tmp_path / "a.nc")
@@ -47,13 +47,12 @@ def test_own_layout_returns_what_was_written(tmp_path):
     with h5py.File(tmp_path / "a.nc") as file:
         assert file["u"].chunks == (1, 1, 6) and file["u"].fletcher32
     raw = (tmp_path / "a.nc").read_bytes()
-    assert (
-        b"FADB" in raw and b"TREE" not in raw
-    )  # the index of chunks that has checksums, not HDF5's older one
+    # The chunk index of HDF5 1.10, which has checksums, instead of the older one.
+    assert b"FADB" in raw and b"TREE" not in raw
 
 
 def test_coordinates_and_variables_keep_their_order(tmp_path):
-    """A scattered point is (x, y, t), whatever the alphabet says; many attributes are no hindrance."""
+    """A scattered point is (x, y, t), not in alphabetical order; also with many attributes."""
     names, dims = ("v", "a_seen", "u"), ("sample", "point")
     data = {
         n: (dims, np.random.rand(2, 5), {"role": "output" if n == "u" else "input"}) for n in names
@@ -80,7 +79,7 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
     ).read_bytes() == before
 
 
-def test_only_what_is_asked_is_read(tmp_path, monkeypatch):
+def test_only_the_requested_window_is_read(tmp_path, monkeypatch):
     write_dataset(evolution(), tmp_path / "a.nc")
     ds = open_dataset(tmp_path / "a.nc")
     keys = []
@@ -116,7 +115,7 @@ def frame(ds, i):
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_open_the_file_for_themselves(tmp_path, start):
+def test_each_worker_opens_the_file_for_itself(tmp_path, start):
     write_dataset(evolution(), tmp_path / "a.nc")
     ds = open_dataset(tmp_path / "a.nc")
     expected = [frame(ds, i) for i in range(3)]
@@ -126,7 +125,7 @@ def test_workers_open_the_file_for_themselves(tmp_path, start):
     assert len(pickle.dumps(ds)) < 10_000
 
 
-def test_stored_array_is_the_fast_way_to_the_same_values(tmp_path):
+def test_stored_array_reads_the_same_values(tmp_path):
     ds = evolution()
     write_dataset(ds, tmp_path / "a.nc")
     opened = open_dataset(tmp_path / "a.nc")
@@ -136,7 +135,7 @@ def test_stored_array_is_the_fast_way_to_the_same_values(tmp_path):
     assert stored_array(opened["u"].isel(time=slice(1, None))) is None
 
 
-def test_packed_numbers_are_no_stored_array(tmp_path):
+def test_packed_numbers_are_not_returned_as_stored_array(tmp_path):
     ds = xr.Dataset(
         {"u": (("time", "lat"), np.arange(12.0).reshape(3, 4))},
         {"time": np.arange(3.0), "lat": np.arange(4.0)},

@@ -70,8 +70,8 @@ def test_every_reader_of_the_package_is_found():
 def test_every_engine_of_a_reader_is_an_entry_point(layout):
     name = READERS[layout].engine
     assert name in ENGINES, (
-        f"The reader of {layout!r} names the engine {name!r}, which is not among the xarray.backends "
-        "entry points in pyproject.toml. Omit `engine` or declare the entry point."
+        f"The reader of {layout!r} names the engine {name!r}, which is not an entry point of "
+        "xarray.backends in pyproject.toml. Omit `engine` or declare the entry point."
     )
     assert engine(name).engine == name
 

@@ -1,4 +1,4 @@
-"""Each layout opens into canonical form with the values, axes, coordinates and constants that its project means."""
+"""Each layout opens with the values, axes, coordinates and constants that its project defines."""
 
 import json
 
@@ -410,7 +410,7 @@ def test_engines_open_their_layout_in_plain_xarray(tmp_path):
 @pytest.mark.parametrize(
     "write", [writers.the_well, writers.pdebench_flat, writers.pdearena, writers.pdebench_groups]
 )
-def test_every_layout_survives_our_own(tmp_path, write):
+def test_layouts_are_unchanged_by_the_native_one(tmp_path, write):
     write(tmp_path / "a.h5")
     ds = open_dataset(tmp_path / "a.h5")
     write_dataset(ds, tmp_path / "b.nc")

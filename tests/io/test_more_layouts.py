@@ -1,4 +1,4 @@
-"""Layouts of folders and of files that belong together: pdearena's sphere and Maxwell, Geo-FNO, DINo."""
+"""Layouts of folders and of several files: pdearena's sphere and Maxwell, Geo-FNO, DINo."""
 
 import datetime
 from importlib import import_module
@@ -69,7 +69,7 @@ def test_shallow_water_of_pdearena(tmp_path_factory, seeds, runs, level, split):
     channels=st.sampled_from([1, 3, 5]),
     given_file=st.sampled_from("XYQ"),
 )
-def test_geo_fno_on_a_bent_grid(tmp_path_factory, samples, channels, given_file):
+def test_geo_fno_on_a_curvilinear_grid(tmp_path_factory, samples, channels, given_file):
     folder = tmp_path_factory.mktemp("naca")
     x, y, q = writers.geo_fno(folder, samples=samples, channels=channels)
     path = folder / f"NACA_Cylinder_{given_file}.npy"

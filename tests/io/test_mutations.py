@@ -1,12 +1,11 @@
-"""Damaged files of every layout: a clear DataError or the right values, never a wrong array, a hang or another exception.
+"""Damaged files of every layout raise a DataError or give the right values, never wrong ones.
 
-Bytes are cut off, deleted, zeroed and flipped, and parts of files that have parts are removed.
-Other bytes can be noticed only
-where the format has a checksum: such files (``Example.checked``) are held to the whole
-rule. Without one a flip may give other numbers, which no reader can tell from the true ones, but
-nothing else than numbers. HDF5's older format has no checksums in
-its index of chunks either, and HDF5 itself crashes on a wrong one: such files are shortened, but
-nothing in them is flipped.
+Bytes are cut off, deleted, zeroed and flipped, and parts of files that have parts are removed. A
+changed byte can be noticed only where the format has a checksum: for files with ``Example.checked``
+every change must be noticed or harmless. Without a checksum, a flipped byte may give other numbers,
+which no reader can distinguish from the true ones, but nothing other than numbers. The older HDF5
+format has no checksums in its chunk index, and HDF5 itself crashes on a wrong index: such files are
+shortened, but nothing in them is flipped.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ PATIENCE = 30  # seconds to read one file of some kilobytes
 
 
 class Hang(BaseException):
-    """Reading took too long; no `Exception`, since those are turned into a DataError."""
+    """Reading took too long; not an `Exception`, since those are turned into a DataError."""
 
 
 @contextlib.contextmanager
@@ -46,15 +45,15 @@ def patience():
 
 
 def read(path, options):
-    """Every value with its axes; the file is closed again."""
+    """All values with their axes; the file is closed again."""
     with patience(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open_dataset(path, **options) as ds:
             return {str(name): (v.dims, v.values) for name, v in ds.variables.items()}
 
 
-def judged(path, truth, what, *, exact=True, options):
-    """Whether it was read; what was read is what was there."""
+def opened_correctly(path, truth, what, *, exact=True, options):
+    """Whether the file was read; asserts that all values that were read are the true ones."""
     try:
         found = read(path, options)
     except DataError as error:
@@ -69,7 +68,7 @@ def judged(path, truth, what, *, exact=True, options):
 
 
 def damaged(raw, kind, rng):
-    """The bytes after one accident, and what it was."""
+    """The bytes after one random change, and a description of it."""
     place, out = int(rng.integers(len(raw))), bytearray(raw)
     if kind == "cut":
         del out[place:]
@@ -82,7 +81,7 @@ def damaged(raw, kind, rng):
     return out, f"{kind} at byte {place} of {len(raw)}"
 
 
-def accidents(tmp_path, name, cases):
+def check_damaged_copies(tmp_path, name, cases):
     example = EXAMPLES[name]
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
@@ -104,26 +103,26 @@ def accidents(tmp_path, name, cases):
         shutil.copytree(tmp_path / "whole", folder)
         (folder / victim).write_bytes(bad)
         exact = example.checked or kind in ("cut", "deleted")
-        refused += not judged(
+        refused += not opened_correctly(
             folder / place, truth, f"{name}: {victim} {what}", exact=exact, options=example.options
         )
         shutil.rmtree(folder)
-    assert refused  # else nothing was damaged
+    assert refused, "no copy was damaged"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_bytes(tmp_path, name):
-    accidents(tmp_path, name, 24 if EXAMPLES[name].checked else 8)
+    check_damaged_copies(tmp_path, name, 24 if EXAMPLES[name].checked else 8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_many_bytes(tmp_path, name):
-    accidents(tmp_path, name, 400)
+    check_damaged_copies(tmp_path, name, 400)
 
 
 def parts(file):
-    """Every group, array and attribute."""
+    """Names of all groups, arrays and attributes."""
     names = [(name, None) for name in file.attrs]
     file.visititems(
         lambda name, item: names.extend([(None, name), *((key, name) for key in item.attrs)])
@@ -135,17 +134,14 @@ def hdf5_files(folder):
     return [file for file in sorted(folder.rglob("*")) if file.is_file() and h5py.is_hdf5(file)]
 
 
-PACKING = (
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-)  # without them packed numbers are other numbers, to any reader
+# Without these attributes packed numbers are other numbers, to any reader.
+PACKING = ("scale_factor", "add_offset", "_FillValue")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("most", [10, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_missing_parts(tmp_path, name, most):
-    """Groups, arrays and attributes of HDF5; files of layouts that have several."""
+    """Remove groups, arrays and attributes of HDF5 files, and files of layouts with several."""
     example = EXAMPLES[name]
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
@@ -177,7 +173,7 @@ def test_missing_parts(tmp_path, name, most):
             found = read(folder / place, example.options)
         except DataError as error:
             assert len(str(error)) > 20
-        else:  # fields that are read without a part are those that are read with it
+        else:  # fields that are read without the part must be those that are read with it
             for variable, (dims, values) in found.items():
                 if (
                     values.ndim > 1

@@ -1,4 +1,4 @@
-"""Files made by others open, with the facts that are known about them, and can be described, drawn and repacked."""
+"""Files of other projects: known facts about them; they are described, drawn and repacked."""
 
 from pathlib import Path
 

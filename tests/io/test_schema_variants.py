@@ -1,4 +1,4 @@
-"""Variants of the layouts that other tests open in one form: sizes, versions, optional parts, order of axes."""
+"""Variants of the layouts: sizes, versions, optional parts, order of axes."""
 
 import json
 
@@ -36,7 +36,7 @@ def same(found, wanted, dims=None):
 def test_pdebench_groups(tmp_path_factory, kind, samples, frames, nx, ny, longer):
     path = tmp_path_factory.mktemp("a") / "a.h5"
     data = writers.pdebench_groups(path, kind=kind, samples=samples, frames=frames, nx=nx, ny=ny)
-    if longer:  # times, and a sample without its attribute
+    if longer:  # one time too many, and a sample without its attribute
         with h5py.File(path, "a") as file:
             del file["0000/grid/t"], file["0000"].attrs["config"]
             file["0000/grid/t"] = np.arange(frames + 1.0)
@@ -206,9 +206,13 @@ def test_points(tmp_path_factory, joint, d, moving, timed, components):
 
 @QUICK
 @given(
-    engine=st.sampled_from(["h5netcdf", "scipy"]), packed=st.booleans(), members=st.sampled_from([0, 2]), timed=st.booleans(),
-    level=st.booleans(), curved=st.booleans(),
-)  # fmt: skip
+    engine=st.sampled_from(["h5netcdf", "scipy"]),
+    packed=st.booleans(),
+    members=st.sampled_from([0, 2]),
+    timed=st.booleans(),
+    level=st.booleans(),
+    curved=st.booleans(),
+)
 def test_cf_netcdf(tmp_path_factory, engine, packed, members, timed, level, curved):
     path = tmp_path_factory.mktemp("a") / "a.nc"
     sizes = {"member": members, "time": 2 * timed, "lev": int(level), "j": 3, "i": 8}
@@ -235,10 +239,14 @@ def test_cf_netcdf(tmp_path_factory, engine, packed, members, timed, level, curv
 
 @QUICK
 @given(
-    samples=FEW, frames=st.sampled_from([0, 1, 3]), grid=st.lists(SIZE, min_size=1, max_size=3), logical=st.booleans(),
-    compression=st.sampled_from([None, "gzip", "lzf"]), parameter=st.booleans(),
-)  # fmt: skip
-def test_own(tmp_path_factory, samples, frames, grid, logical, compression, parameter):
+    samples=FEW,
+    frames=st.sampled_from([0, 1, 3]),
+    grid=st.lists(SIZE, min_size=1, max_size=3),
+    logical=st.booleans(),
+    compression=st.sampled_from([None, "gzip", "lzf"]),
+    parameter=st.booleans(),
+)
+def test_native(tmp_path_factory, samples, frames, grid, logical, compression, parameter):
     r, axes = writers.rng(), "xyz"[: len(grid)]
     lead = {"sample": samples} | ({"time": frames} if frames else {})
     u = r.normal(size=(*lead.values(), *grid)).astype("f4")

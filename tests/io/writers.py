@@ -1,4 +1,4 @@
-"""Small valid files of each layout, written as its own project writes them."""
+"""Small valid files of several layouts, as their own projects write them."""
 
 import pickle
 
@@ -19,9 +19,8 @@ def the_well(
     random = np.random.default_rng(trajectory)
     data = {
         "t0_fields/density": random.normal(size=(samples, frames, *grid)).astype("f4"),
-        "t0_fields/height": random.normal(size=grid[:1]).astype(
-            "f4"
-        ),  # the same for all samples, times and y
+        # The same for all samples, times and y.
+        "t0_fields/height": random.normal(size=grid[:1]).astype("f4"),
         "t1_fields/velocity": random.normal(size=(samples, frames, *grid, d)).astype("f4"),
         "t2_fields/D": random.normal(size=(samples, frames, *grid, d, d)).astype("f4"),
     }
@@ -193,7 +192,7 @@ def maxwell(path, *, mode="train", samples=2, frames=3, grid=(2, 3, 4)):
 
 
 def pdearena_sphere(path, *, split="", seeds=2, runs=2, frames=3, level=True):
-    """One netCDF file per run, with an axis of one level in the velocities, and statistics beside the folder."""
+    """One netCDF file per run, with an axis of one level in the velocities."""
     data, (nlat, nlon) = [], (4, 8)
     for seed in range(seeds):
         for run in range(runs):
@@ -224,7 +223,7 @@ def pdearena_sphere(path, *, split="", seeds=2, runs=2, frames=3, level=True):
 
 
 def geo_fno(path, *, samples=3, grid=(4, 5), channels=5):
-    """A bent grid: ``path`` is the folder."""
+    """A curvilinear grid; ``path`` is the folder."""
     x, y = rng().random((samples, *grid)), rng().random((samples, *grid)) + 1
     q = rng().normal(size=(samples, channels, *grid))
     for word, values in (("X", x), ("Y", y), ("Q", q)):
