@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fields.nn.attention import kernels
-from fields.nn.geometry import Locality
+from fields.nn.geometry import DistanceScore
 
 # name: samples, heads, queries, keys, width per head
 SHAPES = {
@@ -71,7 +71,7 @@ def build(
             "kernel": lambda: ours(q, keys, v, mask=mask),
             "sdpa": lambda: sdpa(q, keys, v, attn_mask=mask),
         }
-    locality = Locality(heads=heads, lengths=(0.05, 0.3)).to(device).requires_grad_(train)
+    locality = DistanceScore(heads=heads, lengths=(0.05, 0.3)).to(device).requires_grad_(train)
     x_q, x_k = (torch.rand(1, n, 2, device=device) - 0.5 for n in (m, k))
     periodic = torch.tensor([True, False], device=device)
 

@@ -33,7 +33,7 @@ from benchmarks.tables import markdown
 from fields.core.allocator import concatenate_into, raise_malloc_threshold
 from fields.core.sample import Latent, Schema
 from fields.decoders.cross_attention import CrossAttention
-from fields.nn.embeddings import Fourier, grid_points
+from fields.nn.embeddings import FourierFeatures, grid_points
 
 SCHEMA = Schema(coords=("x", "y"), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0), (0.0, 1.0)))
 HIDDEN = {"MLP": 6, "shallow MLP": 4}  # hidden layers
@@ -77,7 +77,7 @@ class PlainMLP(nn.Module):
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.fourier = Fourier(SCHEMA.periodic)
+        self.fourier = FourierFeatures(SCHEMA.periodic)
         sizes = (self.fourier.dim, *[dim] * hidden)
         layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.GELU())]
         self.layers = nn.Sequential(*layers, nn.Linear(dim, 1))

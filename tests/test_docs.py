@@ -178,7 +178,9 @@ def test_examples_run(page, tmp_path, monkeypatch):
 
 
 WRITTEN = [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
-SAVED = re.compile(r"^# (fields/[\w/]+\.py)$|Saved as `(fields/[\w/]+\.py)`", re.MULTILINE)
+SAVED = re.compile(
+    r"^# ((?:fields|tests)/[\w/]+\.py)$|[Ss]aved? as `((?:fields|tests)/[\w/]+\.py)`", re.MULTILINE
+)
 
 
 def resolves(name: str) -> bool:

@@ -14,7 +14,7 @@ from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.models.base import Operator
 from fields.nn.geometry import grid_axes
-from fields.nn.interpolation.mesh import hats
+from fields.nn.interpolation.mesh import hat_basis
 from fields.nn.interpolation.multilinear import multilinear
 from fields.nn.sensor_array import SensorArray
 
@@ -152,7 +152,7 @@ def interpolate_linear(
     out = []
     for i, row in enumerate(values):
         real = slice(None) if mask is None else mask[i % len(mask)]
-        index, weight = hats(
+        index, weight = hat_basis(
             y[i % len(y)], x[i % len(x)][real], torch.tensor(periodic, device=x.device)
         )
         out.append((row[real][index] * weight[..., None].to(row.dtype)).sum(-2))

@@ -13,7 +13,7 @@ from fields.data.normalizer import Normalizer
 from fields.nn.attention.kernels import attention_kernel
 from fields.nn.attention.weights import softmax
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position
+from fields.nn.embeddings import PositionEmbedding
 
 
 class Transolver(InputPointOperator):
@@ -65,7 +65,7 @@ class Transolver(InputPointOperator):
                 f"Transolver needs `heads` to divide `width`, got {heads} and {width}. "
                 f"Use for example a width of {heads * max(1, width // heads)}."
             )
-        self.position = Position(width, schema)
+        self.position = PositionEmbedding(width, schema)
         self.lift = MLP(
             schema.in_channels + len(schema.params), out=width, ratio=2 * width / schema.in_channels
         )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
-from fields.nn.attention.pool import Pool
+from fields.nn.attention.pool import AttentionPooling
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Fourier
+from fields.nn.embeddings import FourierFeatures
 
 
 class BranchTrunk(Decoder):
@@ -28,7 +28,7 @@ class BranchTrunk(Decoder):
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one.
         rank: number of basis functions, by default h.
-        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.AttentionPooling`.
 
     Example:
         >>> import torch
@@ -51,9 +51,9 @@ class BranchTrunk(Decoder):
         super().__init__()
         rank = rank or dim
         self.outputs = schema.out_channels
-        self.pool = Pool(dim, schema, seeds=seeds)
+        self.pool = AttentionPooling(dim, schema, seeds=seeds)
         self.to_branch = nn.Sequential(nn.LayerNorm(dim), MLP(dim, out=self.outputs * rank))
-        self.fourier = Fourier(schema.periodic)
+        self.fourier = FourierFeatures(schema.periodic)
         self.lift = nn.Linear(self.fourier.dim, dim)
         self.skip_features = skip_projection(skip_features, schema, dim)
         self.to_trunk = nn.Sequential(

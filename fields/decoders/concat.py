@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
-from fields.nn.attention.pool import Pool
-from fields.nn.embeddings import Fourier
+from fields.nn.attention.pool import AttentionPooling
+from fields.nn.embeddings import FourierFeatures
 
 
 class Concat(Decoder):
@@ -28,7 +28,7 @@ class Concat(Decoder):
         schema: names and geometry of the problem.
         skip_features: features of the skip path per input channel, 0 without one.
         depth: hidden layers after the first.
-        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.AttentionPooling`.
 
     Example:
         >>> import torch
@@ -43,8 +43,8 @@ class Concat(Decoder):
         self, dim: int, schema: Schema, *, skip_features: int = 0, depth: int = 3, seeds: int = 4
     ):
         super().__init__()
-        self.pool = Pool(dim, schema, seeds=seeds)
-        self.fourier = Fourier(schema.periodic)
+        self.pool = AttentionPooling(dim, schema, seeds=seeds)
+        self.fourier = FourierFeatures(schema.periodic)
         self.point = nn.Linear(self.fourier.dim, dim)
         self.code = nn.Linear(dim, dim, bias=False)
         self.skip_features = skip_projection(skip_features, schema, dim)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
-from fields.nn.interpolation.mesh import hats
+from fields.nn.interpolation.mesh import hat_basis
 
 
 class CPWL(Decoder):
@@ -71,7 +71,7 @@ def interpolate(
     with torch.autocast(y.device.type, enabled=False):
         pairs = max(len(latent.pos), len(y))
         made = [
-            hats(y[i % len(y)], latent.pos[i % len(latent.pos)].to(y.dtype), latent.periodic)
+            hat_basis(y[i % len(y)], latent.pos[i % len(latent.pos)].to(y.dtype), latent.periodic)
             for i in range(pairs)
         ]
         index, weight = (torch.stack(part) for part in zip(*made, strict=True))

@@ -14,7 +14,7 @@ from fields.nn.attention.fused import FusedCrossAttention
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.nearest import NearestAttention
 from fields.nn.blocks import MLP, TransformerBlock
-from fields.nn.embeddings import Position
+from fields.nn.embeddings import PositionEmbedding
 
 
 class CrossAttention(Decoder):
@@ -69,7 +69,7 @@ class CrossAttention(Decoder):
             )
             return to_all if nearest is None else NearestAttention(to_all, nearest=nearest)
 
-        self.position = Position(dim, schema)
+        self.position = PositionEmbedding(dim, schema)
         self.skip_features = skip_projection(skip_features, schema, dim, bias=True)
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, attention(), ratio=ratio) for _ in range(depth)

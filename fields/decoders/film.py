@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
-from fields.nn.attention.pool import Pool
-from fields.nn.geometry import embed
+from fields.nn.attention.pool import AttentionPooling
+from fields.nn.geometry import periodic_coordinates
 
 
 class FiLM(Decoder):
@@ -35,7 +35,7 @@ class FiLM(Decoder):
         skip_features: features of the skip path per input channel, 0 without one.
         depth: modulated layers L.
         omega: ω, the largest initial frequency in radians per unit length.
-        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.AttentionPooling`.
 
     Example:
         >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
@@ -60,7 +60,7 @@ class FiLM(Decoder):
         super().__init__()
         self.omega = omega
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.pool = Pool(dim, schema, seeds=seeds)
+        self.pool = AttentionPooling(dim, schema, seeds=seeds)
         self.point = nn.Linear(2 * schema.dim, dim)
         self.skip_features = skip_projection(skip_features, schema, dim)
         layers = [nn.Linear(dim, dim, bias=False) for _ in range(depth)]
@@ -87,7 +87,7 @@ class FiLM(Decoder):
             two=2,
             l=len(self.layers),
         )
-        h = self.omega * self.point(embed(y, self.periodic))
+        h = self.omega * self.point(periodic_coordinates(y, self.periodic))
         if self.skip_features is not None:
             h = h + self.skip_features(skip_features)
         h = torch.sin(h)

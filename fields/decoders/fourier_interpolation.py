@@ -11,7 +11,7 @@ from torch import Tensor
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
 from fields.nn.embeddings import grid_points, token_counts
-from fields.nn.interpolation.fourier import columns, through_samples
+from fields.nn.interpolation.fourier import channel_columns, interpolation_matrix
 
 
 class FourierInterpolation(Decoder):
@@ -57,7 +57,7 @@ class FourierInterpolation(Decoder):
         super().__init__()
         self.tokens = token_counts(tokens, schema)
         self.closed = schema.periodic
-        held = columns(
+        held = channel_columns(
             dim, schema.outputs if channels is None else channels, schema.outputs, schema
         )
         missing = [name for column, name in enumerate(schema.outputs) if column not in held]
@@ -86,6 +86,6 @@ class FourierInterpolation(Decoder):
         with torch.autocast(y.device.type, enabled=False):
             # Moves aligned tokens, and the queries with them, to the centers of the cells.
             lead = self.first - latent.pos.amin(1, keepdim=True)
-            matrix = through_samples(y + lead, latent.pos + lead, self.tokens, self.closed)
+            matrix = interpolation_matrix(y + lead, latent.pos + lead, self.tokens, self.closed)
             v = matrix.to(latent.z.dtype) @ latent.z[..., self.columns]
         return v if self.skip_features is None else v + self.skip_features(skip_features)

@@ -10,7 +10,7 @@ from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder, skip_projection
 from fields.decoders.cpwl import interpolate
 from fields.nn.embeddings import grid_points
-from fields.nn.interpolation.mesh import hats
+from fields.nn.interpolation.mesh import hat_basis
 
 # Quadrature points per token and axis.
 FINE = 8
@@ -88,7 +88,7 @@ def inverse_root(latent: Latent) -> Float[Tensor, "#b k k"]:
     points = quadrature(latent).double()
     roots = []
     for nodes in latent.pos.double():
-        index, weight = hats(points, nodes, latent.periodic)
+        index, weight = hat_basis(points, nodes, latent.periodic)
         phi = points.new_zeros(len(points), len(nodes)).scatter_add(1, index, weight)
         values, vectors = torch.linalg.eigh(phi.mT @ phi / len(points))
         roots.append(vectors * values.rsqrt() @ vectors.mT)

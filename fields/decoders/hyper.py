@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import Decoder
-from fields.nn.attention.pool import Pool
-from fields.nn.embeddings import Fourier
+from fields.nn.attention.pool import AttentionPooling
+from fields.nn.embeddings import FourierFeatures
 
 
 class Hyper(Decoder):
@@ -32,7 +32,7 @@ class Hyper(Decoder):
         skip_features: features of the skip path per input channel, 0 without one.
         width: of the two hidden layers of each field's network; A has about dim·width·(width +
             features) entries.
-        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.AttentionPooling`.
 
     Example:
         >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
@@ -46,8 +46,8 @@ class Hyper(Decoder):
         self, dim: int, schema: Schema, *, skip_features: int = 0, width: int = 32, seeds: int = 4
     ):
         super().__init__()
-        self.pool = Pool(dim, schema, seeds=seeds)
-        self.fourier = Fourier(schema.periodic)
+        self.pool = AttentionPooling(dim, schema, seeds=seeds)
+        self.fourier = FourierFeatures(schema.periodic)
         sizes = (
             self.fourier.dim + skip_features * schema.in_channels,
             width,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.decoders.base import FittedDecoder, skip_projection
-from fields.nn.attention.pool import Pool
+from fields.nn.attention.pool import AttentionPooling
 from fields.nn.blocks import MLP
 from fields.nn.interpolation.multilinear import multilinear
 from fields.nn.interpolation.pod import PODBasis
@@ -36,7 +36,7 @@ class PCA(FittedDecoder):
         skip_features: features of the skip path per input channel, 0 without one; they are added
             linearly.
         components: basis functions; fewer are used if there are fewer training samples.
-        seeds: of the pooling, see :class:`~fields.nn.attention.pool.Pool`.
+        seeds: of the pooling, see :class:`~fields.nn.attention.pool.AttentionPooling`.
 
     Raises:
         ValueError: the training points are not a regular grid.
@@ -68,7 +68,7 @@ class PCA(FittedDecoder):
             )
         self.outputs = schema.out_channels
         self.periodic = schema.periodic
-        self.pool = Pool(dim, schema, seeds=seeds)
+        self.pool = AttentionPooling(dim, schema, seeds=seeds)
         self.to_coefficients = nn.Sequential(nn.LayerNorm(dim), MLP(dim, out=components))
         self.basis = PODBasis(math.prod(schema.grid) * self.outputs, components)
         for axis, count in enumerate(schema.grid):

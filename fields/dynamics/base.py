@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent
-from fields.nn.geometry import embed
+from fields.nn.geometry import periodic_coordinates
 
 
 class Context(NamedTuple):
@@ -40,7 +40,7 @@ class Context(NamedTuple):
     def of(cls, latent: Latent, cond: Float[Tensor, "b h"] | None = None) -> Context:
         """The context of a flow that starts at ``latent``; distances are computed here, once."""
         pos = latent.pos.to(latent.z.dtype)
-        places = embed(pos, latent.periodic)
+        places = periodic_coordinates(pos, latent.periodic)
         distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)
         return cls(pos, latent.periodic, cond, distance2, latent.z)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fields.core.component import Component
 from fields.core.sample import Latent, Schema
-from fields.nn.embeddings import Position, grid_points, token_counts
+from fields.nn.embeddings import PositionEmbedding, grid_points, token_counts
 
 
 class Encoder(Component, ABC):
@@ -91,7 +91,7 @@ class Anchored(Encoder, ABC):
         self.tokens = token_counts(tokens, schema)
         self.register_buffer("anchors", grid_points(self.tokens), persistent=False)
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.position = Position(dim, schema)
+        self.position = PositionEmbedding(dim, schema)
 
     def num_tokens(self, points: int) -> int:
         """The number of anchors."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from fields.core.sample import Latent, Schema
 from fields.encoders.base import Encoder
 from fields.nn.embeddings import grid_points, token_counts
-from fields.nn.interpolation.fourier import columns, fit_to_points
+from fields.nn.interpolation.fourier import channel_columns, smoothing_fit_matrix
 
 
 class FourierSampling(Encoder):
@@ -72,7 +72,7 @@ class FourierSampling(Encoder):
         self.tokens = token_counts(tokens, schema)
         self.closed = schema.periodic
         names = schema.inputs if channels is None else channels
-        self.columns = columns(dim, names, schema.inputs, schema)
+        self.columns = channel_columns(dim, names, schema.inputs, schema)
         # Per axis, how far the anchors lie below the centers of the cells.
         lead = [
             0.5 / count if aligned and periodic else 0.0
@@ -90,7 +90,7 @@ class FourierSampling(Encoder):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values at any points to one token per anchor (see `Encoder`)."""
-        fit = fit_to_points(x + self.lead, x_mask, self.tokens, self.closed).to(u.dtype)
+        fit = smoothing_fit_matrix(x + self.lead, x_mask, self.tokens, self.closed).to(u.dtype)
         with torch.autocast(u.device.type, enabled=False):
             samples = torch.nn.functional.pad(fit @ u, (0, 1))  # column −1 is zero
         return Latent(samples[..., self.columns], self.anchors[None].to(u.dtype), self.periodic)

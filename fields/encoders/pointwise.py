@@ -9,7 +9,7 @@ from torch import Tensor
 from fields.core.sample import Latent, Schema
 from fields.encoders.base import Encoder
 from fields.nn.blocks import MLP
-from fields.nn.embeddings import Position
+from fields.nn.embeddings import PositionEmbedding
 
 
 class PointwiseEncoder(Encoder):
@@ -40,7 +40,7 @@ class PointwiseEncoder(Encoder):
     def __init__(self, dim: int, schema: Schema):
         super().__init__()
         self.register_buffer("periodic", torch.tensor(schema.periodic), persistent=False)
-        self.position = Position(dim, schema)
+        self.position = PositionEmbedding(dim, schema)
         self.embed = MLP(schema.in_channels, out=dim, ratio=dim / schema.in_channels)
 
     def forward(

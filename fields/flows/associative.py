@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fields.dynamics.base import Context, Energy, EnergyField, Invariant, full_precision
 from fields.integrators.base import Integrator
-from fields.nn.attention.weights import Partition, softmax
+from fields.nn.attention.weights import LogSumExp, softmax
 from fields.processors.block import FlowBlock
 from fields.processors.stack import Stack
 
@@ -78,7 +78,7 @@ class PatternEnergy(Energy):
         self.log_length = nn.Parameter(
             torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads)
         )
-        self.partition = Partition()
+        self.partition = LogSumExp()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()

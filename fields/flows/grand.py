@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fields.dynamics.base import Context, Invariant, VectorField, full_precision
 from fields.integrators.base import Integrator
 from fields.nn.attention.weights import Softmax
-from fields.nn.geometry import Rotary, proximity, rotate
+from fields.nn.geometry import Rotary, distance_scores, rotate
 from fields.nn.graph.incidence import merge_heads, split_heads
 from fields.nn.linear_solve import identity, solve_symmetric
 from fields.nn.rotation import Reaction
@@ -103,7 +103,11 @@ class LinearDiffusionField(DiffusionField):
         return x if context.pos is None else rotate(x, self.rotary(context.pos, context.periodic))
 
     def _geometry(self, context: Context) -> Float[Tensor, "#b heads k k"] | float:
-        return 0.0 if context.distance2 is None else proximity(context.distance2, self.log_length)
+        return (
+            0.0
+            if context.distance2 is None
+            else distance_scores(context.distance2, self.log_length)
+        )
 
 
 class RandomWalkField(LinearDiffusionField):

@@ -19,7 +19,7 @@ from fields.core.component import Component
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.inference.predict import predict_dataset
-from fields.nn.dropout import NeuronDropout, hold
+from fields.nn.dropout import NeuronDropout, hold_dropout_masks
 
 
 class Operator(Component, ABC):
@@ -143,7 +143,7 @@ class Operator(Component, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for _ in range(count):
-                with _training_mode(layers), hold(self):
+                with _training_mode(layers), hold_dropout_masks(self):
                     prediction = self.evaluate(batch, memory)
                 yield prediction
 

@@ -15,7 +15,7 @@ class NeuronDropout(nn.Module):
 
         θ_ji = w_ji ε_i,   ε_i ~ Bernoulli(1 − p) in training;   θ_ji = (1 − p) w_ji in evaluation, the mean
 
-    Values are not rescaled in training. Masks are drawn at every call; inside `hold` they stay, so
+    Values are not rescaled in training. Masks are drawn at every call; inside `hold_dropout_masks` they stay, so
     that an energy remains one function along a rollout.
 
     Args:
@@ -46,7 +46,7 @@ class NeuronDropout(nn.Module):
 
 
 @contextmanager
-def hold(model: nn.Module) -> Iterator[None]:
+def hold_dropout_masks(model: nn.Module) -> Iterator[None]:
     """Within this context every `NeuronDropout` in ``model`` draws its mask once, at its first call."""
     layers = [m for m in model.modules() if isinstance(m, NeuronDropout)]
     before = [(layer.holding, layer.held) for layer in layers]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fields.core.sample import Schema
 
 
-class Fourier(nn.Module):
+class FourierFeatures(nn.Module):
     r"""Multi-band Fourier features of a position, periodic where the axis is.
 
         x ↦ ( sin 2πf x_a, cos 2πf x_a )   for every axis a and band f
@@ -59,7 +59,7 @@ def token_counts(tokens: tuple[int, ...] | None, schema: Schema) -> tuple[int, .
     return tuple(tokens)
 
 
-class Position(nn.Module):
+class PositionEmbedding(nn.Module):
     """Learned feature of an absolute position; blind along axes on which the problem is homogeneous.
 
     Shape: x (b n d), unit coordinates -> (b n h).
@@ -70,7 +70,7 @@ class Position(nn.Module):
         self.axes = [a for a, same in enumerate(schema.homogeneous) if not same]
         self.constant = nn.Parameter(0.02 * torch.randn(dim))
         self.fourier = (
-            Fourier(tuple(schema.periodic[a] for a in self.axes), bands=bands)
+            FourierFeatures(tuple(schema.periodic[a] for a in self.axes), bands=bands)
             if self.axes
             else None
         )

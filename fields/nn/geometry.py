@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
-def embed(x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]) -> Float[Tensor, "b n e"]:
+def periodic_coordinates(
+    x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]
+) -> Float[Tensor, "b n e"]:
     """Euclidean coordinates in which periodic axes are closed: e = 2 d columns, two per axis.
 
         periodic:  x -> (sin 2πx, cos 2πx) / 2π        else:  x -> (x, 0)
@@ -51,7 +53,7 @@ def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], lis
     return axes, order
 
 
-class Locality(nn.Module):
+class DistanceScore(nn.Module):
     r"""The geometric term of an attention score, one learned length ℓ per head.
 
         s_g(x, xᵢ) = −‖x − xᵢ‖² / (2 ℓ²)
@@ -76,7 +78,7 @@ class Locality(nn.Module):
         self, x_q: Float[Tensor, "b m d"], x_k: Float[Tensor, "bk k d"], periodic: Bool[Tensor, "d"]
     ) -> tuple[Float[Tensor, "b 1 m e"], Float[Tensor, "bk heads k e"]]:
         """Columns to append to queries and keys; their product is the geometric score."""
-        q, k = embed(x_q, periodic), embed(x_k, periodic)
+        q, k = periodic_coordinates(x_q, periodic), periodic_coordinates(x_k, periodic)
         precision = torch.exp(-2 * self.log_length)
         scaled = einsum(k, precision, "b k e, heads -> b heads k e")
         offset = einsum(k.square().sum(-1), -0.5 * precision, "b k, heads -> b heads k")
@@ -88,7 +90,7 @@ class Locality(nn.Module):
 FLOOR = -40.0  # lowest geometric score: e⁻⁴⁰ counts for nothing beside 1, and weights stay clear of subnormal numbers
 
 
-def proximity(
+def distance_scores(
     distance2: Float[Tensor, "#b m k"], log_length: Float[Tensor, "heads"]
 ) -> Float[Tensor, "#b heads m k"]:
     """max(−‖x − xᵢ‖²/2ℓ², FLOOR), head by head.

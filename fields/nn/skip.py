@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fields.core.component import Component
 from fields.nn.attention.weights import Softmax
-from fields.nn.geometry import embed, grid_axes
+from fields.nn.geometry import grid_axes, periodic_coordinates
 
 
 class SkipMoments(Component):
@@ -68,8 +68,8 @@ class SkipMoments(Component):
         self, x: Tensor, u: Tensor, x_mask: Tensor, y: Float[Tensor, "#b m d"], periodic: Tensor
     ) -> Float[Tensor, "b l m f c"]:
         """Every query looks at every point."""
-        places, precision = embed(x, periodic), self._precision()
-        distance = torch.cdist(embed(y, periodic), places).square()
+        places, precision = periodic_coordinates(x, periodic), self._precision()
+        distance = torch.cdist(periodic_coordinates(y, periodic), places).square()
         weight = rearrange(
             self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None]),
             "b l m n -> b (l m) n",
@@ -129,7 +129,7 @@ def _along(
 def _shifted(
     sums: Float[Tensor, "b l m f c"], y: Float[Tensor, "#b m d"], periodic: Bool[Tensor, "d"]
 ) -> Float[Tensor, "b l m d c"]:
-    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u, e as in `embed`."""
+    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u, e as in `periodic_coordinates`."""
     d = y.shape[-1]
     mean, first, second = sums[:, :, :, :1], sums[:, :, :, 1 : 1 + d], sums[:, :, :, 1 + d :]
     y = rearrange(y, "b m d -> b 1 m d 1")

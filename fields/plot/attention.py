@@ -15,7 +15,7 @@ from fields.models.base import Operator
 from fields.nn.attention.capture import capture_attention
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.statistics import AttentionStatistics
-from fields.nn.attention.weights import Attentive
+from fields.nn.attention.weights import AttentionLayer
 from fields.plot.field import draw_image, draw_line
 from fields.plot.style import color_bar, legend, new_figure, with_style
 
@@ -75,7 +75,7 @@ def basis_data(
     }
 
     def look(
-        layer: Attentive, *args: Tensor, **kwargs: Tensor
+        layer: AttentionLayer, *args: Tensor, **kwargs: Tensor
     ) -> tuple[Tensor | None, AttentionStatistics, Tensor | None, Tensor | None]:
         weights = layer.weights(*args, **kwargs) if layer in decoder else None
         return weights, layer.stats(*args, **kwargs), kwargs.get("x_q"), kwargs.get("x_k")

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fields.core.sample import Latent
-from fields.nn.geometry import embed
+from fields.nn.geometry import periodic_coordinates
 from fields.nn.graph.graph_attention import GraphAttention
 from fields.processors.base import Processor
 
@@ -46,7 +46,7 @@ class GAT(Processor):
     ) -> Latent:
         """The tokens after all layers; ``t`` is not used.   Shape: z (b k h) -> (b k h)."""
         tokens, axes = latent.pos.shape[-2:]
-        places = embed(latent.pos, latent.periodic)
+        places = periodic_coordinates(latent.pos, latent.periodic)
         distance2 = (places[:, :, None] - places[:, None]).square().sum(-1)
         neighbors = distance2 <= self.radius**2 * tokens ** (-2 / axes)
         z = latent.z

@@ -20,7 +20,7 @@ from fields.decoders.cross_attention import CrossAttention
 from fields.nn.attention.kernels import attention_kernel
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.nearest import NearestAttention, nearest_neighbors
-from fields.nn.interpolation.mesh import hats
+from fields.nn.interpolation.mesh import hat_basis
 
 LINE, PLANE, SPACE = ((False,) * d for d in (1, 2, 3))
 
@@ -44,9 +44,9 @@ def inside(nodes: torch.Tensor, m: int, seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("periodic", [LINE, PLANE, SPACE, (True,), (True, False), (True, True)])
 def test_hats_are_a_partition_of_unity(periodic):
     nodes, y = cloud(len(periodic), 40), cloud(len(periodic), 500, seed=1)
-    _, weight = hats(y, nodes, torch.tensor(periodic))
+    _, weight = hat_basis(y, nodes, torch.tensor(periodic))
     assert weight.min() >= 0 and (weight.sum(-1) - 1).abs().max() < 1e-13
-    own, at_nodes = hats(nodes, nodes, torch.tensor(periodic))
+    own, at_nodes = hat_basis(nodes, nodes, torch.tensor(periodic))
     assert ((own == torch.arange(40)[:, None]) * at_nodes).sum(-1).min() > 1 - 1e-9  # φᵢ(xⱼ) = δᵢⱼ
 
 
@@ -99,7 +99,7 @@ def test_cpwl_is_attention_with_the_score_log_phi():
     torch.manual_seed(0)
     decoder, nodes = CPWL(16, schema(PLANE)).double(), cloud(2, 30)
     z, y = torch.randn(2, 30, 16).double(), cloud(2, 100, seed=1)
-    index, weight = hats(y, nodes, torch.tensor(PLANE))
+    index, weight = hat_basis(y, nodes, torch.tensor(PLANE))
     phi = torch.zeros(100, 30).double().scatter_add(1, index, weight)
     empty = torch.zeros(2, 1, 100, 4).double(), torch.zeros(2, 1, 30, 4).double()
     by_attention = attention_kernel(*empty, decoder.value(z)[:, None], bias=phi.log()[None, None])[
@@ -122,7 +122,7 @@ def test_hats_have_the_gradients_of_finite_elements():
 
 def test_too_few_nodes_are_refused():
     with pytest.raises(ValueError, match=r"at least 3 nodes, got 2\. Use more tokens"):
-        hats(cloud(2, 5), cloud(2, 2), torch.tensor(PLANE))
+        hat_basis(cloud(2, 5), cloud(2, 2), torch.tensor(PLANE))
 
 
 def test_branch_trunk_is_bilinear():

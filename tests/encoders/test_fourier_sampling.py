@@ -11,7 +11,7 @@ from problems import schema
 from fields import decoders, encoders
 from fields.core.sample import Schema
 from fields.nn.embeddings import grid_points
-from fields.nn.interpolation.fourier import fit_to_points, waves_in_box
+from fields.nn.interpolation.fourier import product_basis, smoothing_fit_matrix
 
 BOXES = pytest.mark.parametrize(
     ("counts", "closed"),
@@ -36,12 +36,12 @@ def polynomial(counts, closed, seed: int = 1):
     """Three variables that are random combinations of all waves, as a function of the points."""
     size = torch.Size(counts).numel()
     a = torch.randn(2, size, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return lambda x: waves_in_box(x, counts, closed) @ a
+    return lambda x: product_basis(x, counts, closed) @ a
 
 
 @BOXES
 def test_the_waves_are_orthonormal_over_the_centers(counts, closed):
-    w = waves_in_box(grid_points(counts, torch.float64), counts, closed)
+    w = product_basis(grid_points(counts, torch.float64), counts, closed)
     torch.testing.assert_close(w @ w.T, torch.eye(len(w), dtype=w.dtype), atol=1e-13, rtol=0)
 
 
@@ -99,7 +99,7 @@ def test_tokens_preserve_inner_products():
 
 def test_few_points_determine_the_longest_waves():
     x = grid_points((16,), torch.float64)[None]
-    z = fit_to_points(x, mask(x), (32,), (True,)) @ torch.cos(2 * torch.pi * 3 * x)
+    z = smoothing_fit_matrix(x, mask(x), (32,), (True,)) @ torch.cos(2 * torch.pi * 3 * x)
     torch.testing.assert_close(
         z, torch.cos(2 * torch.pi * 3 * grid_points((32,), torch.float64)[None]), atol=1e-2, rtol=0
     )

@@ -25,7 +25,7 @@ from fields.flows.metric_hamiltonian import MetricHamiltonianField
 from fields.flows.metriplectic import MetriplecticField, MetriplecticStep
 from fields.integrators.cayley import Cayley, EnergyScaledLeapfrog
 from fields.integrators.verlet import EnergyProjectedVerlet
-from fields.nn.attention.pairwise import Pairwise
+from fields.nn.attention.pairwise import EnergyAttentionFunction
 from fields.nn.linear_solve import SymmetricSolve
 from fields.processors.block import FlowBlock
 
@@ -51,17 +51,17 @@ def test_attention_of_an_energy(shared):
     torch.manual_seed(0)
     q, k = torch.randn(2, 2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
     g = torch.randn(1 if shared else 2, 3, 5, 5, dtype=torch.float64, requires_grad=True)
-    total, u, w = Pairwise.apply(q, k, g)
+    total, u, w = EnergyAttentionFunction.apply(q, k, g)
     score = q @ k.mT + g
     torch.testing.assert_close(total, score.logsumexp(-1), atol=1e-13, rtol=1e-13)
     torch.testing.assert_close(u, score.softmax(-1) @ k, atol=1e-13, rtol=1e-13)
     torch.testing.assert_close(w, score.softmax(-1).mT @ q, atol=1e-13, rtol=1e-13)
-    assert torch.autograd.gradcheck(Pairwise.apply, (q, k, g))
+    assert torch.autograd.gradcheck(EnergyAttentionFunction.apply, (q, k, g))
 
 
 def test_total_is_finite_for_huge_scores():
     q = torch.full((1, 1, 3, 2), 100.0)
-    total, _, _ = Pairwise.apply(
+    total, _, _ = EnergyAttentionFunction.apply(
         q, q * torch.tensor([1.0, -1.0, 0.0])[:, None], torch.zeros(1, 1, 3, 3)
     )
     torch.testing.assert_close(total, torch.full((1, 1, 3), 2e4))

@@ -9,7 +9,7 @@ from fields.core.sample import Latent
 from fields.dynamics.base import Context
 from fields.flows.grand import RandomWalkField, SymmetricGrandField
 from fields.flows.graph_hamiltonian import GraphHamiltonianField
-from fields.nn.geometry import FLOOR, proximity
+from fields.nn.geometry import FLOOR, distance_scores
 
 
 def start(tokens: int = 256, dim: int = 32) -> tuple[torch.Tensor, Context]:
@@ -42,6 +42,6 @@ def test_the_floor_is_below_rounding_and_above_it_nothing_changes():
         torch.tensor([-3.0, 0.0], dtype=torch.float64),
     )
     plain = -distance2[:, None] / (2 * log_length.exp() ** 2)[:, None, None]
-    score = proximity(distance2, log_length)
+    score = distance_scores(distance2, log_length)
     torch.testing.assert_close(score, plain.clamp(min=FLOOR))
     assert (plain < FLOOR).any() and torch.finfo(torch.float64).eps > torch.tensor(FLOOR).exp()

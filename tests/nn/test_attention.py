@@ -9,7 +9,7 @@ from fields.nn.attention.bilinear_forms import DiagonalForm, GramForm
 from fields.nn.attention.kernels import attention_kernel
 from fields.nn.attention.masks import block_mask, causal_mask, neighbor_mask
 from fields.nn.attention.multihead import Attention
-from fields.nn.geometry import Locality
+from fields.nn.geometry import DistanceScore
 
 PERIODIC = torch.tensor([True, False])
 
@@ -31,7 +31,7 @@ def qkv(m=6, k=9, dtype=torch.float64, grad=True):
 
 
 def places(m=6, k=9, dtype=torch.float64, length=0.1):
-    locality = Locality(heads=3, lengths=(length, 3 * length)).to(dtype)
+    locality = DistanceScore(heads=3, lengths=(length, 3 * length)).to(dtype)
     return locality, torch.rand(1, m, 2, dtype=dtype) - 0.5, torch.rand(2, k, 2, dtype=dtype) - 0.5
 
 

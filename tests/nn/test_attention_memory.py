@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fields.nn.attention.kernels import attention_kernel
-from fields.nn.geometry import Locality
+from fields.nn.geometry import DistanceScore
 
 HEADS, WIDTH = 2, 16
 
@@ -27,7 +27,7 @@ def inputs(m, k, kind):
     if kind == "geometric":
         places = (torch.rand(1, n, 2) - 0.5 for n in (m, k))
         return (q, keys, v), {
-            "columns": Locality(heads=HEADS, lengths=(0.1, 0.5))(
+            "columns": DistanceScore(heads=HEADS, lengths=(0.1, 0.5))(
                 *places, torch.tensor([True, False])
             )
         }

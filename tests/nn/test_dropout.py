@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fields.nn.dropout import NeuronDropout, hold
+from fields.nn.dropout import NeuronDropout, hold_dropout_masks
 
 
 def test_the_mean_over_masks_is_evaluation():
@@ -27,14 +27,14 @@ def test_a_neuron_is_silent_for_every_token():
 def test_held_masks_stay_and_are_released():
     net = nn.Sequential(nn.Linear(64, 64), NeuronDropout(64, p=0.5), nn.Linear(64, 1))
     z = torch.randn(5, 64)
-    with hold(net):
+    with hold_dropout_masks(net):
         first = net(z)
         assert all((net(z) == first).all() for _ in range(5))
-        with hold(net):
+        with hold_dropout_masks(net):
             assert (net(z) == first).all()
         assert (net(z) == first).all()
     assert any((net(z) != first).any() for _ in range(3))
-    with hold(net):
+    with hold_dropout_masks(net):
         assert (net(z) != first).any()
 
 
@@ -51,7 +51,7 @@ def test_an_energy_stays_one_function_along_a_rollout():
             z = z - 0.02 * torch.autograd.grad(level, z)[0]
         return torch.tensor(levels)
 
-    with hold(drop):
+    with hold_dropout_masks(drop):
         held = rollout()
     assert (held.diff() < 0).all() and held[-1] < 0.9 * held[0]
     assert (

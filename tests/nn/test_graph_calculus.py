@@ -9,7 +9,7 @@ from fields.nn.graph.calculus import (
     coboundary1,
     codifferential,
     complete_graph,
-    hodge,
+    hodge_decomposition,
     knn_graph,
     mesh_graph,
 )
@@ -50,7 +50,7 @@ def test_hodge(graph):
         torch.rand(m).double() + 0.5,
         torch.rand(t).double() + 0.5,
     )
-    parts = hodge(graph, f, edge_weight=w1, face_weight=w2)
+    parts = hodge_decomposition(graph, f, edge_weight=w1, face_weight=w2)
     torch.testing.assert_close(sum(parts), f)
     for i in range(3):
         for j in range(i):
@@ -65,7 +65,7 @@ def test_the_hole_carries_a_harmonic_field_and_the_complete_graph_none():
     complete, _, ring = graphs()
     for graph, harmonic in ((complete, False), (ring, True)):
         f = torch.randn(len(graph.edges), 1, generator=torch.Generator().manual_seed(0)).double()
-        parts = hodge(
+        parts = hodge_decomposition(
             graph,
             f,
             edge_weight=torch.ones(len(f)).double(),

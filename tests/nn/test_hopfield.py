@@ -7,13 +7,13 @@ import torch
 
 from fields.nn.attention.multihead import Attention
 from fields.nn.hopfield import modern as hopfield
-from fields.nn.hopfield.binary import Classical, Exponential, Polynomial
+from fields.nn.hopfield.binary import ExponentialMemory, HopfieldNetwork, PolynomialMemory
 from fields.nn.hopfield.modern import (
+    HopfieldLayer,
     PatternDensity,
-    Retrieval,
     hopfield_energy,
     hopfield_energy_grad,
-    regime,
+    retrieval_regime,
     retrieve,
 )
 
@@ -39,19 +39,22 @@ def recalled(network, patterns, steps=5):
 def test_classical_capacity():
     torch.manual_seed(0)
     few, many = signs(10, 100), signs(30, 100)
-    assert recalled(Classical(few), few) >= 0.95
-    assert recalled(Classical(many), many) < 0.5
+    assert recalled(HopfieldNetwork(few), few) >= 0.95
+    assert recalled(HopfieldNetwork(many), many) < 0.5
 
 
 def test_classical_energy_never_rises():
-    network, states = Classical(signs(8, 40), threshold=torch.randn(40).double()), signs(50, 40)
+    network, states = (
+        HopfieldNetwork(signs(8, 40), threshold=torch.randn(40).double()),
+        signs(50, 40),
+    )
     for step in (network.update, network.sweep):
         now = states
         for _ in range(4):
             before, now = network.energy(now), step(now)
             assert (network.energy(now) - before).max() <= 1e-9
         assert (now != states).any()
-    still = Classical(torch.ones(1, 4).double())
+    still = HopfieldNetwork(torch.ones(1, 4).double())
     undecided = torch.tensor([[1.0, -1.0, 1.0, -1.0]]).double()  # no field at all: nothing moves
     assert (still.update(undecided) == undecided).all() and (
         still.sweep(undecided) == undecided
@@ -61,16 +64,16 @@ def test_classical_energy_never_rises():
 def test_polynomial_memory():
     torch.manual_seed(0)
     few, many = signs(40, 40), signs(200, 40)
-    assert recalled(Polynomial(few, power=3), few, steps=3) >= 0.95
-    assert recalled(Polynomial(many, power=3), many, steps=3) < 0.6
-    states, two, classical = signs(20, 40), Polynomial(few, power=2), Classical(few)
+    assert recalled(PolynomialMemory(few, power=3), few, steps=3) >= 0.95
+    assert recalled(PolynomialMemory(many, power=3), many, steps=3) < 0.6
+    states, two, classical = signs(20, 40), PolynomialMemory(few, power=2), HopfieldNetwork(few)
     assert torch.allclose(two.energy(states) * 40**2 / 2, classical.energy(states))
 
 
 def test_exponential_memory():
     torch.manual_seed(0)
     patterns = signs(1000, 40)
-    network, some = Exponential(patterns), patterns[:50]
+    network, some = ExponentialMemory(patterns), patterns[:50]
     states = flip(some, 0.1)
     before, states = network.energy(states), network.sweep(states)
     assert (network.energy(states) <= before).all() and (states == some).all()
@@ -120,7 +123,7 @@ def test_regimes_follow_the_temperature():
     centers = torch.randn(4, 32).double()
     patterns = (centers[:, None] + 0.02 * torch.randn(4, 5, 32).double()).reshape(20, 32)
     kinds, numbers = zip(
-        *(regime(patterns, patterns, beta=b) for b in (1e-3, 1.0, 1e4)), strict=True
+        *(retrieval_regime(patterns, patterns, beta=b) for b in (1e-3, 1.0, 1e4)), strict=True
     )
     assert (kinds[0] == hopfield.GLOBAL).all() and (kinds[1] == hopfield.METASTABLE).all()
     assert (kinds[2] == hopfield.SINGLE).all()
@@ -131,7 +134,7 @@ def test_regimes_follow_the_temperature():
 def test_projected_retrieval_is_attention_iterated():
     attention, module = (
         Attention(12, heads=3, dim_kv=7).double(),
-        Retrieval(12, heads=3, dim_kv=7, steps=1).double(),
+        HopfieldLayer(12, heads=3, dim_kv=7, steps=1).double(),
     )
     module.attention.load_state_dict(attention.state_dict())
     z, y, mask = (

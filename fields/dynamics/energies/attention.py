@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fields.dynamics.base import Context, Energy
-from fields.nn.attention.pairwise import Pairs
-from fields.nn.geometry import Rotary, proximity, rotate
+from fields.nn.attention.pairwise import EnergyAttention
+from fields.nn.geometry import Rotary, distance_scores, rotate
 
 
 def log_cosh(u: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class AttentionEnergy(Energy):
             torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads)
         )
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency)
-        self.pairs = Pairs()
+        self.pairs = EnergyAttention()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()
@@ -196,7 +196,7 @@ class AttentionEnergy(Energy):
         if context.distance2 is None:
             near = g.new_zeros(1, 1, 1, 1)
         else:
-            near = proximity(context.distance2, self.log_length)
+            near = distance_scores(context.distance2, self.log_length)
         total, to_query, to_key = self.pairs(both[0], both[1], near)
         pulled = torch.stack([to_query, to_key])
         pulled = pulled if turn is None else rotate(pulled, turn, back=True)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fields.dynamics.base import Context, Energy
 from fields.dynamics.energies.attention import BoundedFeatures
 from fields.nn.attention.gradients import bilinear, bilinear_grad
-from fields.nn.attention.weights import Partition
+from fields.nn.attention.weights import LogSumExp
 
 
 class EnergyTransformer(Energy):
@@ -71,7 +71,7 @@ class EnergyTransformer(Energy):
         self.log_length = nn.Parameter(
             torch.linspace(math.log(lengths[0]), math.log(lengths[1]), heads)
         )
-        self.partition = Partition()
+        self.partition = LogSumExp()
 
     def value_and_grad(
         self, z: Float[Tensor, "b k c"], context: Context = Context()

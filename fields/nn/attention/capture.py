@@ -9,12 +9,12 @@ from typing import TypeVar, cast
 from torch import nn
 
 from fields.nn.attention.statistics import AttentionStatistics
-from fields.nn.attention.weights import Attentive
+from fields.nn.attention.weights import AttentionLayer
 
 T = TypeVar("T")
 
 
-def _stats(layer: Attentive, *args: object, **kwargs: object) -> AttentionStatistics:
+def _stats(layer: AttentionLayer, *args: object, **kwargs: object) -> AttentionStatistics:
     return layer.stats(*args, **kwargs)
 
 
@@ -24,10 +24,10 @@ def capture_attention(
 ) -> Iterator[dict[str, list[T]]]:
     """Within this context each call of each attention in ``model`` leaves a look, under the layer's name.
 
-    That is every `Attentive` layer: `Attention`, and the weights inside graph attention,
+    That is every `AttentionLayer` layer: `Attention`, and the weights inside graph attention,
     coboundaries, diffusions and energies. The model computes what it always does; outside the
     context it costs nothing. ``look`` gets the layer and the arguments of its call; by default it
-    asks for `Attentive.stats`.
+    asks for `AttentionLayer.stats`.
 
     Example:
         >>> from fields.nn.attention.multihead import Attention
@@ -40,7 +40,7 @@ def capture_attention(
     seen: dict[str, list[T]] = {}
     hooks = []
     for name, layer in model.named_modules():
-        if isinstance(layer, Attentive):
+        if isinstance(layer, AttentionLayer):
 
             def note(
                 layer: nn.Module, args: tuple, kwargs: dict, output: object, name: str = name

@@ -13,11 +13,11 @@ from fields.nn.attention.bilinear_forms import BilinearForm
 from fields.nn.attention.kernels import attention_kernel as attention_kernel
 from fields.nn.attention.masks import causal_mask as causal_mask
 from fields.nn.attention.statistics import AttentionStatistics, attention_statistics
-from fields.nn.attention.weights import Attentive, softmax
-from fields.nn.geometry import Locality, Rotary, rotate
+from fields.nn.attention.weights import AttentionLayer, softmax
+from fields.nn.geometry import DistanceScore, Rotary, rotate
 
 
-class Projected(NamedTuple):
+class ProjectedTokens(NamedTuple):
     """What is left of the tokens when attention begins: scores are q kᵀ/√e + cols_q cols_kᵀ where the mask allows."""
 
     q: Float[Tensor, "b heads m e"]
@@ -46,7 +46,7 @@ class Projected(NamedTuple):
         return score, lower if self.mask is None else lower & self.mask
 
 
-class Attention(Attentive):
+class Attention(AttentionLayer):
     r"""Multi-head attention between tokens that know where they are.
 
         out = concat_a [ R(x)ᵀ Σᵢ αᵢ R(xᵢ) vᵢ ] W_O,
@@ -94,7 +94,7 @@ class Attention(Attentive):
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim_kv or dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
-        self.locality = Locality(heads=heads, lengths=lengths) if lengths else None
+        self.locality = DistanceScore(heads=heads, lengths=lengths) if lengths else None
         self.rotary = Rotary(dim // heads, max_frequency=max_frequency) if max_frequency else None
 
     def forward(
@@ -144,7 +144,7 @@ class Attention(Attentive):
         mask: Bool[Tensor, "#b k"] | None = None,
         allowed: Bool[Tensor, "#b #heads m k"] | None = None,
         causal: bool = False,
-    ) -> Projected:
+    ) -> ProjectedTokens:
         """Heads, rotations, metric and masks: everything `forward`, `weights` and `stats` have in common."""
         q = rearrange(self.query(z_q), "b m (heads e) -> b heads m e", heads=self.heads)
         k, v = rearrange(
@@ -167,9 +167,9 @@ class Attention(Attentive):
             if allowed is None
             else mask[:, None, None] & allowed
         )
-        return Projected(q, k, v, columns, turn, both, causal)
+        return ProjectedTokens(q, k, v, columns, turn, both, causal)
 
-    def gather(self, asked: Projected) -> Float[Tensor, "b m h"]:
+    def gather(self, asked: ProjectedTokens) -> Float[Tensor, "b m h"]:
         """The weighted values of all heads, turned back and mixed."""
         out = attention_kernel(
             asked.q, asked.k, asked.v, columns=asked.columns, mask=asked.mask, causal=asked.causal

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.weights import Softmax
-from fields.nn.geometry import embed, rotate
+from fields.nn.geometry import periodic_coordinates, rotate
 
 
 class NearestAttention(nn.Module):
@@ -98,7 +98,7 @@ def nearest_neighbors(
     count: int,
 ) -> tuple[Int[Tensor, "b m s"], Float[Tensor, "b m s"], Float[Tensor, "b m s"]]:
     """The nearest keys, their squared distances r² and the window 1 − r²/ρ²; all keys and no window if there are too few."""
-    q, k = embed(y, periodic), embed(pos.to(y.dtype), periodic)
+    q, k = periodic_coordinates(y, periodic), periodic_coordinates(pos.to(y.dtype), periodic)
     everyone = count >= pos.shape[1]
     if everyone:
         index = torch.arange(pos.shape[1], device=y.device).expand(
@@ -106,7 +106,10 @@ def nearest_neighbors(
         )
     else:
         index = torch.stack(
-            [closest(q[i % len(q)], k[i % len(k)], count + 1) for i in range(max(len(q), len(k)))]
+            [
+                nearest_indices(q[i % len(q)], k[i % len(k)], count + 1)
+                for i in range(max(len(q), len(k)))
+            ]
         )
     squares = torch.zeros((), dtype=q.dtype, device=q.device)
     for axis in range(
@@ -122,7 +125,9 @@ def nearest_neighbors(
 
 
 @torch.no_grad()
-def closest(q: Float[Tensor, "m e"], k: Float[Tensor, "k e"], count: int) -> Int[Tensor, "m s"]:
+def nearest_indices(
+    q: Float[Tensor, "m e"], k: Float[Tensor, "k e"], count: int
+) -> Int[Tensor, "m s"]:
     """The ``count`` keys nearest to each query, the nearest first: from a tree, or on a GPU from all distances."""
     if q.device.type == "cpu" and not torch.compiler.is_compiling():
         found = KDTree(k.detach().numpy()).query(

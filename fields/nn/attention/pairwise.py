@@ -9,10 +9,10 @@ from torch.autograd.function import once_differentiable
 
 from fields.nn.attention.gradients import bilinear, bilinear_grad
 from fields.nn.attention.statistics import AttentionStatistics, attention_statistics
-from fields.nn.attention.weights import Attentive, softmax
+from fields.nn.attention.weights import AttentionLayer, softmax
 
 
-class Pairwise(torch.autograd.Function):
+class EnergyAttentionFunction(torch.autograd.Function):
     r"""T = log Σₘ exp Sₙₘ,   U = A K,   W = Aᵀ Q   with S = Q Kᵀ + G, A = softmax S.
 
     The energy is made of T and its gradient of U and W. Backwards, with r = dU·U + Q·(A dW) row by
@@ -56,12 +56,12 @@ class Pairwise(torch.autograd.Function):
         return d_q + through_q, a.mT @ d_u + through_k, d_score.sum_to_size(ctx.shape)
 
 
-class Pairs(Attentive):
-    """`Pairwise` as a layer without parameters, so that what its weights do can be looked at."""
+class EnergyAttention(AttentionLayer):
+    """`EnergyAttentionFunction` as a layer without parameters, so that what its weights do can be looked at."""
 
     def forward(self, q: Tensor, k: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """T, U and W."""
-        return Pairwise.apply(q, k, g)  # type: ignore[no-any-return]
+        return EnergyAttentionFunction.apply(q, k, g)  # type: ignore[no-any-return]
 
     def weights(self, q: Tensor, k: Tensor, g: Tensor) -> Float[Tensor, "b heads n n"]:
         """A."""

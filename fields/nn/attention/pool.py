@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from fields.core.sample import Latent, Schema
 from fields.nn.attention.multihead import Attention
-from fields.nn.embeddings import Fourier
+from fields.nn.embeddings import FourierFeatures
 
 
-class Pool(nn.Module):
+class AttentionPooling(nn.Module):
     r"""One code per sample: learned seeds sⱼ attend to all tokens, which are tied to their places first.
 
         code = W [ Attn(s₁, t), …, Attn(s_r, t) ],    tᵢ = LN(zᵢ) + P γ(xᵢ)
@@ -31,7 +31,7 @@ class Pool(nn.Module):
         super().__init__()
         self.seeds = nn.Parameter(torch.randn(seeds, dim))
         self.norm = nn.LayerNorm(dim)
-        self.fourier = Fourier(schema.periodic)
+        self.fourier = FourierFeatures(schema.periodic)
         self.place = nn.Linear(self.fourier.dim, dim)
         self.attention = Attention(dim, heads=heads)
         self.mix = nn.Linear(seeds * dim, dim)

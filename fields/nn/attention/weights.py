@@ -22,7 +22,7 @@ def softmax(
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
 
 
-class Attentive(nn.Module, ABC):
+class AttentionLayer(nn.Module, ABC):
     """A layer that weighs keys. For the arguments of its own call it says how; asking costs nothing until it is done.
 
     `fields.nn.attention.capture.capture_attention` finds every such layer of a model.
@@ -37,7 +37,7 @@ class Attentive(nn.Module, ABC):
         """Log-partition, free energy, mean score, entropy and its slope of each query."""
 
 
-class Softmax(Attentive):
+class Softmax(AttentionLayer):
     """`softmax` as a layer without parameters, so that `observe` sees it.
 
     For graphs, coboundaries and moments, which need α itself. Where α is only multiplied with
@@ -61,7 +61,7 @@ class Softmax(Attentive):
         return attention_statistics(scores, mask=mask)
 
 
-class Partition(Attentive):
+class LogSumExp(AttentionLayer):
     """`log_sum_exp` as a layer without parameters: the attention term of an energy and, in its weights, the gradient.
 
     Shape: scores (*b m k) -> L (*b m), α (*b m k).

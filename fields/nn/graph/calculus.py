@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fields.nn.geometry import embed
+from fields.nn.geometry import periodic_coordinates
 
 
 class Graph(NamedTuple):
@@ -44,7 +44,7 @@ def knn_graph(pos: Float[Tensor, "n d"], periodic: Bool[Tensor, "d"], *, neighbo
         raise ValueError(
             f"{nodes} nodes have at most {nodes - 1} neighbors each, {neighbors} were asked for. Ask for fewer."
         )
-    places = embed(pos[None], periodic)[0]
+    places = periodic_coordinates(pos[None], periodic)[0]
     distance = torch.cdist(places, places).fill_diagonal_(torch.inf)
     near = distance.topk(neighbors, largest=False).indices
     start = torch.arange(nodes, device=pos.device)[:, None].expand_as(near)
@@ -95,7 +95,7 @@ def codifferential(
     return delta.mT * weight_out / weight_in[:, None]
 
 
-class Hodge(NamedTuple):
+class HodgeDecomposition(NamedTuple):
     """f = gradient + curl + harmonic, orthogonal in the edge weights."""
 
     gradient: Float[Tensor, "m c"]
@@ -103,13 +103,13 @@ class Hodge(NamedTuple):
     harmonic: Float[Tensor, "m c"]
 
 
-def hodge(
+def hodge_decomposition(
     graph: Graph,
     f: Float[Tensor, "m c"],
     *,
     edge_weight: Float[Tensor, "m"],
     face_weight: Float[Tensor, "t"],
-) -> Hodge:
+) -> HodgeDecomposition:
     r"""f = δ₀φ + δ₁*A + h with δ₀*h = 0 and δ₁h = 0, by least squares in the edge weights.
 
     The pieces do not depend on node weights: those only rename φ.
@@ -123,4 +123,4 @@ def hodge(
         if down.shape[1]
         else torch.zeros_like(f)
     )
-    return Hodge(gradient, curl, f - gradient - curl)
+    return HodgeDecomposition(gradient, curl, f - gradient - curl)

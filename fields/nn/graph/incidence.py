@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fields.nn.attention.weights import Softmax
-from fields.nn.geometry import Rotary, embed, proximity, rotate
+from fields.nn.geometry import Rotary, distance_scores, periodic_coordinates, rotate
 
 HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
 
@@ -66,10 +66,10 @@ def coboundary(
     The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2
     whatever the weights. With one-hot rows DᵀD is the normalized graph Laplacian.
     """
-    return Coboundary(Differences.apply(ends, weight.to(ends.dtype)))
+    return Coboundary(NormalizedDifferences.apply(ends, weight.to(ends.dtype)))
 
 
-class Differences(torch.autograd.Function):
+class NormalizedDifferences(torch.autograd.Function):
     r"""D of `coboundary`. Backwards, with G = ∂D,
 
         ∂a₀ = −½ Σₑ G ∘ D / a₀,   ∂P = S + w ∂a₀ᵀ,   ∂R = −S + w ∂a₀ᵀ,   S = w^½ G a₀^−½,   ∂w = ½ Σᵢ G ∘ D / w + (P + R) ∂a₀
@@ -167,7 +167,7 @@ class SoftIncidence(nn.Module):
                 math.log(pos.shape[1]) / pos.shape[2]
             )  # the sharp end is measured in token spacings
             near = (
-                proximity(distance2, length)
+                distance_scores(distance2, length)
                 for length in (self.log_length[0] - spacing, self.log_length[1])
             )
             score = score.add_(
@@ -210,6 +210,9 @@ class SoftIncidence(nn.Module):
         return self.position[None, :, :axes].to(pos.dtype)
 
     def _distance2(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> Float[Tensor, "b m n"]:
-        edges, tokens = embed(self._position(pos), periodic), embed(pos, periodic)
+        edges, tokens = (
+            periodic_coordinates(self._position(pos), periodic),
+            periodic_coordinates(pos, periodic),
+        )
         sizes = edges.square().sum(-1)[:, :, None] + tokens.square().sum(-1)[:, None]
         return sizes - 2 * edges @ tokens.mT  # without a tensor of m n d differences

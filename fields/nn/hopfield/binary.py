@@ -14,7 +14,7 @@ def hebbian(patterns: Float[Tensor, "k d"]) -> Float[Tensor, "d d"]:
     return patterns.mT @ patterns
 
 
-class Classical:
+class HopfieldNetwork:
     r"""The network of 1982.
 
         E = −½ ξᵀ W ξ + ξᵀ b,    ξ ← sgn(W ξ − b)
@@ -51,7 +51,7 @@ class Classical:
         return states
 
 
-class Dense(ABC):
+class DenseAssociativeMemory(ABC):
     r"""Dense associative memory.   E = −Σᵢ F(xᵢ·ξ),   ξ_l ← the sign with the lower energy, the others fixed
 
     Reference: Krotov & Hopfield 2016; Demircigil et al. 2017. Shape: states (m d), patterns (k d),
@@ -83,7 +83,7 @@ class Dense(ABC):
         return states
 
 
-class Polynomial(Dense):
+class PolynomialMemory(DenseAssociativeMemory):
     """F(s) = sᵃ: capacity of order d^(a−1); a = 2 is the classical network. Overlaps are taken relative to d."""
 
     def __init__(self, patterns: Float[Tensor, "k d"], *, power: int = 3):
@@ -95,7 +95,7 @@ class Polynomial(Dense):
         return (overlap / self.patterns.shape[-1]).pow(self.power).sum(-1)
 
 
-class Exponential(Dense):
+class ExponentialMemory(DenseAssociativeMemory):
     """F(s) = exp(s): capacity of order 2^(d/2)."""
 
     def reward(self, overlap: Float[Tensor, "m k"]) -> Float[Tensor, "m"]:

@@ -84,7 +84,7 @@ def retrieve(
     )
 
 
-def regime(
+def retrieval_regime(
     states: Float[Tensor, "*b m e"], patterns: Float[Tensor, "*#b k e"], *, beta: float = 1.0
 ) -> tuple[Int[Tensor, "*b m"], Float[Tensor, "*b m"]]:
     """Where a state is drawn to, and exp(H), the number of patterns it averages.
@@ -98,7 +98,7 @@ def regime(
     ), number
 
 
-class Retrieval(nn.Module):
+class HopfieldLayer(nn.Module):
     r"""Queries retrieve from tokens in a space of associations, then read values: attention with inner iterations.
 
         Q₀ = z W_Q,   K = y W_K,   V = y W_V;    Qₙ₊₁ = Qₙ − γ (Qₙ − softmax(β Qₙ Kᵀ) K);    out = softmax(β Q Kᵀ) V W_O

@@ -17,7 +17,9 @@ from fields.nn.embeddings import grid_points
 PENALTY = 1e-10  # of roughness, beside the weight 1 of the data
 
 
-def waves(x: Float[Tensor, "*b n"], count: int, periodic: bool) -> Float[Tensor, "*b n f"]:
+def trigonometric_basis(
+    x: Float[Tensor, "*b n"], count: int, periodic: bool
+) -> Float[Tensor, "*b n f"]:
     """Functions of one axis, orthonormal over the centers of ``count`` cells.
 
         periodic:  1, √2 sin 2πx, √2 cos 2πx, √2 sin 4πx, …       else:  1, √2 cos π(x + ½), √2 cos 2π(x + ½), …
@@ -29,7 +31,7 @@ def waves(x: Float[Tensor, "*b n"], count: int, periodic: bool) -> Float[Tensor,
     angle = (
         2
         * math.pi
-        * phases(count, periodic).to(x)
+        * wave_numbers(count, periodic).to(x)
         * (x[..., None] if periodic else x[..., None] + 0.5)
     )
     values = torch.where((i % 2 == 1) & periodic, angle.sin(), angle.cos())
@@ -37,18 +39,18 @@ def waves(x: Float[Tensor, "*b n"], count: int, periodic: bool) -> Float[Tensor,
     return torch.where(single, values, math.sqrt(2) * values) / math.sqrt(count)
 
 
-def phases(count: int, periodic: bool) -> Float[Tensor, "f"]:
+def wave_numbers(count: int, periodic: bool) -> Float[Tensor, "f"]:
     """How often each of these functions turns along the axis."""
     i = torch.arange(count)
     return ((i + 1) // 2).float() if periodic else i / 2
 
 
-def waves_in_box(
+def product_basis(
     x: Float[Tensor, "*b n d"], counts: Sequence[int], periodic: Sequence[bool]
 ) -> Float[Tensor, "*b n f"]:
     """Products of the functions of every axis, f = ∏ counts."""
     per_axis = [
-        waves(x[..., a], count, closed)
+        trigonometric_basis(x[..., a], count, closed)
         for a, (count, closed) in enumerate(zip(counts, periodic, strict=True))
     ]
     return reduce(
@@ -56,7 +58,7 @@ def waves_in_box(
     )
 
 
-def through_samples(
+def interpolation_matrix(
     y: Float[Tensor, "b m d"],
     places: Float[Tensor, "b k d"],
     counts: Sequence[int],
@@ -64,12 +66,12 @@ def through_samples(
 ) -> Float[Tensor, "b m k"]:
     """L with v(y) = L z for the polynomial that takes the values z at ``places``, the centers of the cells in any order."""
     return (
-        waves_in_box(y.double(), counts, periodic)
-        @ waves_in_box(places.double(), counts, periodic).mT
+        product_basis(y.double(), counts, periodic)
+        @ product_basis(places.double(), counts, periodic).mT
     )
 
 
-def fit_to_points(
+def smoothing_fit_matrix(
     x: Float[Tensor, "b n d"],
     mask: Bool[Tensor, "b n"],
     counts: Sequence[int],
@@ -85,10 +87,10 @@ def fit_to_points(
     points than waves, those with fewer turns are preferred.
     """
     x = x.double()
-    basis = waves_in_box(x, counts, periodic) * mask[..., None]
+    basis = product_basis(x, counts, periodic) * mask[..., None]
     weight = math.prod(counts) / mask.sum(-1).double()[:, None, None]
     nu = torch.meshgrid(
-        *(phases(count, closed) for count, closed in zip(counts, periodic, strict=True)),
+        *(wave_numbers(count, closed) for count, closed in zip(counts, periodic, strict=True)),
         indexing="ij",
     )
     rough = (
@@ -100,12 +102,14 @@ def fit_to_points(
     normal = weight * basis.mT @ basis + torch.diag(PENALTY * rough)
     coefficients = torch.linalg.solve(normal, weight * basis.mT)
     return (
-        waves_in_box(grid_points(tuple(counts), x.dtype).to(x.device), counts, periodic)
+        product_basis(grid_points(tuple(counts), x.dtype).to(x.device), counts, periodic)
         @ coefficients
     )
 
 
-def columns(dim: int, channels: Sequence[str], names: Sequence[str], schema: Schema) -> list[int]:
+def channel_columns(
+    dim: int, channels: Sequence[str], names: Sequence[str], schema: Schema
+) -> list[int]:
     """The column of ``names`` that each channel holds, −1 for none of them."""
     unknown = [name for name in channels if name not in ("", *schema.inputs, *schema.outputs)]
     if len(channels) > dim or unknown:

@@ -13,7 +13,7 @@ from torch import Tensor
 SHEAR = 1e-3  # decides, the same way everywhere, which diagonal cuts the cells of a regular grid
 
 
-def hats(
+def hat_basis(
     y: Float[Tensor, "m d"], nodes: Float[Tensor, "k d"], periodic: Bool[Tensor, "d"]
 ) -> tuple[Int[Tensor, "m v"], Float[Tensor, "m v"]]:
     r"""The v = d + 1 hat functions that do not vanish at each point: their nodes and their values.

@@ -141,7 +141,7 @@ def test_the_normal_path_makes_no_statistics(monkeypatch):
     layer, z = Attention(8, heads=2), torch.randn(3, 5, 8)
     for target in (
         "fields.nn.attention.statistics.attention_statistics",
-        "fields.nn.attention.multihead.Projected.scores",
+        "fields.nn.attention.multihead.ProjectedTokens.scores",
     ):
         monkeypatch.setattr(
             target,
