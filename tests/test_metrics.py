@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, and the properties that batch means break."""
+"""Metrics against values computed by hand, and properties that batch means do not have."""
 
 from functools import partial
 from math import pi, sqrt
@@ -43,17 +43,17 @@ ALL = {
 NEED_GRID = {"BoundaryRMSE", "FourierRMSE", "SpectralError", "SpectralError relative"}
 
 
-def everything(m):
+def all_real(m):
     return torch.ones(1, m, dtype=torch.bool)
 
 
 def one_sample(metric, v_hat, v):
-    """Metric of one sample, one step, one channel given as lists of point values; the single number."""
+    """The value of a metric for one sample, step and channel, given as lists of point values."""
     v_hat, v = (
         tensor(v_hat, dtype=torch.float32).flatten(),
         tensor(v, dtype=torch.float32).flatten(),
     )
-    metric.update(v_hat[None, None, :, None], v[None, None, :, None], everything(len(v)))
+    metric.update(v_hat[None, None, :, None], v[None, None, :, None], all_real(len(v)))
     return metric.compute().flatten().tolist()
 
 
@@ -68,9 +68,9 @@ def fields_of(b, *, seed=0, m=30):
 def test_batch_size_does_not_matter(name, sizes):
     v_hat, v = fields_of(7)
     whole, parts = ALL[name](), ALL[name]()
-    whole.update(v_hat, v, everything(30))
+    whole.update(v_hat, v, all_real(30))
     for some_hat, some in zip(v_hat.split(sizes), v.split(sizes), strict=True):
-        parts.update(some_hat, some, everything(30))
+        parts.update(some_hat, some, all_real(30))
     torch.testing.assert_close(parts.compute(), whole.compute(), equal_nan=True)
 
 
@@ -78,9 +78,9 @@ def test_batch_size_does_not_matter(name, sizes):
 def test_uneven_processes_give_the_same_answer(name):
     v_hat, v = fields_of(7)
     whole, first, second = ALL[name](), ALL[name](), ALL[name]()
-    whole.update(v_hat, v, everything(30))
-    first.update(v_hat[:5], v[:5], everything(30))
-    second.update(v_hat[5:], v[5:], everything(30))
+    whole.update(v_hat, v, all_real(30))
+    first.update(v_hat[:5], v[:5], all_real(30))
+    second.update(v_hat[5:], v[5:], all_real(30))
     first.merge_state(second)
     torch.testing.assert_close(first.compute(), whole.compute(), equal_nan=True)
 
@@ -91,7 +91,7 @@ def test_padded_points_do_not_count(name):
     padded_hat = torch.cat([v_hat, torch.full((4, 2, 5, 3), torch.nan)], dim=2)
     padded = torch.cat([v, torch.full((4, 2, 5, 3), 1e9)], dim=2)
     plain, masked = ALL[name](), ALL[name]()
-    plain.update(v_hat, v, everything(30))
+    plain.update(v_hat, v, all_real(30))
     masked.update(padded_hat, padded, torch.arange(35).expand(4, 35) < 30)
     torch.testing.assert_close(masked.compute(), plain.compute())
 
@@ -100,23 +100,23 @@ def test_padded_points_do_not_count(name):
 def test_grid_metrics_refuse_scattered_points(name):
     v_hat, v = fields_of(2, m=29)
     with pytest.raises(ValueError, match="full grid"):
-        ALL[name]().update(v_hat, v, everything(29))
+        ALL[name]().update(v_hat, v, all_real(29))
 
 
 def test_a_batch_of_another_shape_is_refused():
     metric, (v_hat, v) = pdebench.RMSE(), fields_of(2)
-    metric.update(v_hat, v, everything(30))
+    metric.update(v_hat, v, all_real(30))
     with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(1, 3\)"):
-        metric.update(v_hat[:, :1], v[:, :1], everything(30))
+        metric.update(v_hat[:, :1], v[:, :1], all_real(30))
     metric.reset()
-    metric.update(v_hat[:, :1], v[:, :1], everything(30))
+    metric.update(v_hat[:, :1], v[:, :1], all_real(30))
     assert metric.compute().shape == (1, 3)
 
 
 def test_relative_l2_keeps_every_sample():
     metric = RelativeL2()
     v = torch.ones(3, 1, 4, 1)
-    metric.update(v * tensor([1.5, 1.1, 4.0])[:, None, None, None], v, everything(4))
+    metric.update(v * tensor([1.5, 1.1, 4.0])[:, None, None, None], v, all_real(4))
     torch.testing.assert_close(
         metric.per_sample(), tensor([0.5, 0.1, 3.0], dtype=torch.float64), rtol=1e-6, atol=0
     )
@@ -134,10 +134,10 @@ def test_pdebench_pointwise():
     assert one_sample(pdebench.NRMSE(), [1.0, 1.0], [0.0, 0.0]) == [float("inf")]
 
 
-def test_conserved_rmse_takes_the_root_after_the_mean_over_samples():
+def test_conserved_rmse_is_the_root_of_the_mean_over_samples():
     metric = pdebench.ConservedRMSE()
     v_hat = tensor([[1.0, 1.0], [3.0, 3.0]])[:, None, :, None]  # mean errors 1 and 3
-    metric.update(v_hat, torch.zeros_like(v_hat), everything(2))
+    metric.update(v_hat, torch.zeros_like(v_hat), all_real(2))
     assert metric.compute().item() == pytest.approx(sqrt((1 + 9) / 2))
 
 
@@ -158,7 +158,7 @@ def test_pdebench_boundary():
     error = torch.zeros(1, 1, 27, 2)
     error[0, 0, 0, 0] = 2.0  # a corner lies on three faces
     error[0, 0, 13, 1] = 50.0  # the middle point on none
-    metric.update(error, torch.zeros_like(error), everything(27))
+    metric.update(error, torch.zeros_like(error), all_real(27))
     assert metric.compute().flatten().tolist() == pytest.approx([sqrt(3 * 4 / 54)] * 2)
 
 
@@ -202,7 +202,7 @@ def test_the_well_vrmse_and_nrmse():
 def test_vrmse_of_the_mean_predictor_is_one():
     v = torch.randn(4, 1, 1000, 1, generator=torch.Generator().manual_seed(0))
     metric = the_well.VRMSE()
-    metric.update(v.mean(dim=2, keepdim=True).expand_as(v), v, everything(1000))
+    metric.update(v.mean(dim=2, keepdim=True).expand_as(v), v, all_real(1000))
     assert metric.compute().item() == pytest.approx(sqrt(999 / 1000), rel=1e-4)
 
 
@@ -211,7 +211,7 @@ def test_spectral_bins_sum_to_the_mean_squared_error(grid):
     m = torch.Size(grid).numel()
     v_hat, v = fields_of(3, m=m)
     metric = the_well.SpectralError(grid)
-    metric.update(v_hat, v, everything(m))
+    metric.update(v_hat, v, all_real(m))
     torch.testing.assert_close(
         metric.compute().sum(0), ((v_hat - v).double() ** 2).mean(dim=(0, 2))
     )
@@ -271,5 +271,5 @@ def test_blow_ups():
     v_hat[2, 0, 0] = -10.5
     v_hat[3, 0, 0] = 9.5
     metric = BlowUps()
-    metric.update(v_hat, v, everything(3))
+    metric.update(v_hat, v, all_real(3))
     assert metric.compute() == 2

@@ -1,4 +1,4 @@
-"""Figures show the right numbers at the right places, and leave nothing behind."""
+"""Figures show the right values at the right positions and change no settings of matplotlib."""
 
 import shutil
 from dataclasses import replace
@@ -30,7 +30,7 @@ def grid_points(*axes):
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
 
-def case(y, *, steps=1):
+def predicted(y, *, steps=1):
     t = np.arange(steps) / 4
     v = np.sin(3 * y.sum(axis=1)) + t[:, None]
     return PredictedSample(
@@ -56,14 +56,14 @@ def test_a_shuffled_grid_of_uneven_spacing_is_recognized():
     np.testing.assert_array_equal(points[order], grid_points(x, y))
 
 
-def test_scattered_points_are_no_grid():
+def test_scattered_points_are_not_a_grid():
     assert plot_axes(np.random.default_rng(0).random((12, 2))) is None
     assert plot_axes(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])) is None
 
 
-def test_images_show_values_where_they_are_and_truth_and_prediction_on_one_scale():
+def test_images_show_values_at_their_points_with_one_scale_for_truth_and_prediction():
     points = np.random.default_rng(0).permutation(grid_points(np.arange(4.0), np.arange(3.0)))
-    shown = case(points)
+    shown = predicted(points)
     panels = [
         axes.collections[0] for axes in sample_figure([shown]).axes if axes.get_title(loc="left")
     ]
@@ -77,13 +77,13 @@ def test_images_show_values_where_they_are_and_truth_and_prediction_on_one_scale
     assert error.get_clim()[0] == -error.get_clim()[1]
 
 
-def test_error_scale_ignores_what_is_not_finite():
+def test_error_scale_ignores_values_that_are_not_finite():
     assert symmetric_limits(np.array([0.5, -2.0, np.nan, np.inf])) == (-2, 2)
     low, high = symmetric_limits(np.zeros(3))
     assert low < 0 < high
 
 
-def test_triangles_bridge_holes_only():
+def test_only_triangles_that_span_holes_are_dropped():
     line = np.linspace(0, 1, 21)
     points = grid_points(line, line) + 1e-3 * np.random.default_rng(0).random((441, 2))
     points = points[np.hypot(*(points - 0.5).T) > 0.25]
@@ -107,7 +107,7 @@ def test_middle_plane_of_three_dimensions():
     assert np.abs(middle_plane(scattered, scattered[:, 2])[1] - 0.5).max() < 0.1
 
 
-def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
+def test_predicted_sample_has_the_latest_frame_of_the_same_name_without_padding():
     schema = Schema(
         ("x",),
         ("a", "u"),
@@ -146,7 +146,7 @@ def test_case_takes_the_latest_frame_of_the_same_name_and_drops_padding():
         ]
 
 
-def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
+def test_every_figure_is_drawn_and_leaves_the_settings_of_matplotlib(tmp_path):
     before = dict(matplotlib.rcParams)
     line, flat = np.linspace(0, 1, 9)[:, None], np.random.default_rng(0).random((40, 2))
     errors = {
@@ -154,10 +154,10 @@ def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
         "zero": Curve(np.array([16, 32]), np.zeros(2)),
     }
     figures = [
-        sample_figure([case(line), case(line)]),
-        sample_figure([case(flat, steps=2)]),
-        space_time_figure(case(line, steps=3), trained_to=0.3),
-        frames_figure(case(flat, steps=3), [0, 2]),
+        sample_figure([predicted(line), predicted(line)]),
+        sample_figure([predicted(flat, steps=2)]),
+        space_time_figure(predicted(line, steps=3), trained_to=0.3),
+        frames_figure(predicted(flat, steps=3), [0, 2]),
         resolution_figure(errors, trained_at=16),
         time_figure({"energy": Curve(np.arange(3), np.zeros(3))}, y_label="drift", trained_to=1.0),
     ]
@@ -167,9 +167,9 @@ def test_every_figure_is_drawn_without_touching_the_users_settings(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.svg"]
 
 
-def test_the_clock_says_time_and_unit():
+def test_the_title_has_time_and_unit():
     assert (
-        title_at_step(replace(case(np.zeros((3, 1)), steps=3), time="time [s]"), -1)
+        title_at_step(replace(predicted(np.zeros((3, 1)), steps=3), time="time [s]"), -1)
         == "median, time 0.5 s"
     )
 
@@ -177,19 +177,26 @@ def test_the_clock_says_time_and_unit():
 @pytest.mark.parametrize(
     "y", [np.linspace(0, 1, 9)[:, None], grid_points(np.arange(4.0), np.arange(3.0))]
 )
-def test_animation_has_a_frame_per_time_and_the_field_moves(tmp_path, y):
-    path = animate(case(y, steps=3), tmp_path / "film.gif")
-    film = Image.open(path)
-    assert film.n_frames == 3
-    first = np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :]  # below the title
-    film.seek(2)
-    assert np.abs(np.asarray(film.convert("RGB"), dtype=int)[film.height // 4 :] - first).max() > 50
-    assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+def test_animation_has_one_frame_per_time_and_the_field_moves(tmp_path, y):
+    path = animate(predicted(y, steps=3), tmp_path / "a.gif")
+    animation = Image.open(path)
+    assert animation.n_frames == 3
+    first = np.asarray(animation.convert("RGB"), dtype=int)[
+        animation.height // 4 :
+    ]  # below the title
+    animation.seek(2)
+    assert (
+        np.abs(
+            np.asarray(animation.convert("RGB"), dtype=int)[animation.height // 4 :] - first
+        ).max()
+        > 50
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 
 
-def test_wrong_uses_are_told_what_to_do(tmp_path, monkeypatch):
+def test_messages_of_wrong_uses_name_the_alternative(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ValueError, match="ffmpeg"):
-        animate(case(np.zeros((3, 1)), steps=2), tmp_path / "film.mp4")
+        animate(predicted(np.zeros((3, 1)), steps=2), tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="frames_figure"):
-        space_time_figure(case(np.random.default_rng(0).random((5, 2)), steps=2))
+        space_time_figure(predicted(np.random.default_rng(0).random((5, 2)), steps=2))

@@ -1,4 +1,4 @@
-"""The picture of a decoder's basis shows what the decoder computes."""
+"""The drawn basis functions of a decoder are the weights that it computes."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def model_and_data(d):
 
 
 @pytest.mark.parametrize("d", [1, 2])
-def test_basis(d):
+def test_basis_functions_entropy_and_number_of_tokens(d):
     model, ds = model_and_data(d)
     basis = basis_data(model, ds, points=12)
     assert basis.weights.shape == (4, 12**d, 4**d) and basis.hats.shape == (12**d, 4**d)
@@ -76,10 +76,10 @@ def test_a_decoder_without_attention_to_all_tokens_has_no_basis():
         basis_data(model, ds, points=12)
 
 
-def test_hats_are_one_at_their_node_and_reproduce_lines():
+def test_hat_functions_are_one_at_their_node_and_reproduce_linear_functions():
     nodes = ((torch.arange(5).double() + 0.5) / 5 - 0.5)[:, None]
     assert (hat_functions(nodes, nodes, (False,)) - torch.eye(5)).abs().max() < 1e-12
     x = torch.linspace(-0.4, 0.4, 33, dtype=torch.float64)[:, None]
     assert (hat_functions(x, nodes, (False,)) @ nodes - x).abs().max() < 1e-12
-    with pytest.raises(ValueError, match="on no grid"):
+    with pytest.raises(ValueError, match="tokens on a regular grid"):
         hat_functions(torch.rand(3, 2), torch.rand(5, 2), (False, False))

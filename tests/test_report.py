@@ -1,4 +1,4 @@
-"""Reports say what the results say, in strict JSON and in a page that stands alone."""
+"""Reports show the results, in strict JSON and on a page without other files."""
 
 import base64
 import io
@@ -58,7 +58,7 @@ def results(**changes):
 
 
 class Tags(HTMLParser):
-    """Checks that every tag is closed and collects what a browser would fetch."""
+    """Checks that every tag is closed and collects the addresses that a browser would load."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ def test_json_is_strict_and_complete():
     assert read["pictures"] == [{"name": "median", "caption": 'a "median" sample'}]
 
 
-def test_page_is_well_formed_escaped_and_needs_no_other_file():
+def test_page_is_well_formed_escaped_and_without_other_files():
     text = render_html(
         results(next_command="python train.py --config configs/a.yaml && echo <done>")
     )
@@ -104,9 +104,9 @@ def test_page_is_well_formed_escaped_and_needs_no_other_file():
     assert not re.search(r"https?://|@import|url\(", text)
 
 
-def test_page_shows_every_number_of_the_table_and_leaves_out_empty_sections():
+def test_page_shows_every_number_and_omits_empty_sections():
     text = render_html(results())
-    for shown in ("0.00412", "0.00380", "0.0204", "5 min 12 s", "not finite", "mean predictor"):
+    for shown in ("0.00412", "0.00380", "0.0204", "0.00731", "5 min 12 s", "not finite", "VRMSE"):
         assert shown in text
     assert "Pictures" in text and "Try next" not in text
     assert "Pictures" not in render_html(results(pictures=[]))
@@ -117,7 +117,7 @@ def test_pictures_keep_their_size_in_inches():
     assert 'width="480"' in render_html(results(pictures=[Picture("a", "", png(figure))]))
 
 
-def test_write_replaces_both_files_and_leaves_no_parts(tmp_path):
+def test_writing_replaces_both_files_and_leaves_no_partial_ones(tmp_path):
     folder = tmp_path / "runs" / "a"
     write_report(results(title="old"), folder)
     json_path, html_path = write_report(results(title="new"), folder)
@@ -152,12 +152,24 @@ def test_table_shows_every_number_at_any_usual_width(width):
     assert "…" not in text
 
 
-def test_numbers_and_durations_are_spelled_for_people():
-    spelled = [
+@pytest.mark.parametrize("width", [80, 120])
+def test_many_metrics_are_cut_into_tables_that_fit_the_terminal(width):
+    metrics = {f"relative error of quantity {i}": 0.000100 + i for i in range(1, 12)}
+    stream = io.StringIO()
+    entries = {f"field, step {step}": metrics for step in (4, 400)}
+    print_table(results(metrics=entries), Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in stream.getvalue()
+    words = stream.getvalue().split()
+    assert all(words.count(format_number(value)) == 2 for value in metrics.values())
+
+
+def test_numbers_and_durations_are_formatted_for_people():
+    formatted = [
         format_number(value)
         for value in (0.004123, 0.09, 1.2649, 12.0, 345.6, 3.14e-7, 0.0, float("nan"))
     ]
-    assert spelled == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0", "not finite"]
+    assert formatted == ["0.00412", "0.0900", "1.26", "12.0", "346", "3.14e-07", "0", "not finite"]
     assert [format_duration(s) for s in (0.5, 41.2, 545, 7800, 59.7)] == [
         "0.5 s",
         "41 s",

@@ -43,7 +43,7 @@ class RMSE(MeanOverSamples):
 
 
 class NRMSE(MeanOverSamples):
-    """mean_samples √(mean_x e² / mean_x v²), without ε: infinite where the truth is zero everywhere.
+    """mean_samples √(mean_x e² / mean_x v²), without ε: infinite where the truth is zero.
 
     Example:
         >>> metric = NRMSE()

@@ -118,7 +118,7 @@ def correlation_time(
 class BlowUps(Metric):
     """Number of samples with |v̂| > factor · max |v| somewhere, or with a value that is not finite.
 
-    The largest |v| is that of the sample's own truth in the same channel, over all steps and points.
+    The largest |v| is that of the sample's own truth in the same channel, over steps and points.
 
     Args:
         factor: how far above the truth's largest value a prediction may go.

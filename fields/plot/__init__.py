@@ -1,8 +1,8 @@
-"""Pictures of fields, errors and trainings: the only place that imports matplotlib.
+"""Figures of fields, errors and trainings. Only this package imports matplotlib.
 
-Figures are made without pyplot: no window, no backend, no global state, safe in threads and in
-workers. Every function answers with a :class:`matplotlib.figure.Figure`, which notebooks show by
-themselves; :func:`png` turns it into bytes.
+Figures are made without pyplot and hence without windows and global state; they can be made in
+threads and worker processes. Every function returns a :class:`matplotlib.figure.Figure`, which
+notebooks display; :func:`png` encodes it.
 """
 
 from fields.plot.attention import attention_basis

@@ -1,4 +1,4 @@
-"""What a model's attention does: its basis functions, how many tokens count, the free energy of each layer."""
+"""The basis functions that a decoder's attention has learned, and the free energy of each layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,54 +20,87 @@ from fields.nn.attention.weights import AttentionLayer
 from fields.plot.field import draw_image, draw_line
 from fields.plot.style import color_bar, legend, new_figure, with_style
 
-WIDEST = 200  # points per axis of the pictures
+# Largest number of points per axis of the pictures.
+MAX_POINTS = 200
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class BasisFigureData(NamedTuple):
-    """One decoder layer on one sample, at the points y."""
+class BasisData(NamedTuple):
+    """The basis functions αᵢ(y) of one decoder layer for one sample.
 
-    y: Float[np.ndarray, "m d"]  # physical coordinates
-    nodes: Float[np.ndarray, "k d"]  # where the tokens are, in unit coordinates
-    weights: Float[np.ndarray, "heads m k"]  # αᵢ(y), the learned basis functions
-    hats: Float[
-        np.ndarray, "m k"
-    ]  # piecewise linear (multilinear) basis functions on the same nodes
-    entropy: Float[np.ndarray, "heads m"]  # H of the weights at y
-    tokens: Float[np.ndarray, "m"]  # exp(H), the effective number of tokens, mean over heads
-    free_energy: dict[
-        str, float
-    ]  # ⟨F⟩ of every attention layer of the model, in the order of its calls
+    Args:
+        y: physical coordinates at which they are evaluated.
+        nodes: positions of the tokens, in unit coordinates.
+        weights: αᵢ(y), the learned basis functions.
+        hats: piecewise linear (multilinear) basis functions on the same nodes.
+        entropy: H(y) = −Σᵢ αᵢ log αᵢ.
+        tokens: exp H, the effective number of tokens, mean over heads.
+        free_energy: mean −log Z of every attention layer of the model, in the order of the calls.
+    """
+
+    y: Float[np.ndarray, "m d"]
+    nodes: Float[np.ndarray, "k d"]
+    weights: Float[np.ndarray, "heads m k"]
+    hats: Float[np.ndarray, "m k"]
+    entropy: Float[np.ndarray, "heads m"]
+    tokens: Float[np.ndarray, "m"]
+    free_energy: dict[str, float]
 
 
 def hat_functions(
     x: Float[Tensor, "m d"], nodes: Float[Tensor, "k d"], periodic: tuple[bool, ...]
 ) -> Float[Tensor, "m k"]:
-    """Products of hat functions on a regular grid of nodes, in unit coordinates; beyond the outermost nodes they stay 1."""
+    """φᵢ(x) = Π_a max(0, 1 − |x_a − x_ia| / h_a), in unit coordinates.
+
+    Beyond the outermost nodes of an axis that is not periodic the functions are constant.
+
+    Args:
+        x: points.
+        nodes: xᵢ, on a regular grid.
+        periodic: which axes are.
+
+    Raises:
+        ValueError: the nodes are not on a regular grid.
+
+    Example:
+        >>> nodes = torch.tensor([[-0.25], [0.25]])
+        >>> hat_functions(torch.tensor([[0.0], [0.25]]), nodes, (False,))
+        tensor([[0.5000, 0.5000],
+                [0.0000, 1.0000]])
+    """
     axes = [nodes[:, a].unique() for a in range(nodes.shape[1])]
     if np.prod([len(axis) for axis in axes]) != len(nodes):
         raise ValueError(
-            f"The {len(nodes)} tokens are on no grid, and hat functions need one. Take a model with grid tokens."
+            f"Hat functions need tokens on a regular grid, got {len(nodes)} tokens that are not. "
+            "Use a model with a grid of tokens."
         )
     out = torch.ones(len(x), len(nodes), dtype=x.dtype)
     for a, axis in enumerate(axes):
         spacing = 1 / len(axis)
-        place = x[:, a] if periodic[a] else x[:, a].clamp(axis[0], axis[-1])
-        offset = place[:, None] - nodes[:, a]
+        position = x[:, a] if periodic[a] else x[:, a].clamp(axis[0], axis[-1])
+        offset = position[:, None] - nodes[:, a]
         offset = offset - offset.round() if periodic[a] else offset
         out = out * (1 - offset.abs() / spacing).clamp_min(0)
     return out
 
 
 @torch.no_grad()
-def basis_data(
-    model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64
-) -> BasisFigureData:
-    """The last cross-attention of the decoder, asked on a fine grid for one sample of ``ds``."""
+def basis_data(model: Operator, ds: xr.Dataset, *, sample: int = 0, points: int = 64) -> BasisData:
+    """Evaluate the last cross-attention of the decoder on a fine grid.
+
+    Args:
+        model: with a cross-attention decoder.
+        ds: data of the model's problem.
+        sample: index of the sample in `ds`.
+        points: number of points per axis, at most 200.
+
+    Raises:
+        ValueError: the decoder has no attention to all tokens.
+    """
     schema = model.schema
-    points = min(points, WIDEST)
+    points = min(points, MAX_POINTS)
     axes = {
         name: np.linspace(low, high, points, endpoint=not closed)
         for name, (low, high), closed in zip(
@@ -74,26 +108,24 @@ def basis_data(
         )
     }
 
-    def look(
+    def record(
         layer: AttentionLayer, *args: Tensor, **kwargs: Tensor
     ) -> tuple[Tensor | None, AttentionStatistics, Tensor | None, Tensor | None]:
         weights = layer.weights(*args, **kwargs) if layer in decoder else None
         return weights, layer.stats(*args, **kwargs), kwargs.get("x_q"), kwargs.get("x_k")
 
     decoder = [m for m in model.get_submodule("decoder").modules() if isinstance(m, Attention)]
-    with capture_attention(model, look) as seen:
+    with capture_attention(model, record) as seen:
         model.predict(ds.isel(sample=[sample]), at=axes, memory=1e12)
     names = [n for n in seen if model.get_submodule(n) in decoder]
     if not names:
         raise ValueError(
-            "This model's decoder has no attention to all tokens, so no basis functions to draw. "
-            "Take `decoders.CrossAttention` without `nearest`."
+            "The decoder of this model has no attention to all tokens, and so no basis functions. "
+            "Use a model with `decoders.CrossAttention` without `nearest`."
         )
     weights, stats, x_q, x_k = seen[names[-1]][0]
-    assert (
-        weights is not None and x_q is not None and x_k is not None
-    )  # the layer is one of the decoder's
-    return BasisFigureData(
+    assert weights is not None and x_q is not None and x_k is not None, "a layer of the decoder"
+    return BasisData(
         y=target_points(axes, schema).numpy(),
         nodes=x_k[0].numpy(),
         weights=weights[0].numpy(),
@@ -108,34 +140,41 @@ def basis_data(
 def attention_basis(
     model: Operator, ds: xr.Dataset, *, sample: int = 0, shown: int = 3, points: int = 64
 ) -> Figure:
-    """The decoder's learned basis functions beside hat functions on the same nodes, where it looks at one token and where at
-    many (entropy H, effective number of tokens exp H), and the free energy of every attention of
-    the model.
+    """Draw the learned basis functions of a decoder next to hat functions on the same nodes.
+
+    Further panels show the entropy H of the attention weights and the effective number of tokens
+    exp H at every point, and the mean free energy −log Z of every attention layer of the model.
 
     Args:
-        model: one with a cross-attention decoder in one or two dimensions.
-        ds: data the model understands; ``sample`` of it is looked at.
-        shown: number of tokens whose basis function is drawn.
-        points: points per axis of the picture.
+        model: with a cross-attention decoder, in one or two dimensions.
+        ds: data of the model's problem.
+        sample: index of the sample in `ds`.
+        shown: number of tokens whose basis functions are drawn.
+        points: number of points per axis, at most 200.
+
+    Raises:
+        ValueError: the model has more than two dimensions, or no suitable decoder.
     """
-    basis, d = basis_data(model, ds, sample=sample, points=points), model.schema.dim
+    d = model.schema.dim
     if d > 2:
-        raise ValueError(f"`attention_basis` draws one or two dimensions, this model has {d}.")
+        raise ValueError(
+            f"`attention_basis` draws basis functions in one or two dimensions, got {d}. "
+            "Use `fields.plot.attention.basis_data` for their values."
+        )
+    basis = basis_data(model, ds, sample=sample, points=points)
     across = np.linspace(-0.5, 0.5, shown + 2)[1:-1, None].repeat(d, axis=1)
-    across[:, 1:] = np.roll(across[:, 1:], 1, axis=0)  # inside, and on no common line
+    across[:, 1:] = np.roll(across[:, 1:], 1, axis=0)  # not all on the diagonal
     which = np.linalg.norm(across[:, None] - basis.nodes, axis=-1).argmin(1)
-    return (
-        _lines(basis, which, model.schema.coords)
-        if d == 1
-        else _images(basis, which, model.schema.coords)
-    )
+    draw = _lines if d == 1 else _images
+    return draw(basis, which, model.schema.coords)
 
 
-def _lines(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+def _lines(basis: BasisData, which: Int[np.ndarray, "i"], coords: tuple[str, ...]) -> Figure:
     figure = new_figure(14.0, 5.2)
     (hats, first, last, mean), (entropy, count, energy, empty) = figure.subplots(2, 4)
-    panels = ((hats, "hat functions", basis.hats), (first, "learned, first head", basis.weights[0]))
-    panels += (
+    panels = (
+        (hats, "hat functions", basis.hats),
+        (first, "learned, first head", basis.weights[0]),
         (last, "learned, last head", basis.weights[-1]),
         (mean, "learned, mean of heads", basis.weights.mean(0)),
     )
@@ -155,14 +194,14 @@ def _lines(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -
     return figure
 
 
-def _images(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) -> Figure:
+def _images(basis: BasisData, which: Int[np.ndarray, "i"], coords: tuple[str, ...]) -> Figure:
     figure = new_figure(3.0 * (len(which) + 1), 8.0)
     grid = figure.subplots(3, len(which) + 1)
     panels = [
         (grid[row, column], f"{title}, token {i}", values[:, i])
         for row, (title, values) in enumerate(
             (
-                ("hat", basis.hats),
+                ("hat function", basis.hats),
                 ("learned, first head", basis.weights[0]),
                 ("learned, mean of heads", basis.weights.mean(0)),
             )
@@ -178,11 +217,10 @@ def _images(basis: BasisFigureData, which: np.ndarray, coords: tuple[str, ...]) 
     return figure
 
 
-def _energies(axes, basis: BasisFigureData) -> None:
-    short = {".attention": "", ".softmax": "", ".partition": "", "blocks.": ""}
+def _energies(axes: Axes, basis: BasisData) -> None:
     names = list(basis.free_energy)
-    for long, new in short.items():
-        names = [name.replace(long, new) for name in names]
+    for part in (".attention", ".softmax", ".partition", "blocks."):  # the names become short
+        names = [name.replace(part, "") for name in names]
     axes.barh(range(len(names)), list(basis.free_energy.values()))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

@@ -1,4 +1,4 @@
-"""Lines: losses, errors against resolution, errors and invariants in time."""
+"""Figures of curves: losses, errors against resolution, errors and invariants in time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from fields.plot.style import new_figure, with_style
 
 @dataclass(frozen=True)
 class Curve:
-    """One line, with a band around it if there is one (quantiles over samples, spread over seeds)."""
+    """One line, with an optional band around it.
+
+    Args:
+        x, y: points of the line.
+        low, high: edges of the band, such as quantiles over samples or the spread over seeds.
+
+    Example:
+        >>> curve = Curve(np.arange(3), np.array([1.0, 0.5, 0.25]))
+        >>> curves_figure({"loss": curve}, x_label="epoch", y_label="loss").axes[0].get_xlabel()
+        'epoch'
+    """
 
     x: Float[np.ndarray, "n"]
     y: Float[np.ndarray, "n"]
@@ -33,7 +43,17 @@ def curves_figure(
     marker: str = "",
     marks: dict[str, float] | None = None,
 ) -> Figure:
-    """Named curves in one frame; ``marks`` are dotted vertical lines with a word beside them."""
+    """Curves in one pair of axes, with a legend.
+
+    An axis without any positive value stays linear.
+
+    Args:
+        curves: by the name that the legend shows.
+        x_label, y_label: of the axes.
+        log_x, log_y: logarithmic axes.
+        marker: at every point of the lines.
+        marks: dotted vertical lines at these positions, by the text above them.
+    """
     figure = new_figure(6.6, 3.2)
     axes = figure.subplots()
     for name, curve in curves.items():
@@ -42,27 +62,34 @@ def curves_figure(
             axes.fill_between(
                 curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0
             )
-    # A curve of zeros or of nothing but NaN has no place on a logarithmic axis and would only raise a warning.
+    # Curves of zeros or NaN only cannot be drawn on a logarithmic axis: matplotlib would warn.
     if log_x and _positive([curve.x for curve in curves.values()]):
         axes.set_xscale("log")
     if log_y and _positive([curve.y for curve in curves.values()]):
         axes.set_yscale("log")
-    for text, place in (marks or {}).items():
-        axes.axvline(place, color="#999999", linestyle=":", linewidth=1.2, zorder=0)
-        axes.annotate(text, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-                      ha="center", fontsize=8, color="#666666")  # fmt: skip
+    for text, position in (marks or {}).items():
+        axes.axvline(position, color="#999999", linestyle=":", linewidth=1.2, zorder=0)
+        axes.annotate(
+            text,
+            (position, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color="#666666",
+        )
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.margins(x=0.03)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1, 1)
-    )  # beside the frame, which lines may fill; one line is named too
+    # Beside the axes, which the lines may fill.
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def loss_figure(
     curves: dict[str, Curve], *, x_label: str = "epoch", y_label: str = "relative L2"
 ) -> Figure:
-    """Training and validation losses on a logarithmic scale."""
+    """Training losses and validation errors on a logarithmic axis; see `curves_figure`."""
     return curves_figure(curves, x_label=x_label, y_label=y_label, log_y=True)
 
 
@@ -74,7 +101,13 @@ def resolution_figure(
     x_label: str = "points per axis",
     y_label: str = "mean relative L2",
 ) -> Figure:
-    """Error against resolution, one curve per model, with the training resolution marked."""
+    """Errors against resolution on logarithmic axes.
+
+    Args:
+        curves: one per model.
+        trained_at: the training resolution, which is marked.
+        x_label, y_label: of the axes.
+    """
     marks = {"training": trained_at}
     figure = curves_figure(
         curves, x_label=x_label, y_label=y_label, log_x=True, log_y=True, marker="o", marks=marks
@@ -95,12 +128,20 @@ def time_figure(
     trained_to: float | None = None,
     log: bool = True,
 ) -> Figure:
-    """A quantity in time (error, correlation, energy), one curve per model, with the training horizon marked."""
+    """An error or another quantity in time.
+
+    Args:
+        curves: one per model.
+        y_label, x_label: of the axes.
+        trained_to: end of a training window, which is marked.
+        log: logarithmic vertical axis.
+    """
     marks = None if trained_to is None else {"training horizon": trained_to}
     return curves_figure(curves, x_label=x_label, y_label=y_label, log_y=log, marks=marks)
 
 
 def _positive(arrays: list[np.ndarray]) -> bool:
+    """Whether any value is positive and finite."""
     return any(
         bool((np.isfinite(values) & (values > 0)).any()) for values in map(np.asarray, arrays)
     )

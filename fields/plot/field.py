@@ -1,4 +1,4 @@
-"""Drawing one field on any points: a full grid of any spacing, or scattered points with holes between them."""
+"""Drawing one field at the points of a grid of any spacing, or at scattered points with holes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.tri import Triangulation
 
-LONG_EDGE = (
-    3.5  # a triangle with an edge this much longer than its corners' usual spacing bridges a hole
-)
+# A triangle spans a hole if an edge is this much longer than the spacing at its corners.
+LONG_EDGE = 3.5
 
-SLAB = 0.1  # share of scattered 3-D points that make up the picture of a middle plane
+# Share of scattered 3-D points that are drawn as the middle plane.
+SLAB = 0.1
 
 
 def draw_line(
-    axes: Axes, points: Float[np.ndarray, "m 1"], values: Float[np.ndarray, "m"], **look: object
+    axes: Axes, points: Float[np.ndarray, "m 1"], values: Float[np.ndarray, "m"], **options: object
 ) -> None:
-    """A field of one coordinate; few points are marked, so that nobody takes the line between them for data."""
+    """Draw a field of one coordinate as a line, with markers if there are at most 40 points.
+
+    Args:
+        axes: where to draw.
+        points, values: of the field, in any order.
+        options: of ``axes.plot``.
+    """
     order = np.argsort(points[:, 0])
-    axes.plot(points[order, 0], values[order], marker="." if len(order) <= 40 else "", **look)  # type: ignore[arg-type]
+    axes.plot(points[order, 0], values[order], marker="." if len(order) <= 40 else "", **options)  # type: ignore[arg-type]
     axes.margins(x=0.02)
 
 
@@ -35,19 +41,26 @@ def draw_image(
     limits: tuple[float, float] | None,
     colors: str,
 ) -> ScalarMappable:
-    """A field of two coordinates, in colors."""
+    """Draw a field of two coordinates in colors.
+
+    Args:
+        axes: where to draw.
+        points, values: of the field, in any order.
+        limits: of the color scale; by default those of the values.
+        colors: name of the color map.
+    """
     low, high = limits if limits is not None else (None, None)
-    look = {"cmap": colors, "vmin": low, "vmax": high, "rasterized": True}
+    options = {"cmap": colors, "vmin": low, "vmax": high, "rasterized": True}
     grid = plot_axes(points)
     if grid is not None:
         (x, y), order = grid
         drawn = axes.pcolormesh(
-            x, y, values[order].reshape(len(x), len(y)).T, shading="nearest", **look
+            x, y, values[order].reshape(len(x), len(y)).T, shading="nearest", **options
         )
     else:
         finite = np.isfinite(values)
         drawn = axes.tripcolor(
-            triangulate(points[finite]), values[finite], shading="gouraud", **look
+            triangulate(points[finite]), values[finite], shading="gouraud", **options
         )
     axes.set_aspect("equal" if _similar(points) else "auto")
     axes.locator_params(nbins=4)
@@ -58,7 +71,7 @@ def draw_image(
 def value_setter(
     drawn: ScalarMappable, points: Float[np.ndarray, "m 2"]
 ) -> Callable[[Float[np.ndarray, "m"]], None]:
-    """A function that puts other values at the points of a picture made by :func:`image`."""
+    """A function that sets other values at the points of what :func:`draw_image` has drawn."""
     grid = plot_axes(points)
     if grid is None:
         return drawn.set_array
@@ -67,25 +80,38 @@ def value_setter(
 
 
 def aspect_ratio(points: Float[np.ndarray, "m d"]) -> float:
-    """Height over width of the picture of a field of two or three coordinates."""
+    """Height over width of the image of a field of two or three coordinates, 0.4 to 1.6.
+
+    Example:
+        >>> aspect_ratio(np.array([[0.0, 0.0], [2.0, 1.0]]))
+        0.5
+    """
     x, y = np.ptp(points[:, :2], axis=0)
     return float(np.clip(y / x, 0.4, 1.6)) if _similar(points) else 0.8
 
 
 def _similar(points: np.ndarray) -> bool:
-    """Are both extents comparable? A long thin domain, or one with unlike units, fills its frame instead."""
+    """Whether the extents differ by less than a factor of 4; else the image fills its axes."""
     x, y = np.ptp(points[:, :2], axis=0)
     return bool(0.25 * x < y < 4 * x)
 
 
 def symmetric_limits(errors: Float[np.ndarray, "..."]) -> tuple[float, float]:
-    """Limits centerd at zero that hold every finite value."""
+    """(−e, e) with the largest finite |error| e.
+
+    Example:
+        >>> symmetric_limits(np.array([0.5, -2.0, np.nan]))
+        (-2.0, 2.0)
+    """
     largest = float(np.abs(errors[np.isfinite(errors)]).max(initial=0.0)) or 1e-12
     return -largest, largest
 
 
 def plot_axes(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.ndarray] | None:
-    """The axes of a full grid and the order that sorts its points, the first axis slowest; None if scattered."""
+    """The axes of a full grid, and the order of its points with the first axis slowest.
+
+    Scattered points give None.
+    """
     span = np.ptp(points, axis=0)
     keys = np.round((points - points.min(axis=0)) / np.where(span > 0, span, 1) * 1e6).astype(
         np.int64
@@ -103,12 +129,12 @@ def plot_axes(points: Float[np.ndarray, "m d"]) -> tuple[list[np.ndarray], np.nd
 
 
 def triangulate(points: Float[np.ndarray, "m 2"]) -> Triangulation:
-    """Delaunay triangulation without the triangles that bridge holes and dents of the domain.
+    """Delaunay triangulation without the triangles that span holes and concave parts of the domain.
 
-    The usual spacing at a point is the median length of its edges, so that meshes refined somewhere
-    keep both parts,
-    and of that the median over its neighbors: the hub of a fan across a hole has mostly long edges,
-    they have not.
+    A triangle is dropped if an edge is longer than `LONG_EDGE` times the local spacing. The spacing
+    at a point is the median length of its edges, which adapts to refined meshes, and of this the
+    median over its neighbors: a point at which many long edges across a hole meet would have too
+    large a spacing otherwise.
     """
     mesh = Triangulation(points[:, 0], points[:, 1])
     start, end = np.concatenate([mesh.edges, mesh.edges[:, ::-1]]).T
@@ -123,7 +149,7 @@ def triangulate(points: Float[np.ndarray, "m 2"]) -> Triangulation:
 
 
 def _median_by_point(owner: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Upper median of the values of each owner 0 … count − 1; a point in no triangle (a duplicate) gets 0."""
+    """Upper median of the values of each owner 0 … count − 1; 0 for one without any value."""
     order = np.lexsort((values, owner))
     degree = np.bincount(owner, minlength=count)
     middle = np.cumsum(degree) - degree + degree // 2
@@ -133,15 +159,22 @@ def _median_by_point(owner: np.ndarray, values: np.ndarray, count: int) -> np.nd
 def middle_plane(
     points: Float[np.ndarray, "m d"], values: Float[np.ndarray, "m"]
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k"], str]:
-    """The middle plane of a 3-D field (scattered points: a thin slab around it), and a note that says where.
+    """The middle plane of a 3-D field, with a note on its position; a 2-D field is unchanged.
 
-    A 2-D field is answered as it is.
+    Of scattered points it is a slab with a tenth of them.
+
+    Returns:
+        Points and values in the plane, and a text such as ", middle plane 0.5".
+
+    Raises:
+        ValueError: the field has neither two nor three coordinates.
     """
     if points.shape[1] == 2:
         return points, values, ""
     if points.shape[1] != 3:
         raise ValueError(
-            f"Cannot draw a field of {points.shape[1]} coordinates. Slice it to 1, 2 or 3 first."
+            f"A field of {points.shape[1]} coordinates cannot be drawn. Select a slice with at "
+            "most 3 coordinates."
         )
     depth = points[:, 2]
     grid = plot_axes(points)
@@ -149,9 +182,8 @@ def middle_plane(
         height = grid[0][2][len(grid[0][2]) // 2]
         near = np.isclose(depth, height, rtol=0, atol=1e-6 * max(np.ptp(depth), 1e-300))
     else:
-        height = np.quantile(
-            depth, 0.5, method="lower"
-        )  # a depth that occurs: in planes of points, such as times, one of them
+        # A value that occurs: if the points lie in planes, such as times, it is one of these.
+        height = np.quantile(depth, 0.5, method="lower")
         far = np.abs(depth - height)
         count = min(max(int(SLAB * len(depth)), 3), len(depth)) - 1
         near = far <= np.partition(far, count)[count]

@@ -1,4 +1,4 @@
-"""One look for all figures, and getting them out as files or bytes."""
+"""The style of all figures, and figures as files or bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 R = TypeVar("R")
 
-# Okabe & Ito's colors: told apart with any kind of color vision, and in print. Black is kept for the truth.
+# Okabe & Ito: distinct with any kind of color vision and in print. The truth is black.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 
 TRUTH_COLOR = "#1a1a1a"
@@ -43,8 +43,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(linestyle=("-", "--"))
-    * cycler(color=COLORS),  # an eighth line is dashed
+    # The eighth line is dashed.
+    "axes.prop_cycle": cycler(linestyle=("-", "--")) * cycler(color=COLORS),
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.use_mathtext": True,
     "grid.color": "#e4e4e4",
@@ -71,7 +71,7 @@ STYLE: dict[Any, Any] = {
 
 
 def with_style(draw: Callable[P, R]) -> Callable[P, R]:
-    """Runs a function under the project's style, leaving the user's own settings as they were."""
+    """Decorate a function to draw with `STYLE`; the settings of matplotlib stay as they were."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,20 +82,25 @@ def with_style(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, drawn by Agg."""
+    """An empty figure of this size in inches, drawn by Agg."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def label(name: str, units: dict[str, str]) -> str:
-    """``name [unit]``, or the name alone where it has no unit."""
+    """``name [unit]``, or only the name if it has no unit.
+
+    Example:
+        >>> label("u", {"u": "m/s"}), label("x", {})
+        ('u [m/s]', 'x')
+    """
     unit = units.get(name, "")
     return f"{name} [{unit}]" if unit not in ("", "1") else name
 
 
 def color_bar(axes: Axes, drawn: ScalarMappable) -> None:
-    """A color bar exactly as high as the picture it belongs to, whatever the picture's proportions."""
+    """Draw a color bar that is exactly as high as the axes."""
     bar = axes.figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.045, 1)))
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.grid(False)
@@ -103,21 +108,26 @@ def color_bar(axes: Axes, drawn: ScalarMappable) -> None:
 
 
 def heading(figure: Figure | SubFigure, text: str) -> Text:
-    """The title of a row of panels."""
+    """Draw the title of a row of panels."""
     return figure.suptitle(
         text, x=0.01, ha="left", fontsize=10, fontweight="bold", color=TRUTH_COLOR
     )
 
 
 def legend(axes: Axes) -> None:
-    """A legend if there is something to tell apart."""
+    """Draw a legend if there are several labels."""
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend()
 
 
 @with_style
 def png(figure: Figure) -> bytes:
-    """The figure as PNG."""
+    """Encode a figure as PNG.
+
+    Example:
+        >>> png(new_figure(1, 1))[:4]
+        b'\\x89PNG'
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -125,7 +135,12 @@ def png(figure: Figure) -> bytes:
 
 @with_style
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Writes the figure in the format of the suffix; the file appears only once complete."""
+    """Write a figure to a file, which appears only once it is complete; return the path.
+
+    Args:
+        figure: drawn by this package or by matplotlib.
+        path: its suffix is the format. Folders are made.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")

@@ -76,6 +76,9 @@ dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
 }
 @media print {
   main { max-width: none; padding: 0; }
+  .scroll { overflow-x: visible; }
+  table { font-size: 0.72rem; }
+  th, td { padding: 0.25rem 0.3rem; white-space: normal; font-size: inherit; }
   figure, tr { break-inside: avoid; }
 }
 """
@@ -123,7 +126,9 @@ def _section(title: str, content: str) -> str:
 def _error_table(rows: list[Row], caption: str) -> str:
     if not rows:
         return ""
-    note = f"{caption}, over the test split; training time on the machine named below."
+    note = (
+        f"{caption[:1].upper()}{caption[1:]}; test split. Training time on the machine named below."
+    )
     classes = ["ours" if row.ours else "" for row in rows]
     return _table(COLUMNS, [table_cells(row) for row in rows], note, classes)
 

@@ -29,8 +29,9 @@ def print_table(results: Results, console: Console | None = None) -> None:
     table = _table(results.title)
     table.caption = caption
     for name in COLUMNS:
+        text = name == "model"
         table.add_column(
-            name, justify="left" if name == "model" else "right", no_wrap=name != "model"
+            name, justify="left" if text else "right", no_wrap=not text, overflow="fold"
         )
     for row in results.rows:
         table.add_row(*table_cells(row), style="bold" if row.ours else None)
@@ -46,7 +47,7 @@ def _print_metrics(head: tuple[str, ...], rows: list[tuple[str, ...]], console: 
     for start in range(1, len(head), count):
         columns = slice(start, start + count)
         table = _table("further metrics")
-        table.add_column("")
+        table.add_column("", overflow="fold")
         for name in head[columns]:
             table.add_column(name, justify="right", min_width=METRIC_WIDTH - 3)
         for row in rows:

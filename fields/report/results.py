@@ -87,7 +87,7 @@ class Results:
     next_command: str = ""
 
 
-COLUMNS = ("model", "parameters", "resolution", "mean", "median", "worst", "training")
+COLUMNS = ("model", "parameters", "test at", "mean", "median", "worst", "training")
 
 
 def table_cells(row: Row) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class RolloutReport(ReportBuilder):
     @property
     def error_name(self) -> str:
         """See `ReportBuilder`."""
-        return "relative L2 of one step, over points and channels; given frames not counted"
+        return "relative L2 of each predicted step, over points and channels"
 
     def pictures(self) -> list[Picture]:
         """Errors and quantities in time, and the trajectory of median error in several pictures."""
@@ -166,9 +166,10 @@ class RolloutReport(ReportBuilder):
         sample = self._predicted(median)
         shown = sample.first_steps(4 * self.horizon)
         names = self.measured[0].quantities
+        time = plot.label("time", self.schema.units)
         out = [
-            error_picture([*self.measured, self.persistence], self.horizon_time),
-            *(quantity_picture(name, self.measured, self.horizon_time) for name in names),
+            error_picture([*self.measured, self.persistence], self.horizon_time, time),
+            *(quantity_picture(name, self.measured, self.horizon_time, time) for name in names),
             trajectory_picture(shown, self.horizon),
         ]
         if self.bands is not None:

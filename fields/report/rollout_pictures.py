@@ -12,35 +12,43 @@ from fields.report.prediction_bands import ALPHA, PredictionBands
 from fields.report.results import Picture
 
 
-def error_picture(rollouts: Sequence[Rollouts], horizon_time: float) -> Picture:
+def error_picture(rollouts: Sequence[Rollouts], horizon_time: float, time: str) -> Picture:
     """Relative L2 of every model in time.
 
     Args:
         rollouts: one per model.
         horizon_time: end of a training window, which is marked.
+        time: label of the time axis.
     """
     curves = {r.model: plot.Curve(r.times, r.error.mean(0)) for r in rollouts}
     drawn = plot.time_figure(
-        curves, trained_to=horizon_time, y_label="mean relative L2 of the step"
+        curves, trained_to=horizon_time, x_label=time, y_label="mean relative L2 of the step"
     )
     caption = "Relative L2 of each predicted step, mean over test trajectories."
     return Picture("error", caption, plot.png(drawn))
 
 
-def quantity_picture(name: str, rollouts: Sequence[Rollouts], horizon_time: float) -> Picture:
+def quantity_picture(
+    name: str, rollouts: Sequence[Rollouts], horizon_time: float, time: str
+) -> Picture:
     """An invariant or Lyapunov function of the truth and of every model in time.
 
     Args:
         name: of the quantity.
         rollouts: one per model.
         horizon_time: end of a training window, which is marked.
+        time: label of the time axis.
     """
     first = rollouts[0]
     curves = {"truth": plot.Curve(first.times, first.quantities[name][1].mean(0))}
     for r in rollouts:
         curves[r.model] = plot.Curve(r.times, r.quantities[name][0].mean(0))
     drawn = plot.time_figure(
-        curves, trained_to=horizon_time, y_label=f"{name}, relative to initial", log=False
+        curves,
+        trained_to=horizon_time,
+        x_label=time,
+        y_label=f"{name}, relative to initial",
+        log=False,
     )
     caption = (
         f"{name.capitalize()} of the predicted fields, divided by the root mean square of the "
