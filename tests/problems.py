@@ -31,7 +31,8 @@ def waves(
     mesh = np.meshgrid(*axes, indexing="ij")
     a = np.zeros((samples, *sizes))
     for _ in range(3):
-        phase, turns = random.uniform(0, 2 * np.pi, samples), random.integers(1, 3, size=len(sizes))
+        phase = random.uniform(0, 2 * np.pi, samples)
+        turns = random.integers(1, 3, size=len(sizes))
         wave = sum(2 * np.pi * k * m for k, m in zip(turns, mesh, strict=True))
         a += random.normal(size=(samples, *[1] * len(sizes))) * np.cos(
             wave + phase.reshape(-1, *[1] * len(sizes))
@@ -79,7 +80,8 @@ def operator(
     seed: int = 0,
 ) -> FieldOperator:
     torch.manual_seed(seed)
-    s, d = schema(periodic), len(periodic)
+    s = schema(periodic)
+    d = len(periodic)
     moments = SkipMoments(d, lengths=(0.05, 0.2)) if skip else None
     return FieldOperator(
         schema=s,
@@ -102,8 +104,10 @@ def travelling(
     In two dimensions u(x − ct + y), which is homogeneous along both axes.
     """
     random = np.random.default_rng(seed)
-    x, time = np.arange(n) / n, 0.25 * np.arange(frames)
-    speed, phase = random.choice([0.25, 0.5], samples), random.uniform(0, 1, samples)
+    x = np.arange(n) / n
+    time = 0.25 * np.arange(frames)
+    speed = random.choice([0.25, 0.5], samples)
+    phase = random.uniform(0, 1, samples)
     place = x if dims == 1 else x[:, None] + x
     here = (slice(None), *[None] * dims)
     u = np.cos(2 * np.pi * (place - (speed[:, None] * time - phase[:, None])[:, *here])).astype(

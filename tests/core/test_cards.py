@@ -54,7 +54,8 @@ def test_the_table_lists_every_file_without_its_weights(monkeypatch, capsys):
 
 
 def test_a_folder_for_the_hub_comes_back_bit_for_bit(tmp_path):
-    model, ds = operator((False, True)), waves(3, (8, 8), (False, True))
+    model = operator((False, True))
+    ds = waves(3, (8, 8), (False, True))
     model.card = fields.load("burgers").card | {"limits": "None that we know."}
     folder = model.save_pretrained(tmp_path / "org" / "square")
     assert {file.name for file in folder.iterdir()} == {
@@ -80,7 +81,9 @@ def test_a_folder_for_the_hub_comes_back_bit_for_bit(tmp_path):
 
 def test_the_hub_gets_and_gives_the_same_three_files(tmp_path, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
-    model, ds, said = operator((True,)), waves(2, (8,), (True,)), []
+    model = operator((True,))
+    ds = waves(2, (8,), (True,))
+    said = []
 
     def upload(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
         for file in Path(folder_path).iterdir():
@@ -137,7 +140,8 @@ class Recipe:
         )
         self.parser = settings_parser()
         self.config = self.parser.parse_args(words)
-        self.generate, self.apart = make_missing_files, bool(self.config.data.test_paths)
+        self.generate = make_missing_files
+        self.apart = bool(self.config.data.test_paths)
 
     def problem(self) -> tuple[Any, dict[str, Any]]:
         """The catalogue's problem of the test data, and its samples, resolution and seed."""
@@ -239,7 +243,8 @@ def test_a_card_is_true_of_a_few_samples(path, monkeypatch, request):
     The mean over four trajectories is within a factor of three of the card's mean.
     """
     model = fields.load(path)
-    recipe, score = Recipe(model.card, monkeypatch), model.card["scores"][0]
+    recipe = Recipe(model.card, monkeypatch)
+    score = model.card["scores"][0]
     if "mean" in score:
         wanted = [score["median_index"], score["worst_index"]]
         some = (

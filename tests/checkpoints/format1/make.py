@@ -77,7 +77,8 @@ def moving(dim, encoder, propagator, decoder):
 
 
 def of_processors(first, last):
-    p, small = processors, {"depth": 1, "heads": 2}
+    p = processors
+    small = {"depth": 1, "heads": 2}
     made = (
         p.Transformer(DIM, **small), p.GAT(DIM, **small), p.AttentionODE(DIM, **small),
         p.Associative(DIM, heads=2, patterns=8, steps=1), p.DoubleBracket(DIM, **small),
@@ -85,14 +86,16 @@ def of_processors(first, last):
         p.Grand(DIM, depth=1), p.Hamiltonian(DIM, depth=1, energy=ENERGY), p.Isometry(DIM, **small),
         p.Metriplectic(DIM, **small), p.TangentBracket(DIM, **small),
     )  # fmt: skip
-    tokens, decoder = encoders.Tokens, decoders.CPWL
+    tokens = encoders.Tokens
+    decoder = decoders.CPWL
     return [
         static(STATIC, tokens(DIM, STATIC), one, decoder(DIM, STATIC)) for one in made[first:last]
     ]
 
 
 def of_flows(first, last):
-    d, i = dynamics, integrators
+    d = dynamics
+    i = integrators
     pairs = (
         (partial(d.CanonicalHamiltonian, energy=ENERGY), i.Verlet),
         (partial(d.CanonicalHamiltonian, energy=d.MLPEnergy), i.Gonzalez),
@@ -125,7 +128,8 @@ def of_flows(first, last):
 
 def of_decoders(first, last):
     local = lambda: LocalMoments(1, lengths=(0.05, 0.2))  # noqa: E731
-    d, near = decoders, {"near": local().features, "seeds": 1}
+    d = decoders
+    near = {"near": local().features, "seeds": 1}
     made = (
         d.Concat(DIM, GIVEN, depth=1, **near), d.CPWL(DIM, GIVEN, near=near["near"]),
         d.DeepONet(DIM, GIVEN, **near),
@@ -200,13 +204,15 @@ def single():
 
 def batch_of(schema: Schema) -> Sample:
     random = torch.Generator().manual_seed(1)
-    (low, high), n = schema.bounds[0], schema.grid[0]
+    low, high = schema.bounds[0]
+    n = schema.grid[0]
     x = low + (high - low) * torch.arange(n)[None, :, None] / (n if schema.periodic[0] else n - 1)
     u = torch.randn(2, n, schema.in_channels, generator=random)
     if schema.weight is not None:
         u[..., schema.inputs.index(schema.weight)] = (high - low) / n
     t = torch.zeros(2, 1) if schema.dt is None else torch.tensor([[0.1, 0.3]]).repeat(2, 1)
-    mask, params = torch.ones(1, n, dtype=torch.bool), torch.ones(2, len(schema.params))
+    mask = torch.ones(1, n, dtype=torch.bool)
+    params = torch.ones(2, len(schema.params))
     return Sample(
         x, u, mask, x, torch.zeros(2, t.shape[1], n, len(schema.outputs)), mask, t, params
     )
