@@ -52,7 +52,8 @@ class InputPointOperator(Operator, ABC):
                 "other points is interpolated.",
                 stacklevel=2,
             )
-            x, y = self.normalizer.points(batch.x), self.normalizer.points(batch.y)
+            x = self.normalizer.points(batch.x)
+            y = self.normalizer.points(batch.y)
             v = interpolate_linear(v, x, y, self.schema.periodic, batch.x_mask)
         return v[:, None]
 
@@ -77,7 +78,8 @@ class SensorOperator(Operator, ABC):
 
     def sensor_inputs(self, batch: Sample) -> Float[Tensor, "b f"]:
         """Normalized inputs at all sensors and the constants of the PDE, one row per sample."""
-        x, u = self.normalizer.points(batch.x), self.normalizer.inputs(batch.u, batch.params)
+        x = self.normalizer.points(batch.x)
+        u = self.normalizer.inputs(batch.u, batch.params)
         order = self.sensors.match(x)
         if order is not None:
             u = u[:, order]

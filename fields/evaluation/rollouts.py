@@ -41,6 +41,11 @@ class Rollouts:
             each step. Q₀ is the root mean square of the truth's first values, or that of the field
             itself where these vanish (a circulation that is zero).
         seconds: wall time of all rollouts.
+
+    Example:
+        >>> rollouts = Rollouts("model", 0, np.arange(3), np.full((5, 3), 0.1), {}, {}, 0.0)
+        >>> rollouts.at(step=3).shape
+        (5,)
     """
 
     model: str
@@ -86,18 +91,21 @@ def measure_rollouts(
         quiet: no progress bar.
     """
     model.eval()
-    times, schema = batches[0].t[0].double(), model.schema
+    times = batches[0].t[0].double()
+    schema = model.schema
     measured = MetricSet(default_metrics(schema, times.tolist()) | dict(metrics or {}))
     if schema.grid is None or int(np.prod(schema.grid)) != batches[0].y.shape[1]:
         quantities = None
     history: dict[str, tuple[list[Tensor], list[Tensor]]] = {
         key: ([], []) for key in quantities or {}
     }
-    errors, start = [], time.perf_counter()
+    errors = []
+    start = time.perf_counter()
     for batch in track(
         batches, f"rolling out {name}", transient=True, disable=quiet or rank_and_size()[0] > 0
     ):
-        v_hat, v = model.evaluate(batch, memory).double(), batch.v.double()
+        v_hat = model.evaluate(batch, memory).double()
+        v = batch.v.double()
         errors.append(_error_per_step(v_hat, v, batch))
         measured.update(v_hat, v, batch.y_mask)
         for key, quantity in (quantities or {}).items():
@@ -167,7 +175,8 @@ def _relative(
     predicted: list[Tensor], true: list[Tensor], *, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both divided by the root mean square of the first true values, or by `size` if it is 0."""
-    prediction, truth = all_gather(torch.cat(predicted)), all_gather(torch.cat(true))
+    prediction = all_gather(torch.cat(predicted))
+    truth = all_gather(torch.cat(true))
     scale = truth[:, 0].square().mean().sqrt()
     scale = scale if scale > ZERO_TOLERANCE * size else torch.as_tensor(size)
     return (prediction / scale).numpy(), (truth / scale).numpy()

@@ -36,6 +36,12 @@ class Score:
         seconds: wall time of all predictions.
         median_index, worst_index: the samples with these errors.
         metrics: further metrics by name.
+
+    Example:
+        >>> score = Score("model", "64", 31824, mean=0.01, median=0.008, worst=0.05, samples=200,
+        ...               seconds=1.2, median_index=17, worst_index=4, metrics={"VRMSE": 0.02})
+        >>> score.metrics["VRMSE"]
+        0.02
     """
 
     model: str
@@ -135,7 +141,9 @@ def _score(
     metrics: Mapping[str, Metric],
 ) -> Score:
     """Errors of a predictor on the batches of one test set."""
-    error, further, start = RelativeL2(), MetricSet(metrics), time.perf_counter()
+    error = RelativeL2()
+    further = MetricSet(metrics)
+    start = time.perf_counter()
     for batch in batches:
         v_hat = predict(batch)
         error.update(v_hat, batch.v, batch.y_mask)

@@ -90,7 +90,8 @@ class PredictedSample:
         index = schema.inputs.index(
             wanted if wanted in kin else kin[0] if kin else schema.inputs[0]
         )
-        u, asked = _array(sample.u)[:, index - len(schema.inputs)], _array(sample.y_mask)
+        u = _array(sample.u)[:, index - len(schema.inputs)]
+        asked = _array(sample.y_mask)
         # An input that is given at points of its own is NaN at those of the others.
         given = _array(sample.x_mask) & np.isfinite(u)
         return cls(

@@ -79,7 +79,9 @@ def band_figure(sample: PredictedSample, step: int, width: float) -> Figure:
         step: index of the step.
         width: half-width of the band.
     """
-    y, v, v_hat = sample.y, sample.v[step], sample.v_hat[step]
+    y = sample.y
+    v = sample.v[step]
+    v_hat = sample.v_hat[step]
     middle = np.quantile(y, 0.5, axis=0, method="lower")  # values that occur
     near = np.abs(y[:, 1:] - middle[1:]).sum(1)
     line = np.flatnonzero(near <= near.min() + 1e-9 * max(np.ptp(y), 1.0))
@@ -157,7 +159,8 @@ def animate(sample: PredictedSample, path: str | Path, *, fps: int = 10) -> Path
 
 def _moving_lines(sample: PredictedSample) -> tuple[Figure, Callable[[int], list[Artist]]]:
     order = np.argsort(sample.y[:, 0])
-    x, error = sample.y[order, 0], sample.v_hat - sample.v
+    x = sample.y[order, 0]
+    error = sample.v_hat - sample.v
     (low, high), error_limits = _limits(sample)
     margin = 0.05 * (high - low)
     figure = new_figure(7.6, 3.0)
@@ -182,7 +185,8 @@ def _moving_lines(sample: PredictedSample) -> tuple[Figure, Callable[[int], list
 def _moving_images(sample: PredictedSample) -> tuple[Figure, Callable[[int], list[Artist]]]:
     figure = new_figure(9.0, 1.0 + 2.1 * aspect_ratio(sample.y))
     title = heading(figure, title_at_step(sample, 0))
-    artists, setters = [], []
+    artists: list[Artist] = []
+    setters = []
     for axes, (name, values, scale, colors) in zip(
         figure.subplots(1, 3), _rows(sample), strict=True
     ):

@@ -18,6 +18,10 @@ class Row:
         parameters: number of the model's parameters.
         seconds: wall time of the training.
         ours: the row is about the model of the report and set in bold.
+
+    Example:
+        >>> table_cells(Row("field", "64", 0.004, 0.003, 0.02, parameters=31824, seconds=312))
+        ('field', '31\u202f824', '64', '0.00400', '0.00300', '0.0200', '5 min 12 s')
     """
 
     model: str

@@ -40,6 +40,23 @@ class RolloutReport(ReportBuilder):
         data: with test trajectories as long as the rollouts shall be; already set up.
         metrics: by name, shown in addition to the default ones.
         quantities: invariants and Lyapunov functions of the problem by name.
+
+    Example:
+        >>> import fields, tempfile, xarray
+        >>> x, t = np.arange(8) / 8, np.arange(12) / 10
+        >>> u = np.sin(2 * np.pi * (x - t[:, None] + np.random.rand(20, 1, 1)))
+        >>> axis = {"bounds": (0.0, 1.0), "periodic": 1}
+        >>> state = (("sample", "time", "x"), u, {"role": "state"})
+        >>> ds = xarray.Dataset({"u": state}, {"time": ("time", t), "x": ("x", x, axis)})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = fields.write_dataset(ds, f"{folder}/data.h5")
+        ...     data = FieldDataModule(f"{folder}/data.h5", horizon=2)
+        ...     data.setup()
+        ...     normalizer = Normalizer(data.schema, data.statistics)
+        ...     report = RolloutReport(data)
+        ...     report.add("constant", Persistence(schema=data.schema, normalizer=normalizer))
+        ...     print([row.resolution for row in report.rows() if row.model == "constant"])
+        ['step 2', 'step 4', 'step 8']
     """
 
     def __init__(
@@ -147,8 +164,11 @@ class RolloutReport(ReportBuilder):
 
     def summary(self) -> str:
         """The mean errors at the training horizon and at the last step that is shown."""
-        ours, first, last = self.measured[0], self.steps[0], self.steps[-1]
-        near, far = ours.at(first).mean(), ours.at(last).mean()
+        ours = self.measured[0]
+        first = self.steps[0]
+        last = self.steps[-1]
+        near = ours.at(first).mean()
+        far = ours.at(last).mean()
         return (
             f"Mean relative L2: {near:.4f} at step {first} (training horizon), {far:.3g} at step "
             f"{last}."

@@ -29,6 +29,26 @@ class StaticReport(ReportBuilder):
     Args:
         data: with the test sets; already set up.
         metrics: by name, shown in addition to the default ones.
+
+    Example:
+        >>> import fields, tempfile, xarray
+        >>> from fields.baselines.trivial import MeanValue
+        >>> from fields.data.normalizer import Normalizer
+        >>> a, axis = np.random.rand(20, 8), {"bounds": (0.0, 1.0), "periodic": 1}
+        >>> variables = {
+        ...     "a": (("sample", "x"), a, {"role": "input"}),
+        ...     "u": (("sample", "x"), 2 * a, {"role": "output"}),
+        ... }
+        >>> ds = xarray.Dataset(variables, {"x": ("x", np.arange(8) / 8, axis)})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = fields.write_dataset(ds, f"{folder}/data.h5")
+        ...     data = FieldDataModule(f"{folder}/data.h5")
+        ...     data.setup()
+        ...     normalizer = Normalizer(data.schema, data.statistics)
+        ...     report = StaticReport(data)
+        ...     report.add("mean value", MeanValue(schema=data.schema, normalizer=normalizer))
+        ...     print([(row.model, row.resolution) for row in report.rows()])
+        [('mean value', '8'), ('mean field', '8')]
     """
 
     def __init__(

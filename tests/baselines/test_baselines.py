@@ -78,11 +78,11 @@ def test_predictions_on_the_training_grid_do_not_depend_on_the_batch(cls, period
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
         whole = model(given)
-        alone = model(
+        single = model(
             given._replace(u=given.u[1:2], v=given.v[1:2], params=given.params[1:2], t=given.t[1:2])
         )
     assert whole.shape == given.v.shape and whole.std() > 1e-4
-    torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(single, whole[1:2], atol=1e-5, rtol=0)
 
 
 @BASELINES
@@ -100,10 +100,10 @@ def test_other_queries_are_predicted_with_a_warning_of_interpolation(cls):
     model, given = make(cls, PERIODIC).eval(), batch()
     queries = torch.cat([given.x[:, ::5], torch.rand(1, 20, 2)], dim=1)
     asked = given._replace(y=queries, y_mask=torch.ones(1, queries.shape[1], dtype=torch.bool))
-    with torch.no_grad(), warnings.catch_warnings(record=True) as said:
+    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         out = model(asked)
-    assert bool(said) == (cls is not DeepONet)  # a DeepONet has a trunk
+    assert bool(caught) == (cls is not DeepONet)  # a DeepONet has a trunk
     with torch.no_grad():
         torch.testing.assert_close(out[:, :, :13], model(given)[:, :, ::5], atol=1e-5, rtol=0)
     assert torch.isfinite(out).all()
