@@ -6,7 +6,8 @@ stored; DINo itself multiplies height by 3000 and vorticity by 2.
 
 A shelf is a dbm database of pickles, key ``i`` → ``{"data": (C, T, X, Y)}``. It contains no
 coordinates: points are taken at i/n of a periodic square, and frames are numbered. Only numpy
-arrays are unpickled; a file with any other object is refused.
+arrays are unpickled; a file with any other object is refused. The number of trajectories is not
+stored, so that a truncated index opens as fewer trajectories.
 
 Reference: Yin, Kirchmeyer, Franceschi, Rakotomamonjy & Gallinari, ICLR 2023 (``data_pdes.py``).
 """
