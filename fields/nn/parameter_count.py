@@ -26,7 +26,7 @@ def width_for(
     Example:
         >>> from fields.flows import Hamiltonian
         >>> width_for(Hamiltonian, 250_000)
-        160
+        96
     """
     width, count = 0, 0
     while count < budget:

@@ -30,6 +30,7 @@ def capture_attention(
     asks for `AttentionLayer.stats`.
 
     Example:
+        >>> import torch
         >>> from fields.nn.attention.multihead import Attention
         >>> layer = Attention(8, heads=2)
         >>> with capture_attention(layer) as seen:
