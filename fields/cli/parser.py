@@ -1,4 +1,4 @@
-"""Parser of ``python -m fields`` that is made from the signatures and docstrings of the commands."""
+"""Parser of ``python -m fields``, made from the signatures and docstrings of the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run from data to numbers: fit, keep the best, test at every resolution, beside the trivial predictor."""
+"""The training loop: fit, save the best weights, resume, and the strategies for many processes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
 from fields.data.datamodule import FieldDataModule
-from fields.training.progress import Meter
-from fields.training.task import Training
+from fields.training.base import Training
+from fields.training.progress import TrainingProgress
 
 log = logging.getLogger(__name__)
 
 
-class WholeFiles(TorchCheckpointIO):
-    """A checkpoint takes its name when it is complete: a run killed while it writes still has the one before."""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its target and rename it when it is complete.
+
+    A run that is killed while it writes still has the checkpoint before.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     AtomicCheckpointIO().save_checkpoint({"epoch": 3}, f"{folder}/last.ckpt")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['last.ckpt']
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Writes beside, then renames."""
+        """Write ``checkpoint`` to ``path``."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
@@ -37,13 +47,22 @@ class WholeFiles(TorchCheckpointIO):
 def fit(
     task: Training, data: FieldDataModule, folder: Path, *, resume: bool = False, **trainer: Any
 ) -> L.Trainer:
-    """Trains, keeps ``best`` by the validation error and ``last`` for resuming in ``folder``, and leaves ``task`` at its best.
+    """Train ``task`` and leave it with its best weights.
 
-    Everything needed to continue is written after every epoch; a run that was interrupted or killed
-    goes on with ``resume``, from its beginning if it had not come further, to the same weights.
+    The checkpoints ``best`` (by the validation error) and ``last`` are written into ``folder``
+    after every epoch. A run that was interrupted or killed reaches the same weights with
+    ``resume``, from the beginning if it had not completed an epoch.
+
+    Args:
+        task: what is trained.
+        data: the data module.
+        folder: for the checkpoints.
+        resume: continue from ``last`` if there is one.
+        trainer: options of ``lightning.Trainer``.
 
     Raises:
         KeyboardInterrupt: interrupted, or asked to end by SIGTERM.
+        ValueError: a strategy that cannot train these models.
     """
     L.seed_everything(task.seed, workers=True, verbose=False)
     keep = ModelCheckpoint(
@@ -53,11 +72,11 @@ def fit(
         "default_root_dir": folder,
         "logger": False,
         "use_distributed_sampler": False,
-        "plugins": [WholeFiles()],
+        "plugins": [AtomicCheckpointIO()],
     }
-    shown = [] if trainer.get("enable_progress_bar") is False else [Meter()]
+    shown = [] if trainer.get("enable_progress_bar") is False else [TrainingProgress()]
     run = L.Trainer(
-        callbacks=[keep, *shown, *trainer.pop("callbacks", ())], **own, **processes(trainer)
+        callbacks=[keep, *shown, *trainer.pop("callbacks", ())], **own, **strategy_options(trainer)
     )
     last = folder / "last.ckpt"
     begun = resume and last.is_file()
@@ -69,20 +88,29 @@ def fit(
         if run.interrupted:
             raise KeyboardInterrupt from None
         raise
-    best = keep.best_model_path  # none if the run ended before its first validation
-    task.load_best_weights(
-        torch.load(best, weights_only=False, map_location="cpu")["state_dict"] if best else None
-    )
+    best = keep.best_model_path  # empty if the run ended before its first validation
+    saved = torch.load(best, weights_only=False, map_location="cpu") if best else None
+    task.load_best_weights(saved["state_dict"] if saved else None)
     return run
 
 
-def processes(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Trainer options for all processes that torchrun started: DDP unless told otherwise; ``fsdp`` shards every weight.
+def strategy_options(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Options of the trainer for all processes that torchrun has started.
+
+    Several processes use DDP unless another strategy is given; ``fsdp`` shards every weight.
+
+    Args:
+        trainer: options that the user gave.
 
     Raises:
         ValueError: a strategy that cannot train these models.
+
+    Example:
+        >>> strategy_options({"max_epochs": 3})  # one process
+        {'max_epochs': 3}
     """
-    ranks, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     strategy = trainer.get("strategy", "auto")
     if "LOCAL_WORLD_SIZE" in os.environ and ranks > 1:
         trainer = {
@@ -93,13 +121,15 @@ def processes(trainer: dict[str, Any]) -> dict[str, Any]:
         }
     if isinstance(strategy, FSDPStrategy):
         raise ValueError(
-            "`FSDPStrategy` flattens weights into vectors, which Muon cannot step and gradients of which Lightning cannot clip by "
-            "their norm. Use `--trainer.strategy fsdp`, PyTorch's second version, which keeps their shapes."
+            "`FSDPStrategy` flattens weights into vectors: Muon cannot step them, and Lightning "
+            "cannot clip their gradients by norm. Use `--trainer.strategy fsdp`, the second "
+            "version of PyTorch, which keeps the shapes."
         )
     if strategy == "fsdp":
         if ranks == 1:
             raise ValueError(
-                "Strategy 'fsdp' shards weights among processes, and this is one. Use `torchrun --nproc-per-node=N`."
+                "Strategy 'fsdp' shards weights among processes, but there is only one process. "
+                "Start with `torchrun --nproc-per-node=N`."
             )
         trainer["strategy"] = ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False)
     return trainer

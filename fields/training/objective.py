@@ -1,4 +1,4 @@
-"""What an evolution model is trained for."""
+"""The loss of evolution models."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from fields.models.evolution import EvolutionOperator, advance_input, input_wind
 
 @dataclass(frozen=True)
 class Objective:
-    r"""Loss of one window, each term relative and averaged over its steps.
+    r"""Loss of one window, a sum of relative terms that are averaged over its steps.
 
-        ‖v̂(t) − v(t)‖/‖v(t)‖ + λ ‖z(t) − z*(t)‖/‖z*(t)‖ + ρ ‖decode(z*(t)) − v(t)‖/‖v(t)‖ + κ
-        ‖encode(v̂(t)) − z(t)‖/‖z(t)‖
-
+        ‖v̂(t) − v(t)‖/‖v(t)‖
+        + λ ‖z(t) − z*(t)‖/‖z*(t)‖
+        + ρ ‖decode(z*(t)) − v(t)‖/‖v(t)‖
+        + κ ‖encode(v̂(t)) − z(t)‖/‖z(t)‖
         + δ ‖Δv̂(t) − Δv(t)‖/(‖Δv(t)‖ + ‖v(t)‖/100),    Δv(t) = v(t) − v(t₋), t₋ the step before
 
-    z*(t) is the code of the true frames at time t, z(t) the code that the propagator brings there.
-    Without λ a latent rollout drifts off the set of codes that the decoder knows soon after the
-    trained horizon.
+    z*(t) encodes the true frames at time t, z(t) is the latent state that the propagator reaches.
+    Without λ (latent consistency) a latent rollout drifts, soon after the training horizon, off
+    the set of states that the decoder was trained on.
 
     Args:
-        consistency: λ, for propagators that evolve a code.
+        consistency: λ, for propagators that evolve a latent state.
         reconstruction: ρ.
         cycle: κ.
-        deltas: δ, for slow fields, whose change is small beside themselves; needs windows of two
-            steps.
+        deltas: δ, for slow fields, whose change is small compared with the field; needs windows of
+            two steps.
         noise: standard deviation of Gaussian noise on the given frames, relative to that of each
             variable.
-        pushforward: share of the steps that start from the model's own first prediction instead of
-            the data (no gradient through it; Brandstetter, Worrall & Welling, ICLR 2022).
+        pushforward: share of the batches that start from the model's own first prediction instead
+            of the data, without gradient through it (Brandstetter, Worrall & Welling, ICLR 2022).
         curriculum: share of the run over which the horizon grows from one step to all.
-        times: ask for so many random times of the window instead of all, so that the model learns
-            unequal intervals.
+        times: number of random times of the window that are predicted instead of all, so that the
+            model learns unequal intervals.
+
+    Example:
+        >>> Objective(consistency=0.0, deltas=0.5).deltas
+        0.5
     """
 
     consistency: float = 1.0
@@ -61,21 +66,24 @@ class Objective:
         queries: int | None,
         random: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """The loss of a batch whose targets lie at the points of its input."""
+        """Loss of a batch whose targets lie at the points of its input.
+
+        Args:
+            model: predicts and encodes.
+            batch: windows of given and target frames.
+            progress: share of the run that is done.
+            queries: number of random query points; None for all.
+            random: generator of all random choices.
+        """
         batch = self._shortened(batch, progress)
         if batch.v.shape[1] > 1 and torch.rand((), generator=random) < self.pushforward:
             batch = _pushed(model, batch)
         later = input_windows(batch.u, batch.v, model.schema)
         if self.times is not None and self.times < batch.v.shape[1]:
-            chosen = (
-                torch.randperm(batch.v.shape[1], generator=random)[: self.times]
-                .sort()
-                .values.to(batch.v.device)
-            )
-            batch, later = (
-                batch._replace(v=batch.v[:, chosen], t=batch.t[:, chosen]),
-                later[:, chosen],
-            )
+            order = torch.randperm(batch.v.shape[1], generator=random)
+            chosen = order[: self.times].sort().values.to(batch.v.device)
+            batch = batch._replace(v=batch.v[:, chosen], t=batch.t[:, chosen])
+            later = later[:, chosen]
         if self.noise:
             grain = torch.randn(batch.u.shape, generator=random).to(batch.u) * self.noise
             batch = batch._replace(u=batch.u + grain * model.normalizer.inputs_std)
@@ -84,6 +92,7 @@ class Objective:
     def _loss(
         self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample
     ) -> Tensor:
+        """The sum of all terms; ``later`` are the true inputs at each time of the batch."""
         latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
         v_hat = model.decode(codes, asked.y, batch.params)
@@ -98,15 +107,13 @@ class Objective:
                 seen = model.decode(true, asked.y, batch.params)
                 loss = loss + self.reconstruction * relative_l2(seen, asked.v, asked.y_mask).mean()
         if model.propagator.evolves and self.cycle:
-            own = _codes(
-                model,
-                batch,
-                input_windows(batch.u, model.decode(codes, batch.x, batch.params), model.schema),
-            )
+            shown = model.decode(codes, batch.x, batch.params)
+            own = _codes(model, batch, input_windows(batch.u, shown, model.schema))
             loss = loss + self.cycle * _distance(own, codes)
         return loss
 
     def _shortened(self, batch: Sample, progress: float) -> Sample:
+        """The first steps of the window, as many as the curriculum has reached."""
         if progress >= self.curriculum:
             return batch
         steps = max(1, math.ceil(batch.v.shape[1] * progress / self.curriculum))
@@ -114,7 +121,7 @@ class Objective:
 
 
 def _pushed(model: EvolutionOperator, batch: Sample) -> Sample:
-    """The window that starts one frame later, at what the model itself predicts for that frame."""
+    """The window that starts one frame later, from the model's own prediction of that frame."""
     with torch.no_grad():
         first = model(batch._replace(t=batch.t[:, :1], y=batch.x, y_mask=batch.x_mask))
     return batch._replace(
@@ -125,6 +132,7 @@ def _pushed(model: EvolutionOperator, batch: Sample) -> Sample:
 
 
 def _thin(batch: Sample, queries: int | None, random: torch.Generator) -> Sample:
+    """The batch at a random subset of its query points."""
     if queries is None or queries >= batch.y.shape[1]:
         return batch
     chosen = torch.randperm(batch.y.shape[1], generator=random)[:queries].to(batch.y.device)
@@ -136,7 +144,7 @@ def _thin(batch: Sample, queries: int | None, random: torch.Generator) -> Sample
 def _codes(
     model: EvolutionOperator, batch: Sample, inputs: Float[Tensor, "b s n c"]
 ) -> list[Latent]:
-    """Codes of the frames at each of s times, all encoded together."""
+    """Latent states of the frames at each of s times, encoded as one batch."""
     b, s = inputs.shape[:2]
 
     def spread(values: Tensor) -> Tensor:
@@ -155,22 +163,20 @@ def _codes(
 def _changes(
     v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
 ) -> Float[Tensor, ""]:
-    """mean ‖Δv̂ − Δv‖ / (‖Δv‖ + ‖v‖/100) from one step to the next; the floor keeps a field at rest from deciding all."""
+    """mean ‖Δv̂ − Δv‖ / (‖Δv‖ + ‖v‖/100) over steps; ‖v‖/100 bounds the weight of fields at rest."""
     real = mask[:, None, :, None]
 
     def size(values: Tensor) -> Float[Tensor, "b s"]:
         return torch.linalg.vector_norm(values * real, dim=(2, 3))
 
     scale = size(v.diff(dim=1)) + size(v[:, 1:]) / 100
-    return (
-        size(v_hat.diff(dim=1) - v.diff(dim=1)) / scale.clamp_min(torch.finfo(v.dtype).tiny)
-    ).mean()
+    error = size(v_hat.diff(dim=1) - v.diff(dim=1))
+    return (error / scale.clamp_min(torch.finfo(v.dtype).tiny)).mean()
 
 
 def _distance(codes: list[Latent], true: list[Latent]) -> Float[Tensor, ""]:
     """mean ‖z − z*‖ / ‖z*‖ over times and samples, norms over tokens and channels."""
-    z, z_true = torch.stack([code.z for code in codes]), torch.stack([code.z for code in true])
-    return (
-        torch.linalg.vector_norm(z - z_true, dim=(2, 3))
-        / torch.linalg.vector_norm(z_true, dim=(2, 3))
-    ).mean()
+    z = torch.stack([code.z for code in codes])
+    z_true = torch.stack([code.z for code in true])
+    error = torch.linalg.vector_norm(z - z_true, dim=(2, 3))
+    return (error / torch.linalg.vector_norm(z_true, dim=(2, 3))).mean()

@@ -1,4 +1,4 @@
-"""Muon for matrices, AdamW for the rest, as one optimizer."""
+"""Muon for matrices and AdamW for everything else, as one optimizer."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from torch import Tensor
 from torch.distributed.fsdp import FlatParameter
 from torch.optim import AdamW, Muon, Optimizer
 
-SMALLEST = (
-    16  # matrices with a thinner side (embeddings of a few features, output heads) are AdamW's
-)
+# Matrices with a thinner side (embeddings of a few features, output heads) are stepped by AdamW.
+SMALLEST = 16
 
 
 class MuonAdamW(Optimizer):
-    r"""Steps matrices by their orthogonalized momentum, everything else by AdamW; one learning-rate schedule for both.
+    r"""Step matrices by their orthogonalized momentum, and everything else by AdamW.
 
-        W ← W − lr · UVᵀ,   UΣVᵀ = momentum of ∂L/∂W  (Newton–Schulz)
+        W ← W − lr · UVᵀ,   UΣVᵀ = momentum of ∂L/∂W    (Newton–Schulz iteration)
 
-    On the default job it reaches half of AdamW's error in the same time
-    (benchmarks/results/burgers_recipe.md).
+    A learning-rate schedule acts on both. On the main job it reaches half of AdamW's error in the
+    same time.
 
-    Sharded weights (FSDP2, whose parts keep their shapes) are put together for the
-    orthogonalization; DDP needs nothing.
+    Weights that are sharded by FSDP2 keep their shapes and are gathered for the orthogonalization.
 
-    Reference: Jordan et al. 2024 (Muon), as implemented in ``torch.optim.Muon``.
+    Reference: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, as
+    implemented in ``torch.optim.Muon``.
 
     Args:
         params: parameters of one model.
         lr: learning rate of the matrices.
         adamw_lr: learning rate of biases, norms, thin matrices and everything that is not a matrix.
-        weight_decay: decoupled, for both.
+        weight_decay: decoupled weight decay of both.
 
     Raises:
         ValueError: weights that were flattened into vectors, as by the first version of FSDP.
+
+    Example:
+        >>> from torch import nn
+        >>> optimizer = MuonAdamW(nn.Linear(64, 32).parameters())
+        >>> [type(part).__name__ for part in optimizer.parts]  # of the matrix and of the bias
+        ['Muon', 'AdamW']
     """
 
     def __init__(
@@ -51,8 +56,9 @@ class MuonAdamW(Optimizer):
             isinstance(p, FlatParameter) or getattr(p, "_fsdp_flattened", False) for p in params
         ):
             raise ValueError(
-                "Muon orthogonalizes whole matrices, got weights that `FullyShardedDataParallel` has flattened into vectors. "
-                "Shard with `fully_shard` (`--trainer.strategy fsdp`), which keeps their shapes, or use `torch.optim.AdamW`."
+                "Muon orthogonalizes whole matrices, got weights that `FullyShardedDataParallel` "
+                "has flattened into vectors. Shard with `fully_shard` (`--trainer.strategy fsdp`), "
+                "which keeps their shapes, or use `torch.optim.AdamW`."
             )
         matrices = [p for p in params if p.ndim == 2 and min(p.shape) >= SMALLEST]
         others = [p for p in params if not (p.ndim == 2 and min(p.shape) >= SMALLEST)]
@@ -70,9 +76,13 @@ class MuonAdamW(Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """The parts keep their state and settings here, so that schedules and checkpoints see one optimizer."""
+        """Let the parts use this optimizer's groups and state.
+
+        Schedules and checkpoints then see one optimizer.
+        """
         for part, group in zip(self.parts, self.param_groups, strict=True):
-            part.param_groups, part.state = [group], self.state
+            part.param_groups = [group]
+            part.state = self.state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -81,7 +91,7 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of both."""
+        """Update all parameters and return the loss of ``closure``, if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

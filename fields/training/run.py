@@ -25,7 +25,7 @@ FIELD = "field"  # name of the trained model in tables
 
 
 def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -> None:
-    """Generate missing data, train, test, train the baseline, and write everything to ``runs/NAME``.
+    """Generate missing data, train, test, train the baseline, and write it all to ``runs/NAME``.
 
     Signal handlers, log levels and warning filters are those of the caller again afterwards.
 

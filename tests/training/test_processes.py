@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FlatParameter
 
 import fields
 import train
-from fields.training.fit import processes as options_for
+from fields.training.fit import strategy_options
 from fields.training.optim import MuonAdamW
 
 ROOT = Path(__file__).parents[2]
@@ -142,9 +142,9 @@ def test_torchrun_trains_tests_and_compares_in_time(tmp_path):
 def test_strategies_that_cannot_train_say_why(monkeypatch):
     from lightning.pytorch.strategies import FSDPStrategy
 
-    with pytest.raises(ValueError, match="this is one"):
-        options_for({"strategy": "fsdp"})
+    with pytest.raises(ValueError, match="only one process"):
+        strategy_options({"strategy": "fsdp"})
     with pytest.raises(ValueError, match="flattens weights"):
-        options_for({"strategy": FSDPStrategy()})
+        strategy_options({"strategy": FSDPStrategy()})
     with pytest.raises(ValueError, match="flattened into vectors"):
         MuonAdamW([FlatParameter(torch.zeros(4))])

@@ -1,3 +1,5 @@
+"""The bar of a terminal and the lines of a log."""
+
 from __future__ import annotations
 
 import io
@@ -11,7 +13,8 @@ from fields.training import progress
 
 def run(console: Console, *, silent: bool = False) -> None:
     """Half a run of 10 s, then an interruption."""
-    meter, trainer = progress.Meter(console), SimpleNamespace(sanity_checking=False)
+    meter = progress.TrainingProgress(console)
+    trainer = SimpleNamespace(sanity_checking=False)
     if silent:
         meter.disable()
     last = {"epoch": 1, "loss": 0.0123, "val_error": 0.0456}

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 DECODERS = sorted((ROOT / "configs" / "decoder").glob("*.yaml"))
 PROBLEMS = [
-    file for file in sorted((ROOT / "configs").glob("*.yaml")) if file.stem not in ("base", "klein_gordon")
+    file
+    for file in sorted((ROOT / "configs").glob("*.yaml"))
+    if file.stem not in ("base", "klein_gordon")
 ]
 
 

@@ -105,7 +105,11 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
         "FNO (neuraloperator)",
         "persistence",
     }
-    assert {picture["name"] for picture in report["pictures"]} >= {"error", "trajectory", "animation"}
+    assert {picture["name"] for picture in report["pictures"]} >= {
+        "error",
+        "trajectory",
+        "animation",
+    }
     out = fields.load(tmp_path / "r" / "model.safetensors").predict(
         fields.open_dataset(tmp_path / "test.h5"), times=[0.1, 2.0]
     )
