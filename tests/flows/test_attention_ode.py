@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, context, shaken
+from helpers.physics import DIM, context, shaken
 
 from fields.integrators.adaptive import DormandPrince
 from fields.integrators.explicit import RK4, Euler, Heun

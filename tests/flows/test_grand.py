@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, STEPS, context, march, shaken
+from helpers.physics import DIM, STEPS, context, march, shaken
 
 from fields.flows.grand import (
     ExplicitDiffusion,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, STEPS, context, half_square, march, shaken
+from helpers.physics import DIM, STEPS, context, half_square, march, shaken
 
 from fields.flows.double_bracket import CoupledBracket, DoubleBracketField, SplitBracket
 from fields.flows.graph_hamiltonian import GraphHamiltonianField

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, STEPS, attention_energy, context, march, shaken
+from helpers.physics import DIM, STEPS, attention_energy, context, march, shaken
 
 from fields.dynamics.base import Context
 from fields.dynamics.energies.attention import AttentionEnergy

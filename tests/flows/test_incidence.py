@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, context, shaken
+from helpers.physics import DIM, context, shaken
 
 from fields.flows.graph_hamiltonian import GraphHamiltonianField
 from fields.integrators.cayley import cayley_rotation

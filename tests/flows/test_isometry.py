@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, context, half_square, march, shaken
+from helpers.physics import DIM, context, half_square, march, shaken
 from problems import schema
 
 from fields.core.sample import Latent

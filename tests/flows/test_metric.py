@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from physics import DIM, STEPS, context, half_square, march, shaken
+from helpers.physics import DIM, STEPS, context, half_square, march, shaken
 
 from fields.core.sample import Latent
 from fields.dynamics.base import Context

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, context, shaken
+from helpers.physics import DIM, context, shaken
 
 from fields.nn.rotation import Reaction, Rotation, SphereMLP
 

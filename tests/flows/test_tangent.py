@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from physics import DIM, STEPS, context, half_square, march, shaken
+from helpers.physics import DIM, STEPS, context, half_square, march, shaken
 
 from fields.flows.sphere_transformer import SphereExponential, SphereTransformerField
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_conformance import DIM, build, tokens
+from helpers.states import tokens
+from helpers.walk import DIM, build
 
 from fields.evaluation.verify import verify
 from fields.flows.associative import Associative
