@@ -123,7 +123,7 @@ def exact_method(field):
         m
         for m in integrators()
         if m.__name__ not in reads
-        and any(isinstance(field, kind) and law in EXACT for kind, law in m.preserves)
+        and any(isinstance(field, kind) and law is field.law for kind, law in m.preserves)
     )
 
 
