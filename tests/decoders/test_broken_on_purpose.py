@@ -22,7 +22,7 @@ def gaussian_hats(y, nodes, periodic):
 
 
 def test_gaussian_hats_fail(monkeypatch):
-    monkeypatch.setattr(cpwl, "hats", gaussian_hats)
+    monkeypatch.setattr(cpwl, "hat_basis", gaussian_hats)
     for d in (1, 2):
         with pytest.raises(AssertionError):
             properties.test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(d)
@@ -35,8 +35,10 @@ def test_gaussian_hats_fail(monkeypatch):
 
 
 def test_hats_that_do_not_sum_to_one_fail(monkeypatch):
-    whole = cpwl.hats
-    monkeypatch.setattr(cpwl, "hats", lambda *given: (whole(*given)[0], 1.001 * whole(*given)[1]))
+    whole = cpwl.hat_basis
+    monkeypatch.setattr(
+        cpwl, "hat_basis", lambda *given: (whole(*given)[0], 1.001 * whole(*given)[1])
+    )
     with pytest.raises(AssertionError):
         properties.test_cpwl_reproduces_linear_functions_and_gaussian_attention_does_not(2)
     with pytest.raises(AssertionError):
