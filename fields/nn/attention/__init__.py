@@ -1,3 +1,3 @@
-"""Attention: multi-head layers, kernels, masks, closed-form gradients and statistics of the weights."""
+"""Attention: multi-head layers, kernels, masks, gradients and statistics of the weights."""
 
 from fields.nn.attention.multihead import Attention as Attention

@@ -1,4 +1,4 @@
-"""Looking into a trained model without changing it."""
+"""Records of attention weights in a trained model, without changes to the model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ def _stats(layer: AttentionLayer, *args: object, **kwargs: object) -> AttentionS
 def capture_attention(
     model: nn.Module, look: Callable[..., T] | Callable[..., AttentionStatistics] = _stats
 ) -> Iterator[dict[str, list[T]]]:
-    """Within this context each call of each attention in ``model`` leaves a look, under the layer's name.
+    """Record every call of every attention layer in ``model`` while the context is open.
 
-    That is every `AttentionLayer` layer: `Attention`, and the weights inside graph attention,
-    coboundaries, diffusions and energies. The model computes what it always does; outside the
-    context it costs nothing. ``look`` gets the layer and the arguments of its call; by default it
-    asks for `AttentionLayer.stats`.
+    Attention layers are all `AttentionLayer` modules: `Attention`, and the weights inside graph
+    attention, coboundaries, diffusions and energies. The model computes the same result as
+    without the context. Yields a dictionary from the name of a layer to one record per call.
+
+    Args:
+        model: the model to observe.
+        look: makes a record from the layer and the arguments of its call; by default
+            `AttentionLayer.stats`.
 
     Example:
         >>> import torch
@@ -46,9 +50,7 @@ def capture_attention(
             def note(
                 layer: nn.Module, args: tuple, kwargs: dict, output: object, name: str = name
             ) -> None:
-                kwargs.pop(
-                    "return_stats", None
-                )  # what is asked beside the result is no argument of the weights
+                kwargs.pop("return_stats", None)  # not an argument of the weights
                 seen.setdefault(name, []).append(cast(T, look(layer, *args, **kwargs)))
 
             hooks.append(layer.register_forward_hook(note, with_kwargs=True))

@@ -1,4 +1,4 @@
-"""A query's way through one cross-attention, with all products done beforehand that do not depend on the query."""
+"""Cross-attention at inference, with all products that do not depend on the query precomputed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,32 @@ from fields.nn.geometry import Rotary
 
 
 class FusedCrossAttention:
-    r"""`Block` and the linear map before it, for queries that are answered once and not learned from.
+    r"""`TransformerBlock` and the linear map before it, fused for queries without gradients.
 
         z = W φ + c,    q = Q LN(z) + b_Q = (Q C W φ + Q C c)/σ(z) + b_Q,    C = diag(g)(1 − 11ᵀ/h)
 
-    W and Q C W are one matrix; g, and the b of the other norm, go into the matrices that follow.
-    With (1 − 11ᵀ/h) W = O R, O orthogonal, σ²(z) = ‖R φ‖²/h is known from the few features before z
-    is (the bias c is one of their columns). Channels that turn together stand side by side, so that
-    a rotation is one complex product. The numbers are those of the block but for rounding, in two
-    thirds of its time; hooks on the block and its attention see nothing of it.
+    W and Q C W are one matrix; g, and the bias of the second norm, are absorbed into the matrices
+    that follow. With (1 − 11ᵀ/h) W = O R and O orthogonal, σ²(z) = ‖R φ‖²/h is computed from the
+    features before z is (the bias c is one of their columns). Channels that rotate together are
+    adjacent, so that a rotation is one complex product. The result equals that of the block up to
+    rounding, in two thirds of its time. Hooks on the block and its attention are not called.
 
     Args:
-        block: what is folded; its attention turns keys and values.
-        weight, bias: W (h f) and c (h).
-        latent: the tokens that are asked.
+        block: the block to fuse; its attention rotates keys and values.
+        weight: W (h f).
+        bias: c (h).
+        latent: the tokens that queries attend to.
+
+    Example:
+        >>> attention = Attention(
+        ...     8, heads=2, lengths=(0.1, 1.0), max_frequency=4.0, rotate_values=True
+        ... )
+        >>> block = TransformerBlock(8, attention, dim_source=8)
+        >>> latent = Latent(torch.ones(2, 5, 8), torch.rand(1, 5, 1), torch.tensor([False]))
+        >>> with torch.no_grad():
+        ...     fused = FusedCrossAttention(block, torch.ones(8, 3), torch.zeros(8), latent)
+        ...     fused(torch.rand(1, 4, 3), torch.rand(1, 4, 1)).shape
+        torch.Size([2, 4, 8])
     """
 
     def __init__(
@@ -44,21 +56,19 @@ class FusedCrossAttention:
     ):
         attention = unwrapped(block)
         assert attention.rotary is not None and attention.locality is not None
-        self.rotary, self.locality, self.heads, self.layer = (
-            attention.rotary,
-            attention.locality,
-            attention.heads,
-            block.attention,
-        )
-        self.latent, self.eps, self.eps_mlp = latent, block.norm.eps, block.norm_mlp.eps
-        order = (
-            torch.arange(len(bias), device=bias.device).reshape(self.heads, 2, -1).mT.flatten()
-        )  # partners side by side
+        self.rotary = attention.rotary
+        self.locality = attention.locality
+        self.heads = attention.heads
+        self.layer = block.attention
+        self.latent = latent
+        self.eps = block.norm.eps
+        self.eps_mlp = block.norm_mlp.eps
+        # channels that rotate together become adjacent
+        order = torch.arange(len(bias), device=bias.device).reshape(self.heads, 2, -1).mT.flatten()
         query = attention.query.weight[order] * block.norm.weight
         query = query - query.mean(-1, keepdim=True)
-        both = torch.cat(
-            [weight, bias[:, None]], dim=1
-        )  # the bias as one more column: adding it would cost a pass over z and q
+        # the bias as one more column: adding it would cost a pass over z and q
+        both = torch.cat([weight, bias[:, None]], dim=1)
         late = torch.cat([weight, (bias + attention.out.bias)[:, None]], dim=1)
         self.lift = torch.cat([late, query @ both])
         self.root = torch.linalg.qr((both - both.mean(0)) * len(bias) ** -0.5, mode="r")[1]
@@ -76,7 +86,7 @@ class FusedCrossAttention:
 
     @staticmethod
     def possible(block: TransformerBlock) -> bool:
-        """Whether nothing is learned now, in full precision, and nobody watches the block or its attention."""
+        """Whether no gradients, low precision, hooks or compilation prevent the fused path."""
         weight = block.norm.weight
         watched = any(
             module._forward_hooks or module._forward_pre_hooks for module in block.modules()
@@ -93,7 +103,7 @@ class FusedCrossAttention:
     def __call__(
         self, features: Float[Tensor, "#b m f"], y: Float[Tensor, "#b m d"]
     ) -> Float[Tensor, "b m h"]:
-        """What the block makes of z = W φ + c at the points y, for every sample."""
+        """The output of the block for z = W φ + c at the points y, for every sample."""
         features = F.pad(features, (0, 1), value=1.0)
         z, q = F.linear(features, self.lift).chunk(2, dim=-1)
         variance = torch.linalg.vector_norm(
@@ -126,7 +136,7 @@ class FusedCrossAttention:
 
 
 def unwrapped(block: TransformerBlock) -> Attention:
-    """The block's attention, to all or to the nearest."""
+    """The `Attention` of the block, also if it is restricted to the nearest keys."""
     layer = block.attention
     return cast(Attention, layer.attention if isinstance(layer, NearestAttention) else layer)
 
@@ -134,15 +144,15 @@ def unwrapped(block: TransformerBlock) -> Attention:
 def rotary_phases(
     rotary: Rotary, x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]
 ) -> Complex[Tensor, "b n 1 p"]:
-    """exp(iθ) of every pair of channels at the points x."""
+    """exp(iθ) for every pair of channels at the points x."""
     return rearrange(torch.complex(*rotary(x, periodic)), "b 1 n p -> b n 1 p")
 
 
 def to_complex(rows: Float[Tensor, "b n heads e"]) -> Complex[Tensor, "b n heads p"]:
-    """Channels that stand side by side as one complex number."""
+    """Pairs of adjacent channels as complex numbers, p = e/2."""
     return torch.view_as_complex(rows.unflatten(-1, (-1, 2)))
 
 
 def to_channels(numbers: Complex[Tensor, "b n heads p"]) -> Float[Tensor, "b n heads e"]:
-    """Back."""
+    """Inverse of `to_complex`, e = 2p."""
     return torch.view_as_real(numbers).flatten(-2)

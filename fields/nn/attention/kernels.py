@@ -1,4 +1,4 @@
-"""softmax(score) v by the fastest of several equal paths: what every attention in the library calls."""
+"""softmax(score) v by the fastest of several equivalent paths; every attention layer calls it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from torch.nn import functional as F
 
 from fields.nn.attention.masks import causal_mask as causal_mask
 
-# Choices among equal results, measured in benchmarks/attention.py, in queries × keys, on CPU.
-PLAIN = (
-    2**17
-)  # up to here (twice this with columns) matmul–softmax–matmul trains faster in bfloat16 than the fused kernel
+# Thresholds in queries × keys on a CPU, measured by benchmarks/attention.py. All paths are equal.
 
-BIAS = (
-    2**18
-)  # up to here, without gradients, adding the product of columns is faster than appending them
+# In bfloat16, training with matmul–softmax–matmul is faster than the fused kernel up to this size
+# (twice this size with columns).
+PLAIN = 2**17
 
-FEW = 256  # up to so many queries that holds in float32 for any number of keys, whose copy would cost more than the product
+# Without gradients, adding the product of columns is faster than appending them up to this size.
+BIAS = 2**18
+
+# In float32 that holds for any number of keys up to this many queries, because copying the keys
+# would cost more than the product.
+FEW = 256
 
 
 def attention_kernel(
@@ -32,20 +34,33 @@ def attention_kernel(
     causal: bool = False,
     scale: float | None = None,
 ) -> Float[Tensor, "b heads m w"]:
-    r"""softmax(scale q kᵀ + cols_q cols_kᵀ + bias) v over the keys whose mask is True; a row without any gives zero.
+    r"""softmax(scale q kᵀ + cols_q cols_kᵀ + bias) v over the keys whose mask is True.
 
-    A part of the score that is bilinear should come as ``columns``: training then keeps nothing of
-    size m × k for it. Columns stay in float32 (or wider) where q is narrower. ``scale`` is 1/√e
-    unless given; ``causal`` lets query i see keys 0 … i.
+    A query without such keys gives zero. A bilinear part of the score should be passed as
+    ``columns``, because training then stores no matrix of size m × k for it.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        bias: added to the scores.
+        mask: True where a query may attend to a key.
+        columns: columns appended to queries and keys, kept in float32 (or wider) if q is narrower.
+        causal: query i attends only to keys 0 … i.
+        scale: factor of q kᵀ, by default 1/√e.
 
     Shape: q (b heads m e), k (b heads k e), v (b heads k w) -> (b heads m w).
+
+    Example:
+        >>> q, k, v = torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 5, 4), torch.ones(1, 2, 5, 6)
+        >>> attention_kernel(q, k, v).shape
+        torch.Size([1, 2, 3, 6])
     """
     size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
-    few = q.dtype == torch.float32 and (
-        torch.compiler.is_exporting() or q.shape[-2] <= FEW
-    )  # exported, m is any number
+    # in an exported program m is any number
+    few = q.dtype == torch.float32 and (torch.compiler.is_exporting() or q.shape[-2] <= FEW)
     if columns is not None and on_cpu and not learns and (few or size <= BIAS):
         product = torch.matmul(columns[0], columns[1].mT)
         bias, columns = product if bias is None else product + bias, None
@@ -61,16 +76,14 @@ def attention_kernel(
         and size <= PLAIN * (1 if columns is None else 2)
     ):
         return _attend_plain(q, k, v, bias, mask, causal, scale)
-    bare = (
-        on_cpu and bias is None
-    )  # there the kernel takes a boolean mask as it is, and empty rows give zero by themselves
+    # there the kernel accepts a boolean mask, and empty rows give zero without further work
+    bare = on_cpu and bias is None
     extra = mask if bare else None if bias is None else bias.to(q.dtype)
     if mask is not None and not bare:
         extra = q.new_zeros(()) if extra is None else extra
         extra = torch.where(mask, extra, torch.finfo(q.dtype).min)
-    v = (
-        F.pad(v, (0, q.shape[-1] - width)) if columns is not None else v
-    )  # fused kernels want one width
+    # fused kernels need q, k and v of equal width
+    v = F.pad(v, (0, q.shape[-1] - width)) if columns is not None else v
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=extra, is_causal=causal, scale=scale)
     out = out if columns is None else out[..., :width]
     return out if mask is None or bare else out * mask.any(-1, keepdim=True)
@@ -79,10 +92,10 @@ def attention_kernel(
 def _append(
     q: Tensor, k: Tensor, columns: tuple[Tensor, Tensor], scale: float
 ) -> tuple[Tensor, Tensor]:
-    """[q, cols_q/scale] and [k, cols_k], zeros up to a multiple of 16.
+    """[q, cols_q/scale] and [k, cols_k], padded with zeros to a multiple of 16 channels.
 
-    Where q is narrower than float32 each column goes in as its leading and its trailing digits, x =
-    x₀ + x₁, and x y ≈ x₀ y₀ + x₀ y₁ + x₁ y₀ has an error of 2⁻¹⁸ instead of 2⁻⁹.
+    If q is narrower than float32, each column is split into leading and trailing digits,
+    x = x₀ + x₁, and x y ≈ x₀ y₀ + x₀ y₁ + x₁ y₀ has an error of 2⁻¹⁸ instead of 2⁻⁹.
     """
     cols_q, cols_k = columns[0] / scale, columns[1]
     if q.dtype in (torch.bfloat16, torch.float16):

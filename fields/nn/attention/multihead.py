@@ -1,4 +1,4 @@
-"""Attention: one implementation for self, cross and graph attention."""
+"""Multi-head attention for self-attention, cross-attention and graph attention."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ from fields.nn.geometry import DistanceScore, Rotary, rotate
 
 
 class ProjectedTokens(NamedTuple):
-    """What is left of the tokens when attention begins: scores are q kᵀ/√e + cols_q cols_kᵀ where the mask allows."""
+    """Projected queries, keys and values; the scores are q kᵀ/√e + cols_q cols_kᵀ.
+
+    `Attention.project` makes it from tokens; `Attention.gather` makes the result from it.
+
+    Example:
+        >>> asked = Attention(8, heads=2).project(torch.ones(1, 3, 8), torch.ones(1, 5, 8))
+        >>> asked.q.shape
+        torch.Size([1, 2, 3, 4])
+    """
 
     q: Float[Tensor, "b heads m e"]
     k: Float[Tensor, "b heads k e"]
     v: Float[Tensor, "b heads k e"]
     columns: tuple[Float[Tensor, "#b 1 m c"], Float[Tensor, "#b heads k c"]] | None
-    turn: (
-        tuple[Float[Tensor, "#b 1 m p"], Float[Tensor, "#b 1 m p"]] | None
-    )  # how far the values are to be turned back
+    # rotation of the queries, whose inverse is applied to the gathered values
+    turn: tuple[Float[Tensor, "#b 1 m p"], Float[Tensor, "#b 1 m p"]] | None
     mask: Bool[Tensor, "#b #heads #m k"] | None
     causal: bool
 
     def scores(self) -> tuple[Float[Tensor, "b heads m k"], Bool[Tensor, "#b #heads #m k"] | None]:
-        """What the weights are made of, in float32 at least, and which of them count."""
+        """The scores, in float32 or wider, and the mask of keys that a query may attend to."""
         with torch.autocast(self.q.device.type, enabled=False):
             wide = torch.promote_types(self.q.dtype, torch.float32)
             score = torch.matmul(self.q.to(wide) * self.q.shape[-1] ** -0.5, self.k.to(wide).mT)
@@ -47,26 +54,31 @@ class ProjectedTokens(NamedTuple):
 
 
 class Attention(AttentionLayer):
-    r"""Multi-head attention between tokens that know where they are.
+    r"""Multi-head attention between tokens with positions.
 
         out = concat_a [ R(x)ᵀ Σᵢ αᵢ R(xᵢ) vᵢ ] W_O,
         α = softmax_i( ⟨R(x) q, R(xᵢ) k⟩_g/√e − ‖x − xᵢ‖²/(2ℓ_a²) )
 
-    q, k, v are linear in the tokens, split over heads a; R is the rotation by position, g a metric
-    (the identity unless given), ℓ_a a learned length. While g is the identity everything depends on
-    relative positions only: moving all points by the same vector (round a periodic axis) changes
-    nothing.
+    q, k, v are linear in the tokens and split over heads a; R is the rotation by position, g a
+    bilinear form (by default the identity), ℓ_a a learned length. If g is the identity, the result
+    depends only on relative positions: shifting all points by one vector changes nothing.
+
+    Reference: Vaswani et al. 2017, eq. (1); Su et al. 2021 for R.
 
     Args:
         dim: width of queries and of the result.
         heads: number of heads; divides ``dim``.
         dim_kv: width of the tokens that are attended to, if not ``dim``.
-        lengths: range of ℓ over the heads at start-up, in unit coordinates; None leaves the
-            geometric term away.
-        max_frequency: largest rotation frequency in turns per domain; 0 leaves the rotation away.
-        rotate_values: rotate the values too: the output is then a sum of local trigonometric
+        lengths: range of ℓ over the heads at initialization, in unit coordinates; None omits the
+            geometric term.
+        max_frequency: largest rotation frequency in turns per domain; 0 omits the rotation.
+        rotate_values: also rotate the values; the output is then a sum of local trigonometric
             expansions about the keys.
         metric: g, built for the width per head, ``dim // heads``.
+
+    Example:
+        >>> Attention(8, heads=2)(torch.ones(1, 3, 8), torch.ones(1, 5, 8)).shape
+        torch.Size([1, 3, 8])
     """
 
     def __init__(
@@ -83,12 +95,13 @@ class Attention(AttentionLayer):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"Attention needs heads to divide dim, got dim {dim} and heads {heads}. Take dim a multiple of heads."
+                f"Attention needs heads to divide dim, got dim {dim} and heads {heads}. "
+                "Take dim a multiple of heads."
             )
         if metric is not None and metric.matrix().shape[-1] != dim // heads:
             raise ValueError(
-                f"Attention compares {dim // heads} channels per head but the metric has {metric.matrix().shape[-1]}. "
-                "Build it with width dim // heads."
+                f"Attention compares {dim // heads} channels per head, but the metric has "
+                f"{metric.matrix().shape[-1]}. Build it with width dim // heads."
             )
         self.heads, self.rotate_values, self.metric = heads, rotate_values, metric
         self.query = nn.Linear(dim, dim)
@@ -110,12 +123,12 @@ class Attention(AttentionLayer):
         causal: bool = False,
         return_stats: bool = False,
     ) -> Float[Tensor, "b m h"] | tuple[Float[Tensor, "b m h"], AttentionStatistics]:
-        """Queries z_q at x_q gather from tokens z_kv at x_k.
+        """Queries z_q at x_q attend to tokens z_kv at x_k.
 
-        ``mask`` is True for real tokens, ``allowed`` where a query may look at a key (see
-        `fields.nn.attention.masks`) and ``causal`` lets query i see keys 0 … i; all hold at once.
-        ``return_stats`` adds the statistics of the weights, one per head and query (b heads m),
-        from the same projections; without it nothing of size m × k need be kept.
+        ``mask`` is True for real tokens, ``allowed`` where a query may attend to a key (see
+        `fields.nn.attention.masks`). With ``causal`` query i attends to keys 0 … i. All of them
+        apply together. ``return_stats`` also returns the statistics of the weights, one per head and
+        query (b heads m), from the same projections. Without it no m × k matrix is stored.
         """
         asked = self.project(
             z_q,
@@ -145,7 +158,7 @@ class Attention(AttentionLayer):
         allowed: Bool[Tensor, "#b #heads m k"] | None = None,
         causal: bool = False,
     ) -> ProjectedTokens:
-        """Heads, rotations, metric and masks: everything `forward`, `weights` and `stats` have in common."""
+        """Project, split into heads, rotate and combine masks: the common part of all calls."""
         q = rearrange(self.query(z_q), "b m (heads e) -> b heads m e", heads=self.heads)
         k, v = rearrange(
             self.key_value(z_kv), "b k (two heads e) -> two b heads k e", two=2, heads=self.heads
@@ -170,7 +183,7 @@ class Attention(AttentionLayer):
         return ProjectedTokens(q, k, v, columns, turn, both, causal)
 
     def gather(self, asked: ProjectedTokens) -> Float[Tensor, "b m h"]:
-        """The weighted values of all heads, turned back and mixed."""
+        """The weighted values of all heads, rotated back and mixed by W_O."""
         out = attention_kernel(
             asked.q, asked.k, asked.v, columns=asked.columns, mask=asked.mask, causal=asked.causal
         )
@@ -178,11 +191,11 @@ class Attention(AttentionLayer):
         return self.out(rearrange(out, "b heads m e -> b m (heads e)"))
 
     def weights(self, *args: Any, **kwargs: Any) -> Float[Tensor, "b heads m k"]:
-        """α for the arguments of `project`; of a row without keys all are zero."""
+        """The weights α for the arguments of `project`; a row without keys is zero."""
         score, some = self.project(*args, **kwargs).scores()
         return softmax(score, some)
 
     def stats(self, *args: Any, **kwargs: Any) -> AttentionStatistics:
-        """Statistics of the weights for the arguments of `project`, one per head and query (b heads m)."""
+        """Statistics of the weights for the arguments of `project`. Shape: (b heads m)."""
         score, some = self.project(*args, **kwargs).scores()
         return attention_statistics(score, mask=some)

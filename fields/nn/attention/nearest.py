@@ -15,25 +15,33 @@ from fields.nn.geometry import periodic_coordinates, rotate
 
 
 class NearestAttention(nn.Module):
-    r"""The given attention to the s keys nearest to each query, with weights that end smoothly at the edge of the neighborhood.
+    r"""Attention to the s keys nearest to each query, with weights that vanish smoothly at ρ.
 
         αᵢ ∝ (1 − rᵢ²/ρ²) exp( scoreᵢ ),    rᵢ = ‖x − xᵢ‖ < ρ
 
-    ρ is the distance of the nearest key that is left out, so the result is continuous in x and does
-    not depend on how ties are broken. With at most s keys it is the attention itself. Time and
-    memory are linear in the queries: a query costs log k steps in a tree of the keys (on a GPU one
-    number per key) and keeps s times the width.
+    ρ is the distance of the nearest key that is excluded, so that the result is continuous in x and
+    does not depend on how ties are broken. With at most s keys it equals the attention itself. Time
+    and memory are linear in the number of queries: a query takes log k steps in a tree of the keys
+    (on a GPU one distance per key) and stores s times the width.
 
     Args:
-        attention: what is restricted; its geometric term counts too.
-        nearest: keys s per query.
+        attention: the attention to restrict, including its geometric term.
+        nearest: number s of keys per query.
+
+    Example:
+        >>> layer = NearestAttention(Attention(8, heads=2), nearest=2)
+        >>> x_q, x_k = torch.rand(1, 3, 1), torch.rand(1, 5, 1)
+        >>> z_q, z_k = torch.ones(1, 3, 8), torch.ones(1, 5, 8)
+        >>> layer(z_q, z_k, x_q=x_q, x_k=x_k, periodic=torch.tensor([False])).shape
+        torch.Size([1, 3, 8])
     """
 
     def __init__(self, attention: Attention, *, nearest: int):
         super().__init__()
         if nearest < 1:
             raise ValueError(
-                f"Attention to the nearest keys got nearest {nearest}. Give at least 1, or None for all."
+                f"Attention to the nearest keys got nearest {nearest}. "
+                "Give at least 1, or None for all keys."
             )
         self.attention, self.nearest, self.softmax = attention, nearest, Softmax()
 
@@ -47,7 +55,7 @@ class NearestAttention(nn.Module):
         periodic: Bool[Tensor, "d"],
         mask: None = None,
     ) -> Float[Tensor, "b m h"]:
-        """Queries z_q at x_q gather from tokens z_kv at x_k, all of which are real."""
+        """Queries z_q at x_q attend to tokens z_kv at x_k, all of which are real."""
         asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic)
         q, k, v = (
             rearrange(part, "b heads n e -> b n heads e") for part in (asked.q, asked.k, asked.v)
@@ -66,7 +74,7 @@ class NearestAttention(nn.Module):
         x_k: Float[Tensor, "#b k d"],
         periodic: Bool[Tensor, "d"],
     ) -> Float[Tensor, "b m heads e"]:
-        """The weighted values of all heads. The keys are copied to their queries, the values are added up where they stand."""
+        """The weighted values of all heads. Keys are copied to their queries, values are not."""
         index, squares, window = nearest_neighbors(x_q, x_k, periodic, self.nearest)
         first = k.shape[1] * torch.arange(len(k), device=k.device)[:, None, None]
         rows = (first + index).expand(len(k), -1, -1)  # of all keys of the batch in one list
@@ -97,7 +105,10 @@ def nearest_neighbors(
     periodic: Bool[Tensor, "d"],
     count: int,
 ) -> tuple[Int[Tensor, "b m s"], Float[Tensor, "b m s"], Float[Tensor, "b m s"]]:
-    """The nearest keys, their squared distances r² and the window 1 − r²/ρ²; all keys and no window if there are too few."""
+    """Indices of the nearest keys, squared distances r² and the window 1 − r²/ρ².
+
+    If there are at most ``count`` keys, all of them are returned and the window is 1.
+    """
     q, k = periodic_coordinates(y, periodic), periodic_coordinates(pos.to(y.dtype), periodic)
     everyone = count >= pos.shape[1]
     if everyone:
@@ -112,11 +123,9 @@ def nearest_neighbors(
             ]
         )
     squares = torch.zeros((), dtype=q.dtype, device=q.device)
-    for axis in range(
-        q.shape[-1]
-    ):  # one coordinate after the other: a sum over a last axis of four numbers is slow
-        along = torch.stack([k[i % len(k), :, axis][row] for i, row in enumerate(index)])
-        squares = squares + (q[:, :, None, axis] - along).square()
+    for axis in range(q.shape[-1]):  # a sum over a short last axis would be slow
+        coordinate = torch.stack([k[i % len(k), :, axis][row] for i, row in enumerate(index)])
+        squares = squares + (q[:, :, None, axis] - coordinate).square()
     if everyone:
         return index, squares, torch.ones_like(squares)
     edge = squares[..., -1:].clamp_min(torch.finfo(y.dtype).tiny)
@@ -128,7 +137,10 @@ def nearest_neighbors(
 def nearest_indices(
     q: Float[Tensor, "m e"], k: Float[Tensor, "k e"], count: int
 ) -> Int[Tensor, "m s"]:
-    """The ``count`` keys nearest to each query, the nearest first: from a tree, or on a GPU from all distances."""
+    """Indices of the ``count`` keys nearest to each query, sorted by distance.
+
+    They come from a k-d tree on a CPU and from all distances on a GPU.
+    """
     if q.device.type == "cpu" and not torch.compiler.is_compiling():
         found = KDTree(k.detach().numpy()).query(
             q.detach().numpy(), count, workers=torch.get_num_threads()

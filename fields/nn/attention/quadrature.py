@@ -1,4 +1,4 @@
-"""Attention to points that stand for unequal parts of the domain."""
+"""Attention to points with quadrature weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from fields.nn.attention.multihead import Attention
 
 
 class WeightedAttention(nn.Module):
-    r"""The given attention with a quadrature weight wⱼ of every key.
+    r"""Attention in which every key has a quadrature weight wⱼ.
 
         αⱼ = wⱼ exp(scoreⱼ) / Σᵢ wᵢ exp(scoreᵢ),    Σⱼ αⱼ vⱼ ≈ ∫ exp(score) v dx / ∫ exp(score) dx
 
-    log wⱼ is one more column of the score. Only ratios of weights matter; with equal weights it is
-    the attention itself.
+    log wⱼ is appended to the score as one more column. Only ratios of weights matter; with equal
+    weights the result equals that of the attention itself.
 
     Args:
-        attention: what is weighted; it has a geometric term.
+        attention: the attention to weight; it must have a geometric term.
+
+    Example:
+        >>> layer = WeightedAttention(Attention(8, heads=2, lengths=(0.1, 1.0)))
+        >>> z_q, z_kv = torch.ones(1, 3, 8), torch.zeros(1, 5, 9)  # the last channel is log w
+        >>> x_q, x_k = torch.rand(1, 3, 1), torch.rand(1, 5, 1)
+        >>> layer(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=torch.tensor([False])).shape
+        torch.Size([1, 3, 8])
     """
 
     def __init__(self, attention: Attention):
@@ -35,7 +42,7 @@ class WeightedAttention(nn.Module):
         periodic: Bool[Tensor, "d"],
         mask: Bool[Tensor, "#b k"] | None = None,
     ) -> Float[Tensor, "b m h"]:
-        """Queries z_q at x_q gather from keys z_kv at x_k, whose last channel is log w."""
+        """Queries z_q at x_q attend to keys z_kv at x_k, whose last channel is log w."""
         z_kv, log_weight = z_kv[..., :-1], z_kv[..., -1]
         asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic, mask=mask)
         assert asked.columns is not None  # the geometric term

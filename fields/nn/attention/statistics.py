@@ -1,4 +1,4 @@
-"""What the weights of attention say: each query is a thermodynamic system whose states are the keys."""
+"""Statistics of attention weights; each query is a thermodynamic system, the keys its states."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from torch import Tensor
 
 
 class AttentionStatistics(NamedTuple):
-    r"""Statistics of p_j = exp(β S_j) / Z, one per query; in float32 at least.
+    r"""Statistics of p_j = exp(β S_j) / Z, one per query, in float32 or wider.
 
         F = −log Z / β = ⟨−S⟩ − H/β,      dH/dβ = −β Var(S)
 
-    ``exp(entropy)`` is the effective number of keys a query looks at, from 1 to their number.
+    ``exp(entropy)`` is the effective number of keys that a query attends to, between 1 and the
+    number of keys.
+
+    Example:
+        >>> attention_statistics(torch.zeros(2, 4)).entropy.exp()
+        tensor([4., 4.])
     """
 
     log_partition: Float[Tensor, "*b"]  # log Z
@@ -30,11 +35,15 @@ def attention_statistics(
     beta: float | Tensor = 1.0,
     mask: Bool[Tensor, "*#b k"] | None = None,
 ) -> AttentionStatistics:
-    """Statistics of softmax(β scores) over the keys whose mask is True; a tensor β has to broadcast with the scores.
+    """Statistics of softmax(β scores) over the keys whose mask is True.
 
-    Everything is measured from the largest score, so that scores of ±1e4 lose no digits of the
-    entropy. A query without keys has log Z = −∞, F = ∞ and zero for the rest; gradients stay
-    finite.
+    Scores are taken relative to the largest one, so that scores of ±1e4 lose no digits of the
+    entropy. A query without keys has log Z = −∞, F = ∞ and zero otherwise, with finite gradients.
+
+    Args:
+        scores: S, one per query and key.
+        beta: inverse temperature; a tensor must broadcast with the scores.
+        mask: True where a query may attend to a key.
     """
     scores = scores if scores.dtype == torch.float64 else scores.float()
     allowed = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
@@ -42,9 +51,8 @@ def attention_statistics(
     top = (
         scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).amax(-1, keepdim=True).detach()
     )
-    below = (scores - top).masked_fill(
-        ~allowed, 0.0
-    )  # the score less the largest one; 0 where it does not count
+    # the score minus the largest one, 0 where the mask is False
+    below = (scores - top).masked_fill(~allowed, 0.0)
     scaled = torch.where(allowed, beta * below, -torch.inf).masked_fill(~some[..., None], 0.0)
     log_z = scaled.logsumexp(-1, keepdim=True)
     log_p = beta * below - log_z

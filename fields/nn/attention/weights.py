@@ -1,4 +1,4 @@
-"""Attention weights as a matrix, for whoever needs more of them than their product with values."""
+"""Attention weights as a matrix, for layers that need more than their product with values."""
 
 from __future__ import annotations
 
@@ -16,55 +16,67 @@ from fields.nn.attention.statistics import AttentionStatistics, attention_statis
 def softmax(
     scores: Float[Tensor, "*#b m k"], mask: Bool[Tensor, "*#b #m k"] | None = None
 ) -> Float[Tensor, "*b m k"]:
-    """α = softmax_j(S) over the keys whose mask is True; a query without any key gives zero, with finite gradients."""
+    """α = softmax_j(S) over the keys whose mask is True.
+
+    A query without such keys has zero weights and finite gradients.
+    """
     if mask is None:
         return scores.softmax(-1)
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
 
 
 class AttentionLayer(nn.Module, ABC):
-    """A layer that weighs keys. For the arguments of its own call it says how; asking costs nothing until it is done.
+    """A layer that computes attention weights, and returns them for the arguments of its call.
 
     `fields.nn.attention.capture.capture_attention` finds every such layer of a model.
     """
 
     @abstractmethod
     def weights(self, *args: Any, **kwargs: Any) -> Float[Tensor, "*b m k"]:
-        """α ≥ 0, rows that sum to one; a query without any key has a row of zeros."""
+        """α ≥ 0 with rows that sum to one; a query without keys has a row of zeros."""
 
     @abstractmethod
     def stats(self, *args: Any, **kwargs: Any) -> AttentionStatistics:
-        """Log-partition, free energy, mean score, entropy and its slope of each query."""
+        """Log-partition, free energy, mean score, entropy and entropy slope of each query."""
 
 
 class Softmax(AttentionLayer):
-    """`softmax` as a layer without parameters, so that `observe` sees it.
+    """`softmax` as a layer without parameters, so that `capture_attention` records its weights.
 
-    For graphs, coboundaries and moments, which need α itself. Where α is only multiplied with
-    values, `attend` gives the product without ever holding α.
+    It serves graphs, coboundaries and moments, which need α itself. If α is only multiplied with
+    values, `attention_kernel` computes the product without storing α.
 
     Shape: scores (*b m k), mask broadcastable to it -> (*b m k).
+
+    Example:
+        >>> Softmax()(torch.zeros(1, 4))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
 
     def forward(
         self, scores: Float[Tensor, "*#b m k"], mask: Bool[Tensor, "*#b #m k"] | None = None
     ) -> Float[Tensor, "*b m k"]:
-        """α."""
+        """The weights α of these scores."""
         return softmax(scores, mask)
 
     def weights(self, scores: Tensor, mask: Tensor | None = None) -> Float[Tensor, "*b m k"]:
-        """α."""
+        """The weights α of these scores."""
         return softmax(scores, mask)
 
     def stats(self, scores: Tensor, mask: Tensor | None = None) -> AttentionStatistics:
-        """Statistics of α."""
+        """Statistics of the weights α of these scores, one per query."""
         return attention_statistics(scores, mask=mask)
 
 
 class LogSumExp(AttentionLayer):
-    """`log_sum_exp` as a layer without parameters: the attention term of an energy and, in its weights, the gradient.
+    """`log_sum_exp` as a layer: the attention term of an energy, with its gradient as weights.
 
     Shape: scores (*b m k) -> L (*b m), α (*b m k).
+
+    Example:
+        >>> value, weights = LogSumExp()(torch.zeros(2, 4))
+        >>> value.shape, weights.shape
+        (torch.Size([2]), torch.Size([2, 4]))
     """
 
     def forward(
@@ -79,11 +91,11 @@ class LogSumExp(AttentionLayer):
     def weights(
         self, scores: Tensor, beta: float | Tensor = 1.0, mask: Tensor | None = None
     ) -> Float[Tensor, "*b m k"]:
-        """α."""
+        """The weights α of these scores."""
         return log_sum_exp(scores, beta, mask)[1]
 
     def stats(
         self, scores: Tensor, beta: float | Tensor = 1.0, mask: Tensor | None = None
     ) -> AttentionStatistics:
-        """Statistics of α."""
+        """Statistics of the weights α of these scores, one per query."""
         return attention_statistics(scores, beta=beta, mask=mask)
