@@ -43,7 +43,8 @@ class FieldDataModule(L.LightningDataModule):
         stride: train on every stride-th grid point of the file.
         test_strides: test on these strides of the test data, each a resolution of its own.
         batch_size: samples per step and process.
-        validation, test: shares drawn at random (``seed``) if the file records no split.
+        validation: share of the samples drawn at random (``seed``) if the file records no split.
+        test: share of the samples drawn likewise.
         samples: use only this many training samples.
         history: input frames of evolution problems.
         horizon: target frames of evolution problems in training; validation and tests predict the

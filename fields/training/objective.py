@@ -30,11 +30,11 @@ class Objective:
     the set of states that the decoder was trained on.
 
     Args:
-        consistency: λ, for propagators that evolve a latent state.
-        reconstruction: ρ.
-        cycle: κ.
-        deltas: δ, for slow fields, whose change is small compared with the field; needs windows of
-            two steps.
+        consistency: λ, weight of latent consistency, for propagators that evolve a latent state.
+        reconstruction: ρ, weight of the error of encoding and decoding the true frames.
+        cycle: κ, weight of the distance between a latent state and its decoded, encoded self.
+        deltas: δ, weight of the change per step, for slow fields, whose change is small compared
+            with the field; needs windows of two steps.
         noise: standard deviation of Gaussian noise on the given frames, relative to that of each
             variable.
         pushforward: share of the batches that start from the model's own first prediction instead

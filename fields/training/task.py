@@ -35,25 +35,25 @@ class FieldTraining(Training):
 
     Args:
         dim: token width h of all components.
-        encoder: from (dim, schema) to the encoder.
-        processor: from dim to the processor.
-        decoder: from (dim, schema) to the decoder.
-        skip: from the number of axes to the skip path of static maps; None for none.
-        propagator: from (dim, processor) to the propagator of evolution problems, which moves the
-            latent state in time.
+        encoder: turns the input into tokens; called with (dim, schema).
+        processor: transforms the tokens; called with dim.
+        decoder: evaluates the tokens at the query points; called with (dim, schema).
+        skip: features of the input around each query point, for static maps; called with the
+            number of axes; None for no skip path.
+        propagator: moves the latent state in time, for evolution problems; called with
+            (dim, processor).
         objective: terms of the loss of evolution problems.
-        optimizer: from parameters to the optimizer.
+        optimizer: of all parameters.
         warmup: share of the run with rising learning rate.
         queries: number of random query points per step; None for all.
         augment: move the points by a random symmetry of the problem, if the file declares any.
-        seconds: wall time at which the schedule ends.
+        seconds: wall time at which the schedule ends; None for no limit.
         seed: of the weights, the random queries and symmetries.
 
     Example:
-        >>> import torch
         >>> task = FieldTraining(dim=32, queries=256)
-        >>> task.processor(32)(torch.randn(2, 5, 32)).shape
-        torch.Size([2, 5, 32])
+        >>> task.dim, task.queries, task.model  # composed when the data are known
+        (32, 256, None)
     """
 
     def __init__(

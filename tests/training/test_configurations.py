@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,25 @@ def test_saved_settings_give_the_same_settings(tmp_path):
     parser.save(first, tmp_path / "config.yaml", skip_validation=True)
     again = parsed("--config", str(tmp_path / "config.yaml"))
     assert again.model == first.model and again.data == first.data
+
+
+def test_every_key_is_explained_in_the_help(capsys):
+    parser = settings_parser()
+    keys = [action for action in parser._actions if hasattr(action, "_typehint")]
+    assert len(keys) > 40
+    assert [action.dest for action in keys if not (action.help or "").strip(" .")] == []
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for text in ("token width h of all components", "samples per step and process"):
+        assert text in said
+
+
+def test_the_page_of_settings_is_up_to_date():
+    path = ROOT / "docs" / "configuration_page.py"
+    spec = importlib.util.spec_from_file_location("configuration_page", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page(), f"run `python {path.relative_to(ROOT)}`"
+    assert "configuration.md" in (ROOT / "mkdocs.yml").read_text()
