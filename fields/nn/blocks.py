@@ -9,7 +9,19 @@ from fields.nn.dropout import NeuronDropout
 
 
 class MLP(nn.Module):
-    """Linear, GELU, Linear; with ``dropout`` neurons between the two fall silent in training."""
+    """Two linear layers with a GELU between them, z ↦ W₂ GELU(W₁ z + b₁) + b₂.
+
+    Args:
+        dim: width of the input.
+        out: width of the output, by default ``dim``.
+        ratio: width of the hidden layer relative to ``dim``.
+        dropout: probability that a hidden neuron is dropped in training (`NeuronDropout`).
+
+    Example:
+        >>> import torch
+        >>> MLP(8, out=3)(torch.ones(2, 5, 8)).shape
+        torch.Size([2, 5, 3])
+    """
 
     def __init__(
         self, dim: int, *, out: int | None = None, ratio: float = 2.0, dropout: float = 0.0
@@ -20,16 +32,29 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(nn.Linear(dim, inner), bend, nn.Linear(inner, out or dim))
 
     def forward(self, z: Float[Tensor, "... h"]) -> Float[Tensor, "... o"]:
-        """Applied to every token alike."""
+        """Apply the same layers to every token. Shape: (... h) -> (... o)."""
         return self.layers(z)
 
 
 class TransformerBlock(nn.Module):
     """Pre-norm residual block.   z ← z + Attn(LN z, LN source);   z ← z + MLP(LN z)
 
-    ``attention`` is an `Attention` or a layer that wraps one. Without ``source`` it is
-    self-attention, and the keys share the norm of the queries; the source has a norm of its own if
-    ``dim_source`` is given and stays as it is otherwise.
+    Without ``source`` the block is self-attention, and keys share the norm of the queries.
+
+    Reference: Xiong et al. 2020 (pre-norm transformer).
+
+    Args:
+        dim: token width h.
+        attention: an `Attention`, or a layer that wraps one.
+        dim_source: width of the source; if given, the source has its own norm.
+        ratio: width of the hidden layer of the MLP relative to ``dim``.
+        dropout: probability that a hidden neuron is dropped in training.
+
+    Example:
+        >>> import torch
+        >>> from fields.nn.attention import Attention
+        >>> TransformerBlock(8, Attention(8, heads=2))(torch.ones(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Positions as features."""
+"""Features of positions, and regular grids of anchors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ class FourierFeatures(nn.Module):
 
         x ↦ ( sin 2πf x_a, cos 2πf x_a )   for every axis a and band f
 
-    On a periodic axis f = 1, 2, …, bands (whole turns); on others f = 2^j/4 up to ``bands/2``,
-    half-octaves in between, so that the lowest band does not close on itself within the domain.
+    On a periodic axis f = 1, 2, …, bands. On other axes f runs geometrically from 1/4 to
+    ``bands/2``, so that the lowest band is not periodic within the domain.
+
+    Reference: Tancik et al., NeurIPS 2020.
+
+    Args:
+        periodic: whether each axis is periodic.
+        bands: number of frequencies per axis.
 
     Shape: x (b n d) -> (b n 2·d·bands).
+
+    Example:
+        >>> FourierFeatures((True, False), bands=4)(torch.rand(1, 5, 2)).shape
+        torch.Size([1, 5, 16])
     """
 
     f: Tensor
@@ -35,7 +45,7 @@ class FourierFeatures(nn.Module):
         self.dim = 2 * len(periodic) * bands
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
-        """Features of positions in unit coordinates."""
+        """Features of positions x in unit coordinates."""
         angle = 2 * math.pi * x[..., None] * self.f.to(x.dtype)
         return rearrange(torch.stack([angle.sin(), angle.cos()]), "two b n d f -> b n (two d f)")
 
@@ -49,20 +59,35 @@ def grid_points(
 
 
 def token_counts(tokens: tuple[int, ...] | None, schema: Schema) -> tuple[int, ...]:
-    """Anchors per axis: as given, or 32, 16², 6³; ValueError if there is not one count per axis."""
+    """Anchors per axis: ``tokens`` if given, else 32, 16² or 6³ by the number of axes.
+
+    Raises:
+        ValueError: ``tokens`` does not have one count per axis.
+    """
     if tokens is None:
         return (min(32, round(256 ** (1 / schema.dim))),) * schema.dim
     if len(tokens) != schema.dim:
         raise ValueError(
-            f"An encoder got tokens {tuple(tokens)} for {schema.dim} coordinates {schema.coords}. Give one count per axis."
+            f"An encoder got tokens {tuple(tokens)} for {schema.dim} coordinates "
+            f"{schema.coords}. Give one count per axis."
         )
     return tuple(tokens)
 
 
 class PositionEmbedding(nn.Module):
-    """Learned feature of an absolute position; blind along axes on which the problem is homogeneous.
+    """Learned features of absolute positions, except along homogeneous axes.
+
+    Args:
+        dim: width h of the features.
+        schema: names and geometry of the problem.
+        bands: frequencies per axis of the Fourier features.
 
     Shape: x (b n d), unit coordinates -> (b n h).
+
+    Example:
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),))
+        >>> PositionEmbedding(8, schema)(torch.rand(1, 5, 1)).shape
+        torch.Size([1, 5, 8])
     """
 
     def __init__(self, dim: int, schema: Schema, *, bands: int = 8):
@@ -77,7 +102,7 @@ class PositionEmbedding(nn.Module):
         self.mix = nn.Linear(self.fourier.dim, dim) if self.fourier is not None else None
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h"]:
-        """Features of positions in unit coordinates."""
+        """Features of positions x in unit coordinates."""
         constant = self.constant.expand(x.shape[0], x.shape[1], -1)
         if self.fourier is None or self.mix is None:
             return constant

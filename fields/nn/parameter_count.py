@@ -1,4 +1,4 @@
-"""Equal parameters for unequal models."""
+"""Numbers of parameters, and widths that make them equal for different models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Trainable parameters."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
@@ -18,10 +18,13 @@ def width_for(
     """The width, a multiple of ``multiple``, whose module comes closest to ``budget`` parameters.
 
     Args:
-        factory: width -> module; a processor's class, or a whole model around it.
-        budget: parameters wanted.
-        multiple: heads (and half-channels) must divide the width.
-        largest: give up beyond this width.
+        factory: width -> module, such as the class of a processor or a function that makes a model.
+        budget: number of parameters.
+        multiple: the width is a multiple of this number, as heads and half-channels require.
+        largest: largest width to try.
+
+    Raises:
+        ValueError: the budget is too large for ``largest``, or too small for the narrowest module.
 
     Example:
         >>> from fields.flows import Hamiltonian
@@ -34,11 +37,13 @@ def width_for(
         width += multiple
         if width > largest:
             raise ValueError(
-                f"{budget} parameters need a width above {largest}. Ask for fewer, or more depth."
+                f"{budget} parameters need a width above {largest}. "
+                "Reduce the number of parameters, or increase the depth."
             )
         count = num_parameters(factory(width))
     if previous == 0 and count > 2 * budget:
         raise ValueError(
-            f"The narrowest module, width {width}, already has {count} parameters, not {budget}. Ask for less depth."
+            f"The narrowest module, of width {width}, already has {count} parameters instead of "
+            f"{budget}. Reduce the depth."
         )
     return previous if previous and budget - before < count - budget else width

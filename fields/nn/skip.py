@@ -1,4 +1,4 @@
-"""The input function as a query sees it around itself."""
+"""Moments of the input function around each query: the skip path from input to output."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from fields.nn.geometry import grid_axes, periodic_coordinates
 
 
 class SkipMoments(Component):
-    r"""Gaussian means and first moments of the input around each query, at several learned lengths ℓ.
+    r"""Gaussian means and first moments of the input around each query, at learned lengths ℓ.
 
         M₀(y) = Σⱼ αⱼ uⱼ,   M_a(y) = Σⱼ αⱼ (xⱼ − y)_a/ℓ · uⱼ,    α = softmaxⱼ( −‖y − xⱼ‖²/(2ℓ²) )
 
-    The skip path from input to output: what a compressed latent code cannot carry, the value and
-    slope of the input at the query. On periodic axes differences δ become sin(2πδ)/2π, which has no
-    jump half a period away.
+    They give the decoder what a compressed latent code cannot carry: the value and slope of the
+    input at the query. On periodic axes a difference δ becomes sin(2πδ)/2π, which is continuous
+    half a period away.
 
     Args:
         axes: number of coordinates d.
-        lengths: ℓ at start-up, in unit coordinates.
+        lengths: ℓ at initialization, in unit coordinates.
+
+    Example:
+        >>> x, y = torch.rand(1, 16, 1) - 0.5, torch.rand(1, 5, 1) - 0.5
+        >>> mask = torch.ones(1, 16, dtype=torch.bool)
+        >>> skip = SkipMoments(1, lengths=(0.1, 0.3))
+        >>> skip(x, torch.ones(2, 16, 3), mask, y, torch.tensor([True])).shape
+        torch.Size([2, 5, 12])
     """
 
     def __init__(self, axes: int, *, lengths: tuple[float, ...]):
         super().__init__()
         self.log_length = nn.Parameter(torch.tensor([math.log(length) for length in lengths]))
         self.features = len(lengths) * (1 + axes)
-        self.softmax = (
-            Softmax()
-        )  # α itself: it is shared by all samples on shared points, and multiplied with offsets
+        # α itself is needed: samples on shared points share it, and it is multiplied with offsets
+        self.softmax = Softmax()
 
     def forward(
         self,
@@ -44,15 +50,16 @@ class SkipMoments(Component):
         y: Float[Tensor, "#b m d"],
         periodic: Bool[Tensor, "d"],
     ) -> Float[Tensor, "b m c"]:
-        """Input values u at x -> c·features values per query y.
+        """Input values u at points x to c·features values per query y.
 
         Raises:
-            ValueError: a value is NaN, not given at its point.
+            ValueError: a value is NaN, which means that it is not given at its point.
         """
         if not torch.compiler.is_compiling() and bool(u.isnan().any()):
             raise ValueError(
                 "The skip path needs every input at every point, got NaN where one is not given. "
-                "Set `skip: null` and the decoder's `skip_features: 0`, as configs/encoder/multi_input.yaml does."
+                "Set `skip: null` and the decoder's `skip_features: 0`, as "
+                "configs/encoder/multi_input.yaml does."
             )
         grid = None
         if not torch.compiler.is_compiling() and len(x) == len(y) == 1 and bool(x_mask.all()):
@@ -67,14 +74,15 @@ class SkipMoments(Component):
     def _scattered(
         self, x: Tensor, u: Tensor, x_mask: Tensor, y: Float[Tensor, "#b m d"], periodic: Tensor
     ) -> Float[Tensor, "b l m f c"]:
-        """Every query looks at every point."""
+        """Moments for any points, with one weight per query and point."""
         places, precision = periodic_coordinates(x, periodic), self._precision()
         distance = torch.cdist(periodic_coordinates(y, periodic), places).square()
         weight = rearrange(
             self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None]),
             "b l m n -> b (l m) n",
         )
-        # α (x − y) = αx − αy, and sines alike: α is multiplied with few numbers per point, never with an offset per pair
+        # α (x − y) = αx − αy, and likewise for sines: α is multiplied with few numbers per point
+        # instead of one offset per pair
         of_x = torch.cat([u[:, :, None], places[..., None] * u[:, :, None]], dim=2)
         of_x = rearrange(of_x, "b n f c -> b n (f c)")
         if len(weight) == 1:  # shared points: one product for the whole batch
@@ -94,12 +102,11 @@ class SkipMoments(Component):
         y: Float[Tensor, "m d"],
         periodic: Tensor,
     ) -> Float[Tensor, "b l m f c"]:
-        """On a grid α is a product of one softmax per axis: axis by axis, no query looks at more points than lie on one."""
+        """Moments on a grid, where α is a product of one softmax per axis, summed axis by axis."""
         root = self._precision().sqrt()
         left = rearrange(u, "b n c -> n (b c)")
-        sums = left.expand(
-            1, len(self.log_length), 1, *left.shape
-        )  # moments, lengths, queries, points, values
+        # moments, lengths, queries, points, values
+        sums = left.expand(1, len(self.log_length), 1, *left.shape)
         for a in order:
             offset = axes[a] - y[:, a, None]
             turn, straight = math.pi * offset, not bool(periodic[a])
@@ -108,7 +115,7 @@ class SkipMoments(Component):
             )[0]
             first = alpha * root * (offset if straight else (2 * turn).sin() / (2 * math.pi))
             sums = rearrange(sums, "f l m (n r) v -> f l m n (r v)", n=len(axes[a]))
-            sums = torch.cat([_along(alpha, sums), _along(first, sums[:1])])
+            sums = torch.cat([_sum_over_axis(alpha, sums), _sum_over_axis(first, sums[:1])])
             sums = rearrange(sums, "f l m (r v) -> f l m r v", v=left.shape[-1])
         sums = sums[[0, *(1 + order.index(a) for a in range(len(order)))]]
         return rearrange(sums, "f l m 1 (b c) -> b l m f c", c=u.shape[-1])
@@ -117,10 +124,10 @@ class SkipMoments(Component):
         return torch.exp(-2 * self.log_length)[:, None, None]
 
 
-def _along(
+def _sum_over_axis(
     weight: Float[Tensor, "l m n"], values: Float[Tensor, "f l #m n v"]
 ) -> Float[Tensor, "f l m v"]:
-    """Σₙ weight · values; before the first axis is summed the values are the same for all queries."""
+    """Σₙ weight · values; values have one entry for all queries before the first axis is summed."""
     if values.shape[2] == 1:
         return weight @ values[:, :, 0]
     return (weight[:, :, None] @ values)[..., 0, :]

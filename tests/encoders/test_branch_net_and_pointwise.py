@@ -32,7 +32,7 @@ def test_sensors_may_be_reordered_but_not_moved():
     )
     with pytest.raises(ValueError, match="BranchNet was built for 64 fixed sensors, got 32 points"):
         encoder(x[:, :32], u[:, :32], mask[:, :32])
-    with pytest.raises(ValueError, match="got as many points elsewhere"):
+    with pytest.raises(ValueError, match="got points at other positions"):
         encoder(inputs(seed=1)[0], u, mask)
     again = BranchNet(16, schema(PLANE), tokens=(2, 3)).double()
     again.load_state_dict(encoder.state_dict())  # the places are part of a checkpoint

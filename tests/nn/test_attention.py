@@ -267,5 +267,5 @@ def test_metrics(kind, heads):
 def test_bad_arguments_are_told_apart():
     with pytest.raises(ValueError, match="heads to divide dim, got dim 10 and heads 4"):
         Attention(10, heads=4)
-    with pytest.raises(ValueError, match="compares 4 channels per head but the metric has 3"):
+    with pytest.raises(ValueError, match="compares 4 channels per head, but the metric has 3"):
         Attention(8, heads=2, metric=GramForm(3))

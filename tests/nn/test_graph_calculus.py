@@ -83,5 +83,5 @@ def test_periodic_neighbors_close_the_domain_and_numbers_do_not_matter():
     assert {tuple(sorted(e)) for e in order[b.edges].tolist()} == {
         tuple(e) for e in a.edges.tolist()
     }
-    with pytest.raises(ValueError, match="Ask for fewer"):
+    with pytest.raises(ValueError, match="Use fewer"):
         knn_graph(GRID, PERIODIC, neighbors=16)

@@ -127,8 +127,8 @@ class Attention(AttentionLayer):
 
         ``mask`` is True for real tokens, ``allowed`` where a query may attend to a key (see
         `fields.nn.attention.masks`). With ``causal`` query i attends to keys 0 … i. All of them
-        apply together. ``return_stats`` also returns the statistics of the weights, one per head and
-        query (b heads m), from the same projections. Without it no m × k matrix is stored.
+        apply together. ``return_stats`` also returns the statistics of the weights, one per head
+        and query (b heads m), from the same projections. Without it no m × k matrix is stored.
         """
         asked = self.project(
             z_q,

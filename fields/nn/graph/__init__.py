@@ -1,1 +1,1 @@
-"""Graphs and the discrete calculus on them: incidence, coboundaries, Hodge stars, graph attention."""
+"""Graphs: differences along edges, attention between neighbors, learned incidence operators."""

@@ -1,6 +1,9 @@
-"""Graph calculus on hard graphs: differences along edges, circulation round triangles, and their adjoints.
+"""Graph calculus: differences along edges, circulation around triangles, and their adjoints.
 
-(δ₀φ)ᵢⱼ = φⱼ − φᵢ,   (δ₁A)ᵢⱼₖ = Aᵢⱼ + Aⱼₖ + Aₖᵢ,   δ₁δ₀ = 0,   ⟨v, δ*u⟩_w = ⟨δv, u⟩_w'   ⇒   δ* = w⁻¹ δᵀ w'
+    (δ₀φ)ᵢⱼ = φⱼ − φᵢ,   (δ₁A)ᵢⱼₖ = Aᵢⱼ + Aⱼₖ + Aₖᵢ,   δ₁δ₀ = 0,
+    ⟨v, δ*u⟩_w = ⟨δv, u⟩_w'   ⇒   δ* = w⁻¹ δᵀ w'
+
+Reference: Lim, Hodge Laplacians on graphs, SIAM Review 2020.
 """
 
 from __future__ import annotations
@@ -15,7 +18,13 @@ from fields.nn.geometry import periodic_coordinates
 
 
 class Graph(NamedTuple):
-    """Edges i → j and triangles (i, j, k), each with rising indices, on ``nodes`` nodes."""
+    """Edges i → j and triangles (i, j, k) with increasing indices, on ``nodes`` nodes.
+
+    Example:
+        >>> graph = complete_graph(4)
+        >>> graph.edges.shape, graph.triangles.shape
+        (torch.Size([6, 2]), torch.Size([4, 3]))
+    """
 
     nodes: int
     edges: Int[Tensor, "m 2"]
@@ -23,26 +32,27 @@ class Graph(NamedTuple):
 
     @classmethod
     def of(cls, nodes: int, edges: Int[Tensor, "m 2"]) -> Graph:
-        """Each edge once, and the triangles they close. For small graphs: dense in the nodes."""
+        """The graph of these edges and their triangles; uses a matrix of nodes × nodes."""
         edges = torch.unique(edges.sort(dim=1).values[edges[:, 0] != edges[:, 1]], dim=0)
         near = torch.zeros(nodes, nodes, dtype=torch.bool, device=edges.device)
         near[edges[:, 0], edges[:, 1]] = True
-        closes = near[edges[:, 0]] & near[edges[:, 1]]  # k beyond j with i → k and j → k
+        closes = near[edges[:, 0]] & near[edges[:, 1]]  # every k > j with edges i → k and j → k
         edge, third = closes.nonzero(as_tuple=True)
         return cls(nodes, edges, torch.cat([edges[edge], third[:, None]], dim=1))
 
 
 def complete_graph(nodes: int) -> Graph:
-    """All pairs."""
+    """The graph with an edge between every two nodes."""
     return Graph.of(nodes, torch.combinations(torch.arange(nodes)))
 
 
 def knn_graph(pos: Float[Tensor, "n d"], periodic: Bool[Tensor, "d"], *, neighbors: int) -> Graph:
-    """Each node with its nearest others; periodic axes are closed."""
+    """Edges from each node to its nearest neighbors; distances respect periodic axes."""
     nodes = len(pos)
     if not 0 < neighbors < nodes:
         raise ValueError(
-            f"{nodes} nodes have at most {nodes - 1} neighbors each, {neighbors} were asked for. Ask for fewer."
+            f"{nodes} nodes have at most {nodes - 1} neighbors each, got neighbors {neighbors}. "
+            "Use fewer."
         )
     places = periodic_coordinates(pos[None], periodic)[0]
     distance = torch.cdist(places, places).fill_diagonal_(torch.inf)
@@ -67,7 +77,7 @@ def mesh_graph(cells: Int[Tensor, "c v"]) -> Graph:
 
 
 def coboundary0(graph: Graph, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "m n"]:
-    """δ₀: node values -> edge differences."""
+    """The matrix of δ₀, which maps node values to differences along edges."""
     index = torch.arange(len(graph.edges))
     delta = torch.zeros(len(graph.edges), graph.nodes, dtype=dtype)
     delta[index, graph.edges[:, 0]] = -1
@@ -76,7 +86,7 @@ def coboundary0(graph: Graph, *, dtype: torch.dtype = torch.float64) -> Float[Te
 
 
 def coboundary1(graph: Graph, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "t m"]:
-    """δ₁: edge values -> circulation round each triangle."""
+    """The matrix of δ₁, which maps edge values to the circulation around each triangle."""
     number = torch.zeros(graph.nodes, graph.nodes, dtype=torch.long)
     number[graph.edges[:, 0], graph.edges[:, 1]] = torch.arange(len(graph.edges))
     i, j, k = graph.triangles.T
@@ -96,7 +106,13 @@ def codifferential(
 
 
 class HodgeDecomposition(NamedTuple):
-    """f = gradient + curl + harmonic, orthogonal in the edge weights."""
+    """f = gradient + curl + harmonic, orthogonal in the edge weights.
+
+    Example:
+        >>> weights = {"edge_weight": torch.ones(6), "face_weight": torch.ones(4)}
+        >>> hodge_decomposition(complete_graph(4), torch.ones(6, 1), **weights).curl.shape
+        torch.Size([6, 1])
+    """
 
     gradient: Float[Tensor, "m c"]
     curl: Float[Tensor, "m c"]
@@ -112,7 +128,7 @@ def hodge_decomposition(
 ) -> HodgeDecomposition:
     r"""f = δ₀φ + δ₁*A + h with δ₀*h = 0 and δ₁h = 0, by least squares in the edge weights.
 
-    The pieces do not depend on node weights: those only rename φ.
+    The components do not depend on node weights, which only change φ.
     """
     root = edge_weight.sqrt()[:, None]
     up = coboundary0(graph, dtype=f.dtype)

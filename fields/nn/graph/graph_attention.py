@@ -1,4 +1,4 @@
-"""Graph attention with additive scores, as first published."""
+"""Graph attention with additive scores."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from fields.nn.attention.weights import Softmax
 
 
 class GraphAttention(nn.Module):
-    r"""Nodes average their neighbors, with weights from a small network on each pair.
+    r"""Each node averages its neighbors, with weights from a small network for each pair.
 
-        h'ᵢ = W hᵢ,    e_ij = LeakyReLU(aᵀ[h'ᵢ ; h'ⱼ]),    α_ij = softmax_{j~i} e_ij,    out_i = elu(Σ_{j~i} α_ij h'ⱼ)
+        h'ᵢ = W hᵢ,   e_ij = LeakyReLU(aᵀ[h'ᵢ ; h'ⱼ]),   α_ij = softmax_{j~i} e_ij,
+        out_i = elu(Σ_{j~i} α_ij h'ⱼ)
 
-    α is row-stochastic and not symmetric. A node without neighbors gives zero. Layer after layer
-    the nodes become alike (over-smoothing); `fields.flows.grand` has the same idea with a law.
+    α is row-stochastic and not symmetric. A node without neighbors gives zero. With many layers all
+    nodes become equal (over-smoothing); `fields.flows.grand` is a related method with a law. The
+    score is not a bilinear form, so that `attention_kernel` cannot compute it.
 
-    The score is no bilinear form, so `attend` has no path for it; only the weights are shared with
-    the rest.
-
-    Reference: Veličković et al., ICLR 2018. Shape: h (b n h), edges True where i looks at j -> (b n
-    o).
+    Reference: Veličković et al., ICLR 2018, eqs. (1) to (5).
 
     Args:
         dim: width of the nodes.
-        out: width of the result, ``dim`` unless given.
-        heads: divides ``out``; their results are concatenated.
+        out: width of the result, by default ``dim``.
+        heads: number of heads, a divisor of ``out``; their results are concatenated.
+
+    Shape: h (b n h), edges True where i attends to j -> (b n o).
+
+    Example:
+        >>> edges = torch.ones(1, 5, 5, dtype=torch.bool)
+        >>> GraphAttention(8)(torch.ones(2, 5, 8), edges).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, dim: int, *, out: int | None = None, heads: int = 4):
@@ -38,7 +43,8 @@ class GraphAttention(nn.Module):
         out = out or dim
         if out % heads:
             raise ValueError(
-                f"GraphAttention has {out} channels, which {heads} heads cannot share. Use a divisor of {out}."
+                f"GraphAttention has {out} channels, which {heads} heads cannot share. "
+                f"Use a divisor of {out}."
             )
         self.heads = heads
         self.lift = nn.Linear(dim, out, bias=False)
@@ -48,7 +54,7 @@ class GraphAttention(nn.Module):
     def forward(
         self, h: Float[Tensor, "b n h"], edges: Bool[Tensor, "#b n n"]
     ) -> Float[Tensor, "b n o"]:
-        """One step."""
+        """The weighted mean of the neighbors of every node."""
         lifted = rearrange(self.lift(h), "b n (heads e) -> b heads n e", heads=self.heads)
         gathered = self.weights(h, edges) @ lifted
         return F.elu(rearrange(gathered, "b heads n e -> b n (heads e)"))
@@ -56,7 +62,7 @@ class GraphAttention(nn.Module):
     def weights(
         self, h: Float[Tensor, "b n h"], edges: Bool[Tensor, "#b n n"]
     ) -> Float[Tensor, "b heads n n"]:
-        """α; aᵀ[h'ᵢ ; h'ⱼ] is a sum of two numbers, one of each node."""
+        """The weights α; aᵀ[h'ᵢ ; h'ⱼ] is a sum of one number for each node."""
         lifted = rearrange(self.lift(h), "b n (heads e) -> b heads n e", heads=self.heads)
         own, other = ((lifted * a[:, None]).sum(-1) for a in self.pair)
         score = F.leaky_relu(own[..., :, None] + other[..., None, :], 0.2)

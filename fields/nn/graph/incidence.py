@@ -1,9 +1,9 @@
-"""Attention as a coboundary: soft edges whose head and tail are attention distributions over the tokens."""
+"""Attention as a coboundary: soft edges, whose two ends are distributions over the tokens."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,9 @@ from torch.autograd.function import once_differentiable
 from fields.nn.attention.weights import Softmax
 from fields.nn.geometry import Rotary, distance_scores, periodic_coordinates, rotate
 
-HEAD = 0.7  # initial length of the sharp end of an edge, in token spacings
+HEAD = 0.7  # initial length scale of the narrow end of an edge, in token spacings
 
-TAILS = (0.05, 1.0)  # and of the wide end, first and last head, in unit coordinates
+TAILS = (0.05, 1.0)  # of the wide end, for the first and the last head, in unit coordinates
 
 MAX_FREQUENCY = 8.0  # largest rotation frequency, in turns per domain
 
@@ -25,7 +25,7 @@ AXES = 3  # most spatial axes that learned edge positions can follow
 
 
 def split_heads(x: Float[Tensor, "b k c"], heads: int) -> Float[Tensor, "b heads k e"]:
-    """Channels become heads of their own."""
+    """Split the channels into heads, e = c / heads."""
     return rearrange(x, "b k (heads e) -> b heads k e", heads=heads)
 
 
@@ -35,22 +35,25 @@ def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
 
 
 class Coboundary(NamedTuple):
-    """D: a field on the nodes becomes differences on the edges; heads act on slices of the channels.
+    """D maps a field on the nodes to differences on the edges; each head acts on its channels.
 
-    Fields are split into heads, and stay so through a step: a product of matrices copies channels
-    that lie otherwise.
+    Fields stay split into heads during a step, because a matrix product would copy another layout.
 
     Shape: matrix (b heads m n), node fields (b heads n e), edge fields (b heads m e).
+
+    Example:
+        >>> Coboundary(torch.ones(1, 2, 3, 5)).up(torch.ones(1, 2, 5, 4)).shape
+        torch.Size([1, 2, 3, 4])
     """
 
     matrix: Float[Tensor, "b heads m n"]
 
     def up(self, q: Float[Tensor, "b heads n e"]) -> Float[Tensor, "b heads m e"]:
-        """D q."""
+        """D q, from nodes to edges."""
         return self.matrix @ q
 
     def down(self, p: Float[Tensor, "b heads m e"]) -> Float[Tensor, "b heads n e"]:
-        """Dᵀ p."""
+        """Dᵀ p, from edges to nodes."""
         return self.matrix.mT @ p
 
     def to(self, dtype: torch.dtype) -> Coboundary:
@@ -61,27 +64,36 @@ class Coboundary(NamedTuple):
 def coboundary(
     ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]
 ) -> Coboundary:
-    r"""D = diag(w)^½ (P − R) diag(a₀)^−½,   a₀ = Σₑ wₑ (Pₑ + Rₑ), with the rows of P above those of R in ``ends``.
+    r"""D = diag(w)^½ (P − R) diag(a₀)^−½,   a₀ = Σₑ wₑ (Pₑ + Rₑ).
 
-    The rows of P and R sum to one, so (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen, ‖D‖² ≤ 2
-    whatever the weights. With one-hot rows DᵀD is the normalized graph Laplacian.
+    The rows of P and R sum to one, so that (P − R) 1 = 0. By |a − b|² ≤ 2a² + 2b² and Jensen's
+    inequality, ‖D‖² ≤ 2 for any weights. With one-hot rows DᵀD is the normalized graph Laplacian.
+
+    Args:
+        ends: P and R, the rows of P above those of R.
+        weight: w > 0 of every edge.
     """
     return Coboundary(NormalizedDifferences.apply(ends, weight.to(ends.dtype)))
 
 
 class NormalizedDifferences(torch.autograd.Function):
-    r"""D of `coboundary`. Backwards, with G = ∂D,
+    r"""D of `coboundary` with its backward pass. With G = ∂D,
 
-        ∂a₀ = −½ Σₑ G ∘ D / a₀,   ∂P = S + w ∂a₀ᵀ,   ∂R = −S + w ∂a₀ᵀ,   S = w^½ G a₀^−½,   ∂w = ½ Σᵢ G ∘ D / w + (P + R) ∂a₀
+        ∂a₀ = −½ Σₑ G ∘ D / a₀,   S = w^½ G a₀^−½,
+        ∂P = S + w ∂a₀ᵀ,   ∂R = −S + w ∂a₀ᵀ,   ∂w = ½ Σᵢ G ∘ D / w + (P + R) ∂a₀
 
-    Autograd would pass over matrices of the size of D twice as often. Once differentiable.
+    Autograd would access matrices of the size of D twice as often. Differentiable once.
+
+    Example:
+        >>> NormalizedDifferences.apply(torch.ones(1, 2, 6, 5), torch.ones(1, 2, 3)).shape
+        torch.Size([1, 2, 3, 5])
     """
 
     @staticmethod
     def forward(
-        ctx, ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]
+        ctx: Any, ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]
     ) -> Float[Tensor, "b heads m n"]:
-        """D."""
+        """The matrix D."""
         head, tail = ends.chunk(2, dim=2)
         row = weight[..., None, :]
         mass = row @ head + row @ tail + torch.finfo(ends.dtype).eps
@@ -91,13 +103,13 @@ class NormalizedDifferences(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Float[Tensor, "b heads m n"]) -> tuple[Tensor, Tensor]:
-        """Gradients of both ends and of the weight."""
+    def backward(ctx: Any, grad: Float[Tensor, "b heads m n"]) -> tuple[Tensor, Tensor]:
+        """Gradients of ``ends`` and ``weight``."""
         ends, weight, mass, d = ctx.saved_tensors
-        along = grad * d
-        d_mass = -0.5 * along.sum(2, keepdim=True) / mass
+        product = grad * d
+        d_mass = -0.5 * product.sum(2, keepdim=True) / mass
         by_end = (ends @ d_mass.mT).unflatten(2, (2, -1)).sum((2, 4))
-        d_weight = 0.5 * along.sum(3) / weight + by_end
+        d_weight = 0.5 * product.sum(3) / weight + by_end
         scaled = (grad * mass.rsqrt()).mul_(weight.sqrt()[..., None])
         sign = 1 - 2 * torch.arange(2, dtype=grad.dtype, device=grad.device)[:, None, None]
         both = torch.addcmul((weight[..., None] * d_mass)[:, :, None], scaled[:, :, None], sign)
@@ -105,29 +117,35 @@ class NormalizedDifferences(torch.autograd.Function):
 
 
 class SoftIncidence(nn.Module):
-    r"""Edges that choose their two ends by attention.
+    r"""Soft edges, whose two ends are attention distributions over the tokens.
 
         Pₑ = softmaxᵢ(u⁺ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₊²),   Rₑ = softmaxᵢ(u⁻ₑ·kᵢ/√d − ‖xₑ − xᵢ‖²/2ℓ₋²)
 
-    With ``edges=None`` each token owns one edge: uₑ is a function of the token and xₑ its position.
-    Otherwise there are ``edges`` latent ones, with learned uₑ and xₑ, at a cost that grows with
-    their number.
+    With ``edges=None`` there is one edge per token: uₑ is a function of the token and xₑ its
+    position. Otherwise there are ``edges`` latent edges with learned uₑ and xₑ, at a cost that is
+    proportional to their number.
 
     Args:
         dim: token width h.
-        heads: number of operators, each for its slice of the channels.
+        heads: number of operators, each of which acts on its own channels.
         edges: number m of latent edges, None for one per token.
 
     Shape: features (b n h), squared distances (b n n) or None -> matrix (b heads m n).
+
+    Example:
+        >>> SoftIncidence(8, edges=3)(torch.ones(1, 5, 8)).matrix.shape
+        torch.Size([1, 2, 3, 5])
     """
 
     def __init__(self, dim: int, *, heads: int = 2, edges: int | None = None):
         super().__init__()
         if dim % heads:
             raise ValueError(
-                f"SoftIncidence has {dim} channels, which {heads} heads cannot share. Use a divisor of {dim}."
+                f"SoftIncidence has {dim} channels, which {heads} heads cannot share. "
+                f"Use a divisor of {dim}."
             )
-        self.heads, self.edges = heads, edges
+        self.heads = heads
+        self.edges = edges
         self.norm = nn.LayerNorm(dim)
         self.key = nn.Linear(dim, dim, bias=False)
         tails = torch.linspace(math.log(TAILS[0]), math.log(TAILS[1]), heads)
@@ -150,7 +168,7 @@ class SoftIncidence(nn.Module):
         periodic: Tensor | None = None,
         distance2: Float[Tensor, "#b n n"] | None = None,
     ) -> Coboundary:
-        """The coboundary of these tokens."""
+        """The coboundary of these tokens at positions ``pos``."""
         key = split_heads(self.key(features), self.heads)
         query, weight = self._ends(features)
         query = query.to(key.dtype)
@@ -158,21 +176,18 @@ class SoftIncidence(nn.Module):
             nodes, edges = self.turns(pos, periodic)
             key, query = rotate(key, nodes), rotate(query, edges)
             distance2 = distance2 if self.edges is None else self._distance2(pos, periodic)
-        ends = rearrange(
-            key.shape[-1] ** -0.5 * query, "two b heads m e -> b heads (two m) e"
-        )  # one product with the keys
+        # both ends in one product with the keys
+        ends = rearrange(key.shape[-1] ** -0.5 * query, "two b heads m e -> b heads (two m) e")
         score = ends @ key.mT
         if pos is not None and distance2 is not None:
-            spacing = (
-                math.log(pos.shape[1]) / pos.shape[2]
-            )  # the sharp end is measured in token spacings
+            # the length of the narrow end is in token spacings
+            spacing = math.log(pos.shape[1]) / pos.shape[2]
             near = (
                 distance_scores(distance2, length)
                 for length in (self.log_length[0] - spacing, self.log_length[1])
             )
-            score = score.add_(
-                torch.cat(tuple(near), dim=2)
-            )  # no gradient looks at the product itself
+            # in place, since the backward pass does not need the product itself
+            score = score.add_(torch.cat(tuple(near), dim=2))
         return coboundary(self.softmax(score), F.softplus(weight))
 
     def _ends(
@@ -187,17 +202,16 @@ class SoftIncidence(nn.Module):
                 heads=self.heads,
             )
             weight = rearrange(self.weight(features), "b m heads -> b heads m")
-            return (
-                query,
-                weight.contiguous(),
-            )  # the compiler mistakes the layout of a softplus's gradient on a permuted input
+            # contiguous, since torch.compile mistakes the layout of the gradient of a softplus
+            # on a permuted input
+            return query, weight.contiguous()
         assert isinstance(self.query, Tensor) and isinstance(self.weight, Tensor)  # latent edges
         return self.query[:, None], self.weight.expand(features.shape[0], -1, -1)
 
     def turns(
         self, pos: Float[Tensor, "b n d"], periodic: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Rotations at the places of the nodes and of the edges."""
+        """Rotations (`Rotary`) at the positions of the nodes and of the edges."""
         nodes = self.rotary(pos, periodic)
         return nodes, nodes if self.edges is None else self.rotary(self._position(pos), periodic)
 
@@ -205,7 +219,8 @@ class SoftIncidence(nn.Module):
         axes = pos.shape[-1]
         if axes > AXES:
             raise ValueError(
-                f"Learned edges know {AXES} axes, but the tokens have {axes}. Use `edges=None`."
+                f"Latent edges have positions in at most {AXES} axes, but the tokens have {axes}. "
+                "Use `edges=None`."
             )
         return self.position[None, :, :axes].to(pos.dtype)
 
@@ -215,4 +230,4 @@ class SoftIncidence(nn.Module):
             periodic_coordinates(pos, periodic),
         )
         sizes = edges.square().sum(-1)[:, :, None] + tokens.square().sum(-1)[:, None]
-        return sizes - 2 * edges @ tokens.mT  # without a tensor of m n d differences
+        return sizes - 2 * edges @ tokens.mT  # avoids a tensor of m × n × d differences

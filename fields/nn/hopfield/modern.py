@@ -1,13 +1,14 @@
-r"""Modern continuous Hopfield networks: attention as the step that lowers an energy.
+r"""Modern continuous Hopfield networks, in which attention is a step that decreases an energy.
 
     E(ξ) = ½|ξ|² − (1/β) log Σᵢ exp(β xᵢ·ξ),    ∇E = ξ − Σᵢ pᵢ xᵢ,    p = softmax(β X ξ)
 
-One step ξ ← ξ − γ ∇E with γ = 1 is attention with keys and values X. E never increases for 0 ≤ γ ≤
-2: it is ½|ξ|² less a convex function, whose tangent bounds it, so that E(ξ₁) ≤ E(ξ) − γ (1 − γ/2)
-|∇E|².
+One step ξ ← ξ − γ ∇E with γ = 1 is attention with keys and values X. E never increases for
+0 ≤ γ ≤ 2: E is ½|ξ|² minus a convex function, which lies above its tangent, so that
+E(ξ₁) ≤ E(ξ) − γ (1 − γ/2) |∇E|².
 
-Reference: Ramsauer et al. 2020, Hopfield Networks is All You Need. Shape: states ξ (*b m e),
-patterns X (*b k e).
+Reference: Ramsauer et al. 2020, Hopfield Networks is All You Need.
+
+Shape: states ξ (*b m e), patterns X (*b k e).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def hopfield_energy(
     beta: float = 1.0,
     mask: Bool[Tensor, "*#b #m k"] | None = None,
 ) -> Float[Tensor, "*b m"]:
-    """E(ξ) of each state."""
+    """The energy E(ξ) of each state."""
     return 0.5 * states.square().sum(-1) - log_sum_exp(bilinear(states, patterns), beta, mask)[0]
 
 
@@ -45,7 +46,7 @@ def hopfield_energy_grad(
     beta: float = 1.0,
     mask: Bool[Tensor, "*#b #m k"] | None = None,
 ) -> Float[Tensor, "*b m e"]:
-    """∇E(ξ)."""
+    """The gradient ∇E(ξ) of each state."""
     return states - log_sum_exp(bilinear(states, patterns), beta, mask)[1] @ patterns
 
 
@@ -60,14 +61,29 @@ def retrieve(
     tolerance: float = 0.0,
     mask: Bool[Tensor, "#b #heads #m k"] | None = None,
 ) -> Float[Tensor, "b heads m w"]:
-    """``steps`` steps ξ ← ξ − γ ∇E, the last of which reads ``values`` where they are given.
+    """Take ``steps`` steps ξ ← ξ − γ ∇E. With ``values``, the last step returns their mean.
 
-    It stops early once no state moves more than ``tolerance``. β is 1/√e unless given. One step
-    with values is attention.
+    One step with values equals attention.
+
+    Args:
+        states: ξ, the queries.
+        patterns: X, the keys.
+        values: replace the patterns in the last step.
+        beta: inverse temperature β, by default 1/√e.
+        steps: number of steps.
+        damping: γ in 0 < γ ≤ 2.
+        tolerance: stop early if no state moves by more than this.
+        mask: True where a state may retrieve a pattern.
+
+    Example:
+        >>> states, patterns = torch.zeros(1, 1, 3, 4), torch.ones(1, 1, 5, 4)
+        >>> retrieve(states, patterns, steps=2).shape
+        torch.Size([1, 1, 3, 4])
     """
     if not 0 < damping <= 2:
         raise ValueError(
-            f"retrieve got damping {damping}; the energy is only sure to fall for 0 < γ ≤ 2. Take γ ≤ 1."
+            f"retrieve got damping {damping}, but the energy is only guaranteed to decrease for "
+            "0 < γ ≤ 2. Take γ ≤ 1."
         )
     for _ in range(steps if values is None else steps - 1):
         moved = torch.lerp(
@@ -87,9 +103,12 @@ def retrieve(
 def retrieval_regime(
     states: Float[Tensor, "*b m e"], patterns: Float[Tensor, "*#b k e"], *, beta: float = 1.0
 ) -> tuple[Int[Tensor, "*b m"], Float[Tensor, "*b m"]]:
-    """Where a state is drawn to, and exp(H), the number of patterns it averages.
+    """The kind of fixed point that a state is attracted to, and the number exp(H) of patterns.
 
-    SINGLE below 1.5 patterns, GLOBAL above half of them, METASTABLE between.
+    SINGLE if a state averages fewer than 1.5 patterns, GLOBAL if more than half of all patterns,
+    METASTABLE otherwise.
+
+    Reference: Ramsauer et al. 2020, section 2.
     """
     number = attention_statistics(bilinear(states, patterns), beta=beta).entropy.exp()
     kind = torch.full_like(number, METASTABLE, dtype=torch.long)
@@ -99,11 +118,25 @@ def retrieval_regime(
 
 
 class HopfieldLayer(nn.Module):
-    r"""Queries retrieve from tokens in a space of associations, then read values: attention with inner iterations.
+    r"""Attention with inner iterations: queries retrieve keys repeatedly before they read values.
 
-        Q₀ = z W_Q,   K = y W_K,   V = y W_V;    Qₙ₊₁ = Qₙ − γ (Qₙ − softmax(β Qₙ Kᵀ) K);    out = softmax(β Q Kᵀ) V W_O
+        Q₀ = z W_Q,   K = y W_K,   V = y W_V,
+        Qₙ₊₁ = Qₙ − γ (Qₙ − softmax(β Qₙ Kᵀ) K),   out = softmax(β Q Kᵀ) V W_O
 
-    With ``steps=1`` this is the `Attention` it holds, without positions. β = 1/√e.
+    With ``steps=1`` this equals `Attention` without positions. β = 1/√e.
+
+    Reference: Ramsauer et al. 2020, section 3.
+
+    Args:
+        dim: width of queries and of the result.
+        heads: number of heads; divides ``dim``.
+        dim_kv: width of the tokens to retrieve from, by default ``dim``.
+        steps: number of steps, the one that reads values included.
+        damping: γ in 0 < γ ≤ 2.
+
+    Example:
+        >>> HopfieldLayer(8)(torch.ones(1, 3, 8), torch.ones(1, 5, 8)).shape
+        torch.Size([1, 3, 8])
     """
 
     def __init__(
@@ -116,7 +149,8 @@ class HopfieldLayer(nn.Module):
         damping: float = 1.0,
     ):
         super().__init__()
-        self.steps, self.damping = steps, damping
+        self.steps = steps
+        self.damping = damping
         self.attention = Attention(dim, heads=heads, dim_kv=dim_kv)
 
     def forward(
@@ -126,23 +160,29 @@ class HopfieldLayer(nn.Module):
         *,
         mask: Bool[Tensor, "#b k"] | None = None,
     ) -> Float[Tensor, "b m h"]:
-        """Queries gather from tokens; ``mask`` is True for real tokens."""
+        """Queries z_q retrieve from tokens z_kv; ``mask`` is True for real tokens."""
         asked = self.attention.project(z_q, z_kv, mask=mask)
         q = retrieve(asked.q, asked.k, steps=self.steps - 1, damping=self.damping, mask=asked.mask)
         return self.attention.gather(asked._replace(q=q))
 
 
 class PatternDensity(nn.Module):
-    r"""The Boltzmann distribution of a Hopfield energy, trained by maximum likelihood with its exact normalizer.
+    r"""The Boltzmann distribution of a Hopfield energy, with its exact partition function.
 
         p(ξ) = exp(−β E(ξ)) / Z,    log Z = (d/2) log(2π/β) + log Σᵢ exp(½ β |xᵢ|²)
 
-    It is the Gaussian mixture with means xᵢ, covariance 1/β and weights softmax(½ β |xᵢ|²).
+    It is the Gaussian mixture with means xᵢ, covariance 1/β and weights softmax(½ β |xᵢ|²), and can
+    be fitted by maximum likelihood.
 
     Args:
-        dim: d, channels of a pattern.
-        patterns: how many are stored.
-        beta: inverse temperature.
+        dim: number d of channels of a pattern.
+        patterns: number of patterns.
+        beta: inverse temperature β.
+
+    Example:
+        >>> density = PatternDensity(2, patterns=3)
+        >>> density(torch.zeros(5, 2)).shape, density.sample(4).shape
+        (torch.Size([5]), torch.Size([4, 2]))
     """
 
     def __init__(self, dim: int, *, patterns: int, beta: float = 1.0):
@@ -156,20 +196,23 @@ class PatternDensity(nn.Module):
         return 0.5 * d * math.log(2 * math.pi / self.beta) + self._own().logsumexp(-1)
 
     def forward(self, states: Float[Tensor, "m d"]) -> Float[Tensor, "m"]:
-        """log p(ξ)."""
+        """log p(ξ) of each state."""
         return (
             -self.beta * hopfield_energy(states, self.patterns, beta=self.beta)
             - self.log_partition()
         )
 
     def loss_grad(self, states: Float[Tensor, "m d"]) -> Float[Tensor, "k d"]:
-        """Gradient of −⟨log p⟩ with respect to the patterns:   ∂L/∂xᵢ = −β ⟨pᵢ(ξ) ξ⟩ + β softmax(½ β |x|²)ᵢ xᵢ."""
+        """Gradient of L = −⟨log p⟩ with respect to the patterns.
+
+        ∂L/∂xᵢ = −β ⟨pᵢ(ξ) ξ⟩ + β softmax(½ β |x|²)ᵢ xᵢ
+        """
         p = log_sum_exp(bilinear(states, self.patterns), self.beta)[1]
         seen = einsum(p, states, "m k, m d -> k d") / len(states)
         return self.beta * (self._own().softmax(-1)[:, None] * self.patterns - seen)
 
     def sample(self, number: int) -> Float[Tensor, "m d"]:
-        """Independent draws from p."""
+        """Independent samples from p."""
         with torch.no_grad():
             which = torch.multinomial(self._own().softmax(-1), number, replacement=True)
             return self.patterns[which] + torch.randn_like(self.patterns[which]) / math.sqrt(

@@ -1,1 +1,1 @@
-"""Interpolation bases: hat functions, multilinear cells, trigonometric polynomials, principal components."""
+"""Interpolation between tokens and points: trigonometric, piecewise linear, multilinear, POD."""

@@ -1,4 +1,4 @@
-"""Trigonometric polynomials on a box: fitted to values at any points, held as samples at the centers of cells."""
+"""Trigonometric polynomials on a box, represented by samples at the centers of cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from fields.core.sample import Schema
 from fields.nn.embeddings import grid_points
 
-PENALTY = 1e-10  # of roughness, beside the weight 1 of the data
+PENALTY = 1e-10  # weight of roughness, relative to that of the data
 
 
 def trigonometric_basis(
@@ -22,10 +22,11 @@ def trigonometric_basis(
 ) -> Float[Tensor, "*b n f"]:
     """Functions of one axis, orthonormal over the centers of ``count`` cells.
 
-        periodic:  1, √2 sin 2πx, √2 cos 2πx, √2 sin 4πx, …       else:  1, √2 cos π(x + ½), √2 cos 2π(x + ½), …
+        periodic:  1, √2 sin 2πx, √2 cos 2πx, √2 sin 4πx, …
+        else:      1, √2 cos π(x + ½), √2 cos 2π(x + ½), …
 
-    Both over √count. An even count of periodic ones ends with a sine, which the centers see at its
-    extremes: without the √2.
+    All are divided by √count. If ``count`` is even, the last periodic function is a sine that has
+    its extrema at the centers; it has no factor √2.
     """
     i = torch.arange(count, device=x.device)
     angle = (
@@ -40,7 +41,7 @@ def trigonometric_basis(
 
 
 def wave_numbers(count: int, periodic: bool) -> Float[Tensor, "f"]:
-    """How often each of these functions turns along the axis."""
+    """Number of periods of each of these functions along the axis."""
     i = torch.arange(count)
     return ((i + 1) // 2).float() if periodic else i / 2
 
@@ -48,7 +49,7 @@ def wave_numbers(count: int, periodic: bool) -> Float[Tensor, "f"]:
 def product_basis(
     x: Float[Tensor, "*b n d"], counts: Sequence[int], periodic: Sequence[bool]
 ) -> Float[Tensor, "*b n f"]:
-    """Products of the functions of every axis, f = ∏ counts."""
+    """Products of the functions of all axes, f = ∏ counts."""
     per_axis = [
         trigonometric_basis(x[..., a], count, closed)
         for a, (count, closed) in enumerate(zip(counts, periodic, strict=True))
@@ -64,7 +65,10 @@ def interpolation_matrix(
     counts: Sequence[int],
     periodic: Sequence[bool],
 ) -> Float[Tensor, "b m k"]:
-    """L with v(y) = L z for the polynomial that takes the values z at ``places``, the centers of the cells in any order."""
+    """L with v(y) = L z for the polynomial that has the values z at ``places``.
+
+    ``places`` are the centers of the cells, in any order.
+    """
     return (
         product_basis(y.double(), counts, periodic)
         @ product_basis(places.double(), counts, periodic).mT
@@ -77,14 +81,15 @@ def smoothing_fit_matrix(
     counts: Sequence[int],
     periodic: Sequence[bool],
 ) -> Float[Tensor, "b k n"]:
-    r"""P with z = P u, samples at the centers of the cells of the smoothing fit to values u at points x.
+    r"""P with z = P u: samples, at the centers of the cells, of a smoothing fit to values u.
 
-        a = argmin  k mean_j |u_j − Σ_f w_f(x_j) a_f|² + 1e-10 Σ_f (1 + |ν_f|²)² a_f²,    z_i = Σ_f w_f(a_i) a_f
+        a = argmin  k mean_j |u_j − Σ_f w_f(x_j) a_f|² + 1e-10 Σ_f (1 + |ν_f|²)² a_f²,
+        z_i = Σ_f w_f(a_i) a_f
 
-    with ν_f the turns of w_f along each axis. At equidistant points, as many as cells or more, this
-    is the polynomial of least
-    squares: the penalty takes less than 1e-3 of the highest of 64 waves. Where there are fewer
-    points than waves, those with fewer turns are preferred.
+    with ν_f the number of periods of w_f along each axis. At equidistant points, if there are at
+    least as many as cells, this is the least-squares polynomial; the penalty reduces the highest of
+    64 waves by less than 1e-3. If there are fewer points than waves, those with fewer periods are
+    preferred.
     """
     x = x.double()
     basis = product_basis(x, counts, periodic) * mask[..., None]
@@ -110,12 +115,13 @@ def smoothing_fit_matrix(
 def channel_columns(
     dim: int, channels: Sequence[str], names: Sequence[str], schema: Schema
 ) -> list[int]:
-    """The column of ``names`` that each channel holds, −1 for none of them."""
+    """The index in ``names`` of the variable of each channel, −1 if it holds none."""
     unknown = [name for name in channels if name not in ("", *schema.inputs, *schema.outputs)]
     if len(channels) > dim or unknown:
         raise ValueError(
-            f"The Fourier basis got channels {list(channels)} for tokens of width {dim}, of the variables "
-            f"{sorted({*schema.inputs, *schema.outputs})}. Give at most one name per channel, and set `dim` to their number."
+            f"The Fourier basis got channels {list(channels)} for tokens of width {dim}, of the "
+            f"variables {sorted({*schema.inputs, *schema.outputs})}. Give at most one name per "
+            "channel, and set `dim` to their number."
         )
     return [
         list(names).index(name) if name in names else -1

@@ -16,9 +16,16 @@ def multilinear(
     y: Float[Tensor, "m d"],
     periodic: Sequence[bool],
 ) -> Float[Tensor, "b m c"]:
-    """Values on ascending axes, of any spacing, at points y; beyond the last lines of an axis the value there.
+    """Interpolate values on the product of increasing axes, of any spacing, at points y.
 
-    Unit coordinates: periodic axes have period 1.
+    Outside a non-periodic axis the value is that of its nearest end. Unit coordinates: periodic
+    axes have period 1.
+
+    Example:
+        >>> axis = torch.tensor([0.0, 0.5])
+        >>> values = torch.tensor([[[0.0], [1.0]]])
+        >>> multilinear(values, [axis], torch.tensor([[0.25]]), [False])
+        tensor([[[0.5000]]])
     """
     places = [
         _cell(axis, y[:, a], wrap)
@@ -35,13 +42,10 @@ def multilinear(
 
 
 def _cell(axis: Tensor, y: Tensor, wrap: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The lines to the left and right of each point, and how far between them it lies."""
+    """Indices of the grid lines on both sides of each point, and its relative position."""
     if len(axis) == 1:
-        return (
-            torch.zeros_like(y, dtype=torch.long),
-            torch.zeros_like(y, dtype=torch.long),
-            torch.zeros_like(y),
-        )
+        first = torch.zeros_like(y, dtype=torch.long)
+        return first, first, torch.zeros_like(y)
     count = len(axis)
     if wrap:
         axis, y = torch.cat([axis, axis[:1] + 1]), axis[0] + (y - axis[0]) % 1
