@@ -27,6 +27,9 @@ EXAMPLES = all_examples()
 # The index of a shelf and the scenario of APEBench.
 TEXT_SUFFIXES = (".dir", ".json")
 
+# Shorter than any chunk with its checksum: the Fletcher checksum of zeros is zero.
+ZEROED = 16
+
 PATIENCE = 30  # seconds to read one file of some kilobytes
 
 
@@ -79,10 +82,19 @@ def damaged(raw, kind, rng):
     elif kind == "deleted":
         del out[place : place + int(rng.integers(1, 65))]
     elif kind == "zeroed":
-        out[place : place + 64] = bytes(len(out[place : place + 64]))
+        out[place : place + ZEROED] = bytes(len(out[place : place + ZEROED]))
     else:
         out[place] ^= 1 << int(rng.integers(8))
     return out, f"{kind} at byte {place} of {len(raw)}"
+
+
+def text_heap(content, whole):
+    """The heap of text attributes in an HDF5 file, which has no checksum in any version.
+
+    HDF5 2.0.0 never returns from reading a heap with zeroed entries, so none are made.
+    """
+    start = whole.find(b"GCOL")
+    return b"" if start < 0 else bytes(content[start : start + 4096])
 
 
 def check_damaged_copies(tmp_path, name, cases):
@@ -104,6 +116,8 @@ def check_damaged_copies(tmp_path, name, cases):
         fragile = not example.checked and (h5py.is_hdf5(whole) or is_matlab5(whole))
         kind = ("cut", "deleted", "zeroed", "flipped")[case % (2 if fragile else 4)]
         bad, what = damaged(raw, kind, rng)
+        if kind == "zeroed" and text_heap(bad, raw) != text_heap(raw, raw):
+            continue
         folder = tmp_path / str(case)
         shutil.copytree(tmp_path / "whole", folder)
         (folder / victim).write_bytes(bad)
