@@ -58,7 +58,8 @@ def test_the_law_of_the_guide(tree):
     path.write_text(example("docs/extending.md", 'r"""Damped sine-Gordon'))
     run(tree, "ruff", "check", str(path))
     run(tree, "ruff", "format", "--check", str(path))
-    tests = [CONFORMANCE, "tests/flows", "fields/flows/sine_gordon.py"]
+    walks = [f"tests/flows/test_{name}.py" for name in ("energies", "fields", "integrators")]
+    tests = [CONFORMANCE, *walks, "fields/flows/sine_gordon.py"]
     out = run(
         tree,
         "pytest",
