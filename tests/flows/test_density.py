@@ -69,7 +69,7 @@ def test_training_sees_the_gradient_of_the_force(tokens, dim, given, quartic):
 
 
 @CASES
-def test_the_witness_says_the_same_with_code_of_its_own(tokens, dim, given, quartic):
+def test_the_reference_energy_is_the_same_by_other_code(tokens, dim, given, quartic):
     field = HamiltonianField(2 * dim, energy=lambda _: energy(tokens, dim, given, quartic)).double()
     z = states(tokens, 2 * dim)
     torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""The lecture's graph Hamiltonian: what a frozen metric keeps, and what it does not."""
+"""The graph Hamiltonian with a learned metric: what a frozen metric preserves, and what not."""
 
 import copy
 
@@ -57,7 +57,7 @@ def test_a_metric_that_moves_with_the_tokens_keeps_nothing():
     assert ((energy(f, x, where._replace(origin=f.project(x))) - first).abs() / first).max() > 1e-2
 
 
-def test_the_codifferential_is_the_adjoint_and_the_field_is_the_lectures(monkeypatch):
+def test_the_codifferential_is_the_adjoint_and_the_field_is_its_formula(monkeypatch):
     f, x, where = start()
     metric, (q, p) = f.metric(where), f.split(x)
     velocity = f(0.0, x, where)

@@ -1,4 +1,4 @@
-"""Independent witnesses: energies written out by hand, and states to try them on."""
+"""Energies written out sample by sample, and states to try steps on."""
 
 import pytest
 import torch

@@ -67,7 +67,7 @@ def test_a_problem_overrides_the_base(tmp_path):
 
 def test_tokens_reach_every_component_that_takes_them():
     for words in (["--tokens=[24]"], ["--tokens", "[24]"]):
-        model = parsed("--config=allen_cahn_flow", *words).model
+        model = parsed("--config=klein_gordon_hamiltonian", *words).model
         energy = model.processor.init_args.field.init_args.energy
         for component in (model.encoder, energy, model.decoder):
             assert tuple(component.init_args.tokens) == (24,)
