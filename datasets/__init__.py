@@ -1,3 +1,3 @@
-"""The catalogue of benchmark problems; in a wheel this package is called `bracketfields_datasets`."""
+"""The catalogue of benchmark problems; in a wheel it is called `bracketfields_datasets`."""
 
 MARKER = "bracketfields"  # tells this package from others of the same name

@@ -16,7 +16,8 @@ MODES = 512
 class Advection(Problem):
     r"""The map a -> u(·, ½) of
 
-        u_t + u_x = 0,  x ∈ [0, 1) periodic,  u(x, 0) = a(x) = −1 + 2·1{g(x) ≥ 0},  g ~ N(0, (−Δ + 9)⁻²)
+        u_t + u_x = 0,  x ∈ [0, 1) periodic,
+        u(x, 0) = a(x) = −1 + 2·1{g(x) ≥ 0},  g ~ N(0, (−Δ + 9)⁻²)
 
     so u(x, ½) = a(x − ½), evaluated exactly at the points i/resolution. Modes 1 ≤ |j| ≤ 512 of g:
     with its constant mode, which is eight times as strong as the first wave, 72 % of the profiles

@@ -1,4 +1,4 @@
-"""What a problem of the catalogue is, how its samples are generated in parallel, and how they are written to a file.
+"""Problems of the catalogue: how samples are generated in parallel and written to a file.
 
 Every sample has its own random stream, seeded by (seed, index), so that it does not depend on how
 many others are made, on how many processes make them, or on the resolution they are stored at.
@@ -26,7 +26,9 @@ from fields.io import write_dataset
 
 
 class Problem(ABC):
-    """A PDE with a recipe for its data. Constructors take keyword-only constants of the PDE and store them by name.
+    """A PDE with a recipe for its data.
+
+    Constructors take keyword-only constants of the PDE and store them by name.
 
     Class attributes: `name` as in `python -m datasets NAME`; `samples` and `shares` (train,
     validation, test) of the published protocol; `resolution` it is usually stored at; `batch`
@@ -49,7 +51,7 @@ class Problem(ABC):
     def generate(
         self, *, samples: int, resolution: int, seed: int = 0, workers: int = 1, device: str = "cpu"
     ) -> Iterator[xr.Dataset]:
-        """All samples in order, a batch at a time, solved in `workers` processes (1: in this one)."""
+        """Yield all samples in order, in batches, solved by `workers` processes (1: this one)."""
         if samples < 1 or workers < 1:
             raise ValueError(
                 f"`samples` and `workers` must be at least 1, got {samples} and {workers}."
@@ -71,7 +73,7 @@ class Problem(ABC):
         return np.random.default_rng([seed, index])
 
     def symmetries(self) -> list[dict]:
-        """Generators under which the solution operator is equivariant, as in `fields.io.base`; none unless declared."""
+        """Generators of the symmetry group of the solution operator, as in `fields.io.base`."""
         return []
 
     def usual_samples(self) -> int:
@@ -79,7 +81,7 @@ class Problem(ABC):
         return self.samples
 
     def split(self, samples: int) -> np.ndarray:
-        """0 train, 1 validation, 2 test for each sample, in the published shares; test samples come last."""
+        """0 train, 1 validation, 2 test for each sample, in the published shares, in this order."""
         test = round(samples * self.shares[2])
         validation = round(samples * self.shares[1])
         return np.repeat(
@@ -147,7 +149,7 @@ def axis(
 
 
 def circle(name: str, resolution: int, length: float = 1.0) -> xr.Variable:
-    """A periodic axis [0, length) at the points i·length/resolution, from which every stride keeps the left edge."""
+    """A periodic axis [0, length) with points i·length/resolution; strides keep the left edge."""
     return axis(
         name, np.arange(resolution) * (length / resolution), bounds=(0.0, length), periodic=True
     )

@@ -15,8 +15,8 @@ from .solvers.spectral import ETDRK4, resample, sample_at, self_advection, waven
 
 MODES = 512  # of the initial state: the modes left out carry 1e-4 of its norm, and nothing of u(1)
 
-# (until, steps): fine while the rough initial state smooths out, then coarser where no shock forms. Measured time error
-# of u(1), relative L2, worst of a batch: 4e-9 (ν = 0.1), 1e-8 (ν = 0.001).
+# (until, steps): fine while the rough initial state smooths out, then coarser where no shock forms.
+# Measured time error of u(1), relative L2, worst of a batch: 4e-9 (ν = 0.1), 1e-8 (ν = 0.001).
 SMOOTH = ((0.1, 200), (1.0, 200))
 SHOCKS = ((0.1, 200), (1.0, 900))
 
@@ -42,14 +42,17 @@ class Burgers(Problem):
     resolution: ClassVar[int] = 512
     batch: ClassVar[int] = 48
     published: ClassVar[dict[str, str]] = {
-        "FNO, s = 1024, 1000/100": "rel. L2 0.0160: Li et al. 2021; 0.0025 with corrected code: neuraloperator#30",
-        "Galerkin transformer, n = 2048, 1000/100": "rel. L2 7e-4: README of scaomath/galerkin-transformer",
+        "FNO, s = 1024, 1000/100": "rel. L2 0.0160: Li et al. 2021; 0.0025 "
+        "with corrected code: neuraloperator#30",
+        "Galerkin transformer, n = 2048, 1000/100": "rel. L2 7e-4: README of "
+        "scaomath/galerkin-transformer",
     }
 
     def __init__(self, *, viscosity: float = 0.1):
         if not viscosity >= 1e-4:
             raise ValueError(
-                f"`viscosity` {viscosity} makes shocks that need over 20000 points. Take at least 1e-4."
+                f"`viscosity` {viscosity} makes shocks that need over 20000 points. "
+                "Take at least 1e-4."
             )
         self.viscosity = viscosity
 
@@ -59,7 +62,7 @@ class Burgers(Problem):
         return 2 ** int(np.ceil(np.log2(max(256, 2 / self.viscosity))))
 
     def initial(self, indices: range, *, seed: int) -> Complex[Tensor, "b k"]:
-        """Fourier coefficients of a, j = 0 … MODES, scaled as values on a grid of 2·MODES points."""
+        """Fourier coefficients of a, j = 0 … MODES, scaled for a grid of 2·MODES points."""
         j = np.arange(1, MODES + 1)
         deviation = 25 / ((2 * np.pi * j) ** 2 + 25)
         out = np.zeros((len(indices), MODES + 1), dtype=complex)

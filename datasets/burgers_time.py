@@ -41,7 +41,8 @@ class BurgersTime(Evolution):
         super().__init__(part=part, frames=frames)
         if not viscosity >= 0.002:
             raise ValueError(
-                f"`viscosity` {viscosity} makes shocks thinner than the solver's grid. Take at least 0.002."
+                f"`viscosity` {viscosity} makes shocks thinner than the solver's grid. "
+                "Take at least 0.002."
             )
         self.viscosity = viscosity
 

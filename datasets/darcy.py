@@ -52,7 +52,7 @@ class Darcy(Problem):
         self.nodes = nodes
 
     def grid(self, resolution: int) -> int:
-        """Nodes per axis of the solver: the least `(resolution − 1) · stride + 1` that is not below `nodes`."""
+        """Nodes per axis of the solver: the least (resolution − 1) · stride + 1 ≥ `nodes`."""
         if resolution < 3:
             raise ValueError(
                 f"`resolution` is {resolution}: the square needs at least 3 nodes per axis."
@@ -81,7 +81,7 @@ class Darcy(Problem):
     def solve(
         self, indices: range, *, resolution: int, seed: int, device: str = "cpu"
     ) -> xr.Dataset:
-        """Variables `a` and `u` over (sample, x, y); the solver runs on the CPU whatever the device."""
+        """Variables `a` and `u` over (sample, x, y); the solver always runs on the CPU."""
         nodes = self.grid(resolution)
         stride = (nodes - 1) // (resolution - 1)
         a = [self.coefficient(index, seed=seed, nodes=nodes) for index in indices]

@@ -1,4 +1,4 @@
-"""What a time-dependent problem of the catalogue is: a periodic box, equal intervals, quantities with a law."""
+"""Evolution problems of the catalogue: periodic box, equal intervals, quantities with a law."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Quantity = Callable[
 
 
 class Evolution(Problem):
-    """A PDE in time on a periodic box. Training and test trajectories go to two files, since test ones are longer.
+    """A PDE in time on a periodic box.
+
+    Training and test trajectories go to two files, because test trajectories are longer.
 
     Class attributes besides those of `Problem`: `states` (name to long name, in channel order);
     `statics`, long names of further input fields; `interval` between frames; `points` per axis of
@@ -66,8 +68,14 @@ class Evolution(Problem):
         refine: int = 1,
         device: str = "cpu",
     ) -> Step:
-        """Advances states by one interval; `statics` are the other values of `initial`, (b *x) or (b); `refine` divides
-        the time step."""
+        """The map that advances states by one interval.
+
+        Args:
+            points: per axis of the solver's grid.
+            statics: the other values of `initial`, (b *x) or (b).
+            refine: divides the time step.
+            device: cpu or cuda.
+        """
 
     def conserved(self) -> dict[str, Quantity]:
         """Invariants of the PDE, by name."""
@@ -161,7 +169,7 @@ def random_field(
 
 
 def torus(axes: str, *, negate: tuple[str, ...] = ()) -> list[dict]:
-    """Symmetries of an isotropic PDE with scalar states: shifts, flips, swaps of axes, change of sign of `negate`."""
+    """Symmetries of an isotropic PDE: shifts, flips, swaps of axes, change of sign of `negate`."""
     out: list[dict] = [{"shift": list(axes)}, *({"flip": [a]} for a in axes)]
     if len(axes) > 1:
         out.append({"permute": [axes[1], axes[0], *axes[2:]]})

@@ -47,7 +47,8 @@ class GrayScott(Evolution):
     points: int = 128
     lengths: tuple[float, ...] = (2.0, 2.0)
     published: ClassVar[dict[str, str]] = {
-        "FNO, 4 frames to 1": "VRMSE 0.1365: docs/benchmarks.md of PolymathicAI/the_well; 0.0372 re-trained: Flowers",
+        "FNO, 4 frames to 1": "VRMSE 0.1365: docs/benchmarks.md of "
+        "PolymathicAI/the_well; 0.0372 re-trained: Flowers",
         "Flower-17M, 4 frames to 1": "VRMSE 0.0102: documentation of till-m/flowers",
     }
 

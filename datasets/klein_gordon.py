@@ -12,7 +12,8 @@ from .evolution import Evolution, Quantity, Step, random_field, torus
 from .solvers.spectral import gradient, integral, wavenumbers
 from .solvers.splitting import splitting
 
-STEPS = 4  # per interval: the error of a trajectory of 400 frames and of its energy is measured in the tests
+# Per interval; the tests measure the error of a trajectory of 400 frames and of its energy.
+STEPS = 4
 
 
 class KleinGordon(Evolution):

@@ -55,7 +55,7 @@ class KuramotoSivashinsky(Evolution):
     def start(
         self, indices: range, points: tuple[int, ...], *, seed: int, device: str = "cpu"
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Evolution`; burnt in on one grid, since chaos would amplify the difference between two."""
+        """See `Evolution`; the burn-in uses one grid, because chaos amplifies differences."""
         own = (self.points,)
         state, statics = super().start(indices, own, seed=seed, device=device)
         step = self.stepper(own, statics, device=device)

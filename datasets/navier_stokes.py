@@ -41,7 +41,8 @@ class NavierStokes(Evolution):
     lengths: tuple[float, ...] = (1.0, 1.0)
     published: ClassVar[dict[str, str]] = {
         "FNO, ν = 1e-3, 10 -> 20 frames, 1000/200": "rel. L2 0.0128: README of HaoZhongkai/DPOT",
-        "DPOT-M, ν = 1e-3, 10 -> 20 frames, 1000/200": "rel. L2 0.00474: README of HaoZhongkai/DPOT",
+        "DPOT-M, ν = 1e-3, 10 -> 20 frames, 1000/200": "rel. L2 0.00474: "
+        "README of HaoZhongkai/DPOT",
         "FNO, ν = 1e-4, 10 -> 20 frames, 9800/200": "rel. L2 0.0834: README of HaoZhongkai/DPOT",
         "FNO, ν = 1e-5, 10 -> 10 frames, 1000/200": "rel. L2 0.1556: Li et al. 2021",
     }
@@ -114,7 +115,7 @@ class NavierStokes(Evolution):
         return {"enstrophy": lambda z: integral(z[..., 0, :, :] ** 2 / 2, self.lengths)}
 
     def symmetries(self) -> list[dict]:
-        """The forcing singles out a direction and a phase; without it all of the torus', mirrors turning the sign."""
+        """None with forcing; else those of the torus, where mirrors change the sign."""
         if self.forcing:
             return []
         mirrors = [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]

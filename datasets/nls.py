@@ -16,13 +16,14 @@ STEPS = 10  # per interval
 
 
 class Schroedinger(Evolution):
-    r"""i ψ_t + ½ ψ_xx + |ψ|² ψ = 0 on the periodic interval of length 16, states p = Re ψ and q = Im ψ, a frame every
-    0.1.
+    r"""i ψ_t + ½ ψ_xx + |ψ|² ψ = 0 on the periodic interval of length 16.
+
+    The states are p = Re ψ and q = Im ψ, with a frame every 0.1.
 
     Mass ∫|ψ|², momentum ∫ Im(ψ* ψ_x) and energy ∫ ½|ψ_x|² − ½|ψ|⁴ are constant. Initial p and q are
     Gaussian with modes
-    |j| ≤ 5, deviation ∝ exp(−(j/3)²/2) and mean square 0.3 each. Exact dispersion and exact phase rotation, composed
-    to order 4.
+    |j| ≤ 5, deviation ∝ exp(−(j/3)²/2) and mean square 0.3 each. Exact dispersion and exact phase
+    rotation, composed to order 4.
     """
 
     name: ClassVar[str] = "nls"

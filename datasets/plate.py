@@ -16,7 +16,8 @@ from .solvers.fem import plate, triangulate
 class Plate(Problem):
     r"""The map Ω -> (u, v, σ) of plane-stress linear elasticity
 
-        ∇·σ = 0 in Ω = (0, 1)² without a void,  displacement 0 at y = 0,  σ n = (0, 1) at y = 1,  σ n = 0 elsewhere
+        ∇·σ = 0 in Ω = (0, 1)² without a void,
+        displacement 0 at y = 0,  σ n = (0, 1) at y = 1,  σ n = 0 elsewhere
 
     The void is |x − (½, ½)| < 0.2 + 0.2 / (1 + e^ρ(θ)), ρ ~ N(0, 16 (−Δ + 9)⁻¹) on the circle,
     modes 0 … 8. Young's modulus 1, Poisson's ratio 0.3, so displacements are in units of traction ×
@@ -78,7 +79,8 @@ class Plate(Problem):
         """Variables over (sample, point); the solver runs on the CPU whatever the device."""
         if resolution < 16:
             raise ValueError(
-                f"`resolution` {resolution} does not resolve the void: take at least 16 points a side."
+                f"`resolution` {resolution} does not resolve the void. "
+                "Take at least 16 points per side."
             )
         capacity = int(
             1.1 * resolution**2 + 8 * resolution

@@ -34,7 +34,7 @@ class PoissonStar(Problem):
     batch: ClassVar[int] = 16
 
     def domain(self, random: np.random.Generator):
-        """Radius as a function of the angle, and the discs to cut out, rows (x, y, radius) that keep apart."""
+        """Radius as a function of the angle, and disjoint discs to cut out, rows (x, y, radius)."""
         k = np.arange(1, MODES + 1)
         cosine, sine = 0.15 / k * random.standard_normal((2, MODES))
         angles = np.linspace(0, 2 * np.pi, 721)
@@ -103,7 +103,8 @@ class PoissonStar(Problem):
         """Variables over (sample, point); the solver runs on the CPU whatever the device."""
         if resolution < 16:
             raise ValueError(
-                f"`resolution` {resolution} does not resolve the holes: take at least 16 points across."
+                f"`resolution` {resolution} does not resolve the holes. "
+                "Take at least 16 points across."
             )
         capacity = int(
             resolution**2 + 8 * resolution

@@ -1,10 +1,9 @@
-"""Files made by others, brought into canonical form with splits, symmetries and geometry as input.
+"""Bring files made by others into canonical form, with splits, symmetries and geometry as input.
 
-python -m datasets.prepare holed_poisson --source ../shared/data/holed_poisson.h5 --out
-data/holed_poisson.h5 python -m datasets.prepare diffusion_perlin --source
-../shared/data/diffusion_perlin_64.h5 --out data/diffusion_perlin.h5 python -m datasets.prepare
-cylinder_wake --source ../shared/data/cylinder_wake.h5 python -m datasets.prepare navy_forecast
---source ../shared/data/navy_winds_1982_1989.nc
+python -m datasets.prepare holed_poisson --source holed_poisson.h5
+python -m datasets.prepare diffusion_perlin --source diffusion_perlin_64.h5
+python -m datasets.prepare cylinder_wake --source cylinder_wake.h5
+python -m datasets.prepare navy_forecast --source navy_winds_1982_1989.nc
 """
 
 from __future__ import annotations
@@ -42,7 +41,10 @@ def split(samples: int, train: int, seed: int) -> np.ndarray:
 
 
 def perlin(source: Path, seed: int) -> xr.Dataset:
-    """−∇·(k ∇u) = 10 on the unit square, u = 0 on its boundary; k ↦ u on 64² points, ends included. 400 train, 100 test."""
+    """−∇·(k ∇u) = 10 on the unit square, u = 0 on its boundary; k ↦ u on 64² points.
+
+    The ends of the axes are included. 400 samples train, 100 test.
+    """
     with h5py.File(source) as file:
         k, u = (np.asarray(file[name]) for name in ("k", "u"))
     axes = {
@@ -60,7 +62,9 @@ def perlin(source: Path, seed: int) -> xr.Dataset:
 
 
 def holed(source: Path, seed: int) -> xr.Dataset:
-    """−0.1 Δu = 1 on the unit square without a square hole, u = 0 on the boundary; the hole, and all nodes, move.
+    """−0.1 Δu = 1 on the unit square without a square hole, u = 0 on the boundary.
+
+    The hole and all nodes move.
 
     The geometry is the input: at every node its distances to the outer boundary and to the hole,
     and the area that it stands for (a third of its triangles) as quadrature weight. Where the hole
@@ -87,17 +91,27 @@ def holed(source: Path, seed: int) -> xr.Dataset:
     dims = ("sample", "point")
     return xr.Dataset(
         {
-            "wall": (dims, distance.astype("f4"), {"role": "input", "long_name": "distance to the outer boundary"}),
-            "hole": (dims, hole.astype("f4"), {"role": "input", "long_name": "distance to the hole"}),
+            "wall": (
+                dims,
+                distance.astype("f4"),
+                {"role": "input", "long_name": "distance to the outer boundary"},
+            ),
+            "hole": (
+                dims,
+                hole.astype("f4"),
+                {"role": "input", "long_name": "distance to the hole"},
+            ),
             "area": (dims, weight.astype("f4"), {"role": "input", "quadrature": 1}),
             "u": (dims, u, {"role": "output"}),
         },
         coords={
-            "x": (dims, x, {"bounds": (0.0, 1.0)}), "y": (dims, y, {"bounds": (0.0, 1.0)}),
-            "triangles": (("triangle", "corner"), corners), "split": ("sample", split(len(x), round(0.3 * len(x)), seed)),
+            "x": (dims, x, {"bounds": (0.0, 1.0)}),
+            "y": (dims, y, {"bounds": (0.0, 1.0)}),
+            "triangles": (("triangle", "corner"), corners),
+            "split": ("sample", split(len(x), round(0.3 * len(x)), seed)),
         },
         attrs={"symmetries": json.dumps(SQUARE)},
-    )  # fmt: skip
+    )
 
 
 MADE = {

@@ -1,4 +1,4 @@
-"""The wake of a cylinder, seen at a third of the points and half the times: what lies between is to be predicted."""
+"""The wake of a cylinder from a third of the points and half of the times."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ NAMES = {"u": "velocity along x", "v": "velocity along y", "p": "pressure"}
 
 
 def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
-    """Flow behind a cylinder at Re = 100 on 5000 points at 100 times, 0.2 apart: from 30 % of the points at every second time, the
-    fields at the other points and the other times.
+    """Flow behind a cylinder at Re = 100 on 5000 points at 100 times, 0.2 apart.
+
+    From 30 % of the points at every second time, the fields at the other points and times.
 
     A sample is a window of 6 seen frames, with time as a coordinate from its beginning: some
     observations are given, others asked for. Training knows nothing but observations: of 90 % of

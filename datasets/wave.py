@@ -16,7 +16,9 @@ STEPS = 10  # per interval
 
 
 class Wave(Evolution):
-    r"""u_tt = ∇·(c² ∇u) on the periodic box of length 4, states u and v = u_t, input c, a frame every 0.1.
+    r"""u_tt = ∇·(c² ∇u) on the periodic box of length 4; states u, v = u_t, input c.
+
+    A frame every 0.1.
 
     Energy ∫ ½v² + ½c²|∇u|² and the mean of v are constant. ln c is Gaussian with modes |j| ≤ 2 and
     deviation 0.3; u and v as for Klein–Gordon, without means. Spectral in space (the gradient is

@@ -1,4 +1,4 @@
-"""Monthly winds of eight years over the globe: next month's from this one's, and all of a month's from a tenth of its points."""
+"""Monthly winds of eight years over the globe: forecast by a month, and reconstruction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ WINDS = {"u": ("UWND", "zonal wind"), "v": ("VWND", "meridional wind")}
 
 
 def navy_forecast(source: Path, seed: int) -> xr.Dataset:
-    """Monthly mean winds (US Navy analysis, 1982–1989, 2.5°), one month ahead: this month's winds and next month's climatology ↦
-    next month's winds. Months 2–60 train, the sixth year selects the weights, the last two years
-    are the test.
+    """Monthly mean winds (US Navy analysis, 1982–1989, 2.5°), one month ahead.
+
+    This month's winds and next month's climatology ↦ next month's winds. Months 2–60 train, the
+    sixth year selects the weights, the last two years are the test.
 
     The climatology of a month of the year is its mean over the first six years without the year
     that is asked for.
@@ -37,9 +38,10 @@ def navy_forecast(source: Path, seed: int) -> xr.Dataset:
 
 
 def navy_reconstruction(source: Path, seed: int) -> xr.Dataset:
-    """Monthly mean winds (US Navy analysis, 1982–1989, 2.5°), all of them from 10 % of the points (`data.sensors`): winds at these
-    points and the month of the year ↦ winds everywhere. Five years train, the sixth selects the
-    weights, two years are the test.
+    """Monthly mean winds (US Navy analysis, 1982–1989, 2.5°) from 10 % of their points.
+
+    Winds at these points (`data.sensors`) and the month of the year ↦ winds everywhere. Five years
+    train, the sixth selects the weights, two years are the test.
     """
     winds, axes = _winds(source)
     season = np.stack([_climatology(winds, month) for month in range(len(winds))])
@@ -90,7 +92,7 @@ def _dataset(
     season: np.ndarray,
     before: np.ndarray,
 ) -> xr.Dataset:
-    """Inputs and outputs by component; what climatology and the month before would score in the test is noted."""
+    """Inputs and outputs by component, with the test errors of climatology and the month before."""
     data = {}
     for c, (name, (_, long_name)) in enumerate(WINDS.items()):
         more = {"units": "m/s", "long_name": long_name}

@@ -1,1 +1,1 @@
-"""Numerical solvers behind the catalogue: spectral in time and space, finite differences, finite elements."""
+"""Numerical solvers of the catalogue: spectral methods, finite differences, finite elements."""

@@ -21,7 +21,7 @@ TOLERANCE = 1e-10  # of the residual, relative to the right-hand side
 
 
 def apply(a: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """−∇·(a ∇u) at the interior nodes; u (n n) is zero on the edge. Shape: (n n), (n n) -> (n−2 n−2)."""
+    """−∇·(a ∇u) at the interior nodes; u is zero on the edge. Shape: (n n), (n n) -> (n−2 n−2)."""
     n = len(a)
     across = (a[1:, 1:-1] + a[:-1, 1:-1]) / 2 * np.diff(u[:, 1:-1], axis=0)
     along = (a[1:-1, 1:] + a[1:-1, :-1]) / 2 * np.diff(u[1:-1], axis=1)
@@ -35,7 +35,8 @@ def solve(a: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, float]:
     """
     if not a.min() > 0:
         raise ValueError(
-            f"The coefficient must be positive everywhere for a unique solution, its minimum is {a.min():g}."
+            "The coefficient must be positive everywhere for a unique solution, "
+            f"its minimum is {a.min():g}."
         )
     n = len(a)
     inner = f[1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Finite elements on triangulated domains: meshes of irregular points, and quadratic elements by scikit-fem.
+"""Finite elements on triangulated domains: irregular meshes, quadratic elements by scikit-fem.
 
 scikit-fem is needed by two problems only and imported when they solve: `pip install
 bracketfields[fem]`.
@@ -24,7 +24,7 @@ Inside = Callable[[Float[np.ndarray, "n 2"]], Bool[np.ndarray, "n"]]
 def triangulate(
     boundaries: list[Curve], inside: Inside, *, spacing: float, random: np.random.Generator
 ):
-    """Delaunay mesh of a jittered hexagonal lattice inside closed polygons and of the polygons' corners.
+    """Delaunay mesh of the corners of closed polygons and a jittered hexagonal lattice inside.
 
     The polygons' edges should be about `spacing` long. Lattice points nearer than 0.7 spacings to a
     corner are left out, so that edges of the boundary become edges of the mesh; that the triangles
@@ -74,7 +74,9 @@ def poisson(mesh, source: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Flo
 
 
 def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Plane stress of a plate clamped at y = 0 and pulled upwards at its top by `traction`, by quadratic elements.
+    """Plane stress of a plate clamped at y = 0 and pulled upwards at its top by `traction`.
+
+    Quadratic elements.
 
     Returns the displacement (2 n) and the stress (σ_xx, σ_yy, σ_xy) (3 n) at the mesh's points, the
     latter projected on linear elements.

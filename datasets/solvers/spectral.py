@@ -19,7 +19,7 @@ from torch import Tensor
 def wavenumbers(
     points: tuple[int, ...], lengths: tuple[float, ...], *, real: bool = True, device=None
 ) -> list[Tensor]:
-    """Angular wavenumbers 2πj/length of each axis, shaped to broadcast; the last axis is halved for real fields."""
+    """Angular wavenumbers 2πj/length of each axis, to broadcast; half of the last if real."""
     out = []
     for axis, (n, length) in enumerate(zip(points, lengths, strict=True)):
         half = real and axis == len(points) - 1
@@ -31,7 +31,7 @@ def wavenumbers(
 
 
 def two_thirds(points: tuple[int, ...], *, real: bool = True, device=None) -> Float[Tensor, "*k"]:
-    """1 on modes |j| < n/3 of every axis, else 0: products of two kept fields are then free of aliasing (Orszag)."""
+    """1 on modes |j| < n/3 of every axis, else 0: products of two fields are then not aliased."""
     keep = torch.ones(1, dtype=torch.float64, device=device)
     for n, j in zip(
         points,
@@ -43,14 +43,14 @@ def two_thirds(points: tuple[int, ...], *, real: bool = True, device=None) -> Fl
 
 
 def resample(v: Complex[Tensor, "*b k"], old: int, new: int) -> Complex[Tensor, "*b q"]:
-    """Coefficients of the same real 1-D field on a grid of `new` points instead of `old`; drops or appends modes."""
+    """Coefficients of a real 1-D field on `new` instead of `old` points: modes drop or are 0."""
     modes = new // 2 + 1
     kept = v[..., : min(modes, v.shape[-1])] * (new / old)
     return torch.nn.functional.pad(kept, (0, modes - kept.shape[-1]))
 
 
 def sample_at(v: Complex[Tensor, "*b k"], old: int, new: int) -> Float[Tensor, "*b x"]:
-    """Values at i/new of the field with coefficients v on `old` points; fewer points are a stride, never a filter."""
+    """Values at i/new of the field with coefficients v on `old` points, without any filter."""
     stride = -(-old // new)
     return torch.fft.irfft(resample(v, old, stride * new), n=stride * new)[..., ::stride]
 
@@ -133,7 +133,7 @@ def self_advection(
     speed: float = 1.0,
     device: torch.device | str | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    r"""N(v̂) of u_t = −(c/2) (u²)_x in one dimension, c = `speed`, on the modes that `two_thirds` keeps."""
+    r"""N(v̂) of u_t = −(c/2) (u²)_x in one dimension, c = `speed`, on the modes of `two_thirds`."""
     (k,) = wavenumbers(points, lengths, device=device)
     keep = two_thirds(points, device=device)
     slope = -0.5j * speed * k * keep
@@ -151,7 +151,7 @@ def fields_flow(
 
 
 def gradient(u: Tensor, lengths: tuple[float, ...]) -> list[Tensor]:
-    """∂u along each of the last axes; a skew operator on the grid (the lone Nyquist modes have derivative 0)."""
+    """∂u along each of the last axes; skew on the grid, since Nyquist modes have derivative 0."""
     dims = tuple(range(-len(lengths), 0))
     points = u.shape[-len(lengths) :]
     v = torch.fft.rfftn(u, dim=dims)

@@ -27,7 +27,7 @@ Flow = Callable[[Tensor], Tensor]
 def splitting(
     a: Callable[[float], Flow], b: Callable[[float], Flow], *, dt: float, steps: int
 ) -> Flow:
-    """`steps` steps of size dt, from the two flows' factories: `a(h)` is the map of the first flow over time h.
+    """The map of `steps` steps of size dt; `a(h)` makes the map of the first flow over time h.
 
     Last and first map of neighboring steps are merged.
     """

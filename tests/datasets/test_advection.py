@@ -16,7 +16,7 @@ def test_output_is_the_input_half_a_period_away():
 
 
 def test_signs_agree_as_often_as_the_covariance_says():
-    """P(equal signs) = ½ + asin(ρ)/π, with ρ the correlation of g at two points a quarter period apart."""
+    """P(equal signs) = ½ + asin(ρ)/π, ρ the correlation of g at points a quarter period apart."""
     a = Advection().profile(range(3000), np.array([0.0, 0.25]), seed=0)
     j = np.arange(1, 2000)
     variance = 2 / ((2 * np.pi * j) ** 2 + 9) ** 2

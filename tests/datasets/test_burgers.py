@@ -1,4 +1,4 @@
-"""Burgers against the Cole–Hopf solution, computed by quadrature and by the heat semigroup, never by the solver."""
+"""Burgers against the Cole–Hopf solution, computed by quadrature and by the heat semigroup."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from datasets.solvers.spectral import resample, sample_at
 
 
 def antiderivative(a: torch.Tensor, points: int) -> np.ndarray:
-    """∫a on `points` points, exact for the trigonometric polynomial with these coefficients on 2·MODES points."""
+    """∫a on `points` points, exact for the trigonometric polynomial with these coefficients."""
     k = 2 * np.pi * np.arange(1, MODES + 1)
     integral = np.concatenate([[0], a.numpy()[1:] / (1j * k)])
     return np.fft.irfft(np.pad(integral, (0, points // 2 - MODES)) * points / (2 * MODES), n=points)
@@ -23,7 +23,7 @@ def heat_semigroup(a: torch.Tensor, nu: float, points: int = 4096) -> np.ndarray
 
 
 def quadrature(a: torch.Tensor, nu: float, x: np.ndarray, points: int = 8192) -> np.ndarray:
-    """u(x, 1) = ∫ (x − y) w dy / ∫ w dy, w = exp(−(x − y)²/4ν − ∫a/2ν), in logarithms; y runs over five periods."""
+    """u(x, 1) = ∫ (x − y) w dy / ∫ w dy, w = exp(−(x − y)²/4ν − ∫a/2ν), y over five periods."""
     y = np.arange(-2 * points, 3 * points) / points
     log_w = -((x[:, None] - y) ** 2) / (4 * nu) - np.tile(antiderivative(a, points), 5) / (2 * nu)
     w = np.exp(log_w - log_w.max(1, keepdims=True))

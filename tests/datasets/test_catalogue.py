@@ -1,4 +1,4 @@
-"""Every problem of the catalogue, found by walking it: its command parses, and its file opens in canonical form."""
+"""Every problem of the catalogue: its command parses, and its file opens in canonical form."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Darcy: the solver against manufactured solutions and a direct solve, the data against their recipe and symmetries."""
+"""Darcy: the solver against manufactured solutions, the data against their recipe."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_solver_equals_a_direct_sparse_solve():
 
 
 def test_flux_out_of_the_square_equals_the_source_in_it():
-    """Summation by parts: five-point differences conserve exactly, so the edge fluxes carry away all of f = 1."""
+    """Five-point differences conserve exactly, so the edge fluxes carry away all of f = 1."""
     a, n = random_coefficient(33), 33
     u, _ = darcy.solve(a, np.ones((n, n)))
     out = sum(
@@ -76,7 +76,7 @@ def test_other_resolutions_are_the_same_functions():
 
 
 def test_coefficient_has_the_published_covariance():
-    """Fraction of both phases, and correlation of the sign at distance: P(equal) = ½ + asin(ρ)/π for Gaussian g."""
+    """Fraction of both phases, and P(equal signs at distance) = ½ + asin(ρ)/π for Gaussian g."""
     a = np.stack([SMALL.coefficient(i, seed=0, nodes=9) for i in range(300)])
     assert set(np.unique(a)) == {3.0, 12.0}
     k = np.arange(60)

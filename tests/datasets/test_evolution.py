@@ -1,4 +1,4 @@
-"""Promises every evolution problem keeps, found by walking the catalogue: laws, convergence, symmetries, two files."""
+"""Laws, convergence, symmetries and files of every evolution problem of the catalogue."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Exact solutions of the evolution problems: decaying modes, plane waves, solitons, fronts, Cole–Hopf, Taylor–Green."""
+"""Evolution problems against exact solutions: modes, plane waves, solitons, fronts, vortices."""
 
 import math
 

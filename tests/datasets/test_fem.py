@@ -1,4 +1,4 @@
-"""Irregular meshes and what is solved on them: areas, an exact potential, stress under pure tension, Kirsch's hole."""
+"""Irregular meshes: areas, an exact potential, stress under pure tension, Kirsch's hole."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_potential_in_a_disc_converges_with_order_two():
 
 
 def test_plate_without_a_void_balances_its_traction():
-    """Across every height the mean of σ_yy is the traction, and far from the clamp the state is uniaxial."""
+    """At every height the mean of σ_yy is the traction; far from the clamp stress is uniaxial."""
     mesh = square(1 / 16)
     u, (xx, yy, xy) = plate(mesh, young=2.0, ratio=0.3, traction=1.5)
     top = mesh.p[1] > 1 - 1e-9

@@ -1,4 +1,4 @@
-"""Promises every problem keeps: same samples whatever the workers, batches and resolution; complete files or none."""
+"""Every problem: samples do not depend on workers, batches or resolution; files are complete."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Klein–Gordon: a standing elliptic wave, order of the splitting, energy over the whole test horizon, reflections."""
+"""Klein–Gordon: a standing elliptic wave, order of the splitting, energy, reflections."""
 
 import math
 

@@ -48,7 +48,7 @@ def test_the_holed_square_is_described_by_its_distances_and_areas(prepared):
 
 
 def test_the_symmetries_of_the_square_hold_in_the_data(prepared):
-    """Mirrored coefficients have mirrored solutions, to the error of the scheme they were made with."""
+    """Mirrored coefficients have mirrored solutions, to the error of the scheme behind them."""
     ds = fields.open_dataset(prepared("diffusion_perlin")).isel(sample=slice(0, 3))
     k, u = np.log(ds.k.values), ds.u.values
     assert [sorted(g) for g in json.loads(ds.attrs["symmetries"])] == [
@@ -74,11 +74,24 @@ def test_the_symmetries_of_the_square_hold_in_the_data(prepared):
 def test_their_configurations_train(name, prepared, tmp_path):
     path = prepared(name)
     words = [
-        "--config", str(ROOT / "configs" / f"{name}.yaml"), f"--data.path={path}", f"--run.folder={tmp_path}", "--run.name=r",
-        "--data.stride=8", "--data.test_strides=[16]", "--model.dim=32", "--model.queries=40", "--model.seconds=null",
-        "--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.check_val_every_n_epoch=1",
-        "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--run.bf16=false", "--run.baseline=false",
-    ]  # fmt: skip
+        "--config",
+        str(ROOT / "configs" / f"{name}.yaml"),
+        f"--data.path={path}",
+        f"--run.folder={tmp_path}",
+        "--run.name=r",
+        "--data.stride=8",
+        "--data.test_strides=[16]",
+        "--model.dim=32",
+        "--model.queries=40",
+        "--model.seconds=null",
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=8",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.accelerator=cpu",
+        "--run.bf16=false",
+        "--run.baseline=false",
+    ]
     train.main(words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     errors = {row["model"]: row["mean"] for row in report["rows"]}
@@ -97,7 +110,7 @@ def pairs(sample, wanted: bool) -> set[tuple[float, float, float]]:
 
 
 def test_what_the_wake_asks_for_was_never_given(prepared):
-    """Training knows seen points at every second time; the test asks for other points, or for times between."""
+    """Training uses seen points at every second time; the test has other points and times."""
     ds = fields.open_dataset(prepared("cylinder_wake"))
     trained, tested = (ds.isel(sample=np.flatnonzero(ds.split == code)) for code in (0, 2))
     windows = [trained.isel(sample=i) for i in (0, 89)]
@@ -134,8 +147,10 @@ def test_climatology_never_holds_the_month_it_predicts(prepared):
     assert np.bincount(ds.split).tolist() == [59, 12, 24]
     trivial = json.loads(ds.attrs["protocol"])["trivial"]
     tested = ds.isel(sample=slice(-24, None))
-    error, size = (sum(np.square(f(n)).sum((1, 2)) for n in "uv") for f in (
-        lambda n: (tested[f"{n}_season"] - tested[n]).values, lambda n: tested[n].values))  # fmt: skip
+    error, size = (
+        sum(np.square(f(n)).sum((1, 2)) for n in "uv")
+        for f in (lambda n: (tested[f"{n}_season"] - tested[n]).values, lambda n: tested[n].values)
+    )
     assert trivial["climatology"] == f"rel. L2 {np.sqrt(error / size).mean():.4f}"
     others = [
         i for i in range(0, 71) if i % 12 == 4 and i != 16

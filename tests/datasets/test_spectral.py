@@ -1,4 +1,4 @@
-"""The spectral solver: order in time, exactness of the linear part, freedom from aliasing, resampling."""
+"""The spectral solver: order in time, exactness of the linear part, no aliasing, resampling."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_etdrk4_says_when_it_blows_up():
 
 @pytest.mark.parametrize("points", [24, 25])
 def test_two_thirds_removes_aliasing_of_products(points):
-    """The product of two kept fields agrees, on kept modes, with the product formed on a grid twice as fine."""
+    """The product of two fields agrees, on kept modes, with that formed on a grid twice as fine."""
     torch.manual_seed(0)
     keep = two_thirds((points,))
     v, w = (torch.fft.rfft(torch.randn(points, dtype=torch.float64)) * keep for _ in range(2))

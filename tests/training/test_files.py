@@ -1,4 +1,4 @@
-"""The configurations for files made by others train on such files, written here as their projects write them."""
+"""The configurations for files made by others train on files of the same form."""
 
 from __future__ import annotations
 
@@ -60,10 +60,19 @@ FILES = {
 
 def quick(folder: Path, name: str) -> list[str]:
     return [
-        "--config", str(ROOT / "configs" / f"{name}.yaml"), "--model.dim=32", "--model.queries=32",
-        f"--run.folder={folder}", "--run.name=r", "--run.baseline=false", "--data.batch_size=2", "--trainer.max_epochs=1",
-        "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
-    ]  # fmt: skip
+        "--config",
+        str(ROOT / "configs" / f"{name}.yaml"),
+        "--model.dim=32",
+        "--model.queries=32",
+        f"--run.folder={folder}",
+        "--run.name=r",
+        "--run.baseline=false",
+        "--data.batch_size=2",
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.accelerator=cpu",
+    ]
 
 
 def test_every_configuration_for_files_is_run():

@@ -1,4 +1,4 @@
-"""What an installed package can do: the wheel alone, in an empty folder, and an editable checkout."""
+"""What an installed package can do: a wheel in an empty folder, and an editable checkout."""
 
 from __future__ import annotations
 

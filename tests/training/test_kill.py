@@ -131,7 +131,7 @@ class Slow(FieldTraining):
 
 @pytest.mark.filterwarnings("ignore")
 def test_wall_time_goes_on_where_it_stopped(whole):
-    """0.9 s in all, cut by an interruption in the second epoch: what is resumed has only what is left of the first."""
+    """0.9 s in all, interrupted in the second epoch: the resumed run has what is left of them."""
     folder, _ = whole
 
     class Stopped(Slow):
@@ -158,12 +158,19 @@ def test_wall_time_goes_on_where_it_stopped(whole):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "status"), [("SIGINT", 130), ("SIGTERM", 130), ("SIGKILL", -9)])
 def test_a_signal_ends_the_program_with_how_to_go_on(tmp_path, kind, status):
-    """The program itself, stopped from outside after a random time in training, then resumed with the command it names."""
+    """The program, stopped after a random time in training and resumed by the command it names."""
     fields.write_dataset(waves(200, (16,), (True,)), tmp_path / "waves.h5")
     words = [
-        "train.py", f"--data.path={tmp_path / 'waves.h5'}", "--data.stride=1", "--data.test_strides=[1]", "--data.batch_size=4",
-        "--model.dim=32", "--run.baseline=false", f"--run.folder={tmp_path}", "--trainer.max_epochs=6",
-    ]  # fmt: skip
+        "train.py",
+        f"--data.path={tmp_path / 'waves.h5'}",
+        "--data.stride=1",
+        "--data.test_strides=[1]",
+        "--data.batch_size=4",
+        "--model.dim=32",
+        "--run.baseline=false",
+        f"--run.folder={tmp_path}",
+        "--trainer.max_epochs=6",
+    ]
     subprocess.run(
         [sys.executable, *words, "--run.name=whole"], cwd=ROOT, check=True, capture_output=True
     )

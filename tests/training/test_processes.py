@@ -30,11 +30,24 @@ forks = pytest.mark.skipif(
 
 def settings(folder: Path, name: str, batch_size: int, *more: str) -> list[str]:
     return [
-        "--config", str(ROOT / "configs" / "burgers.yaml"), f"--data.path={folder / 'waves.h5'}", "--data.stride=1",
-        "--data.test_strides=[2,1]", f"--data.batch_size={batch_size}", "--data.validation=0.13", "--data.test=0.1",
-        "--model.dim=32", "--model.queries=8", "--run.baseline=false", f"--run.folder={folder}", f"--run.name={name}",
-        "--trainer.max_epochs=3", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", *more,
-    ]  # fmt: skip
+        "--config",
+        str(ROOT / "configs" / "burgers.yaml"),
+        f"--data.path={folder / 'waves.h5'}",
+        "--data.stride=1",
+        "--data.test_strides=[2,1]",
+        f"--data.batch_size={batch_size}",
+        "--data.validation=0.13",
+        "--data.test=0.1",
+        "--model.dim=32",
+        "--model.queries=8",
+        "--run.baseline=false",
+        f"--run.folder={folder}",
+        f"--run.name={name}",
+        "--trainer.max_epochs=3",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+        *more,
+    ]
 
 
 OPTIMIZERS = {
@@ -87,7 +100,7 @@ def curve(run: Path) -> torch.Tensor:
     [("adamw", 1e-5), pytest.param("muon", 1e-3, marks=pytest.mark.slow)],
 )
 def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
-    """Sums of gradients round differently in two parts; Muon, which multiplies in bfloat16, makes more of that."""
+    """Sums of gradients round differently in two parts; Muon, in bfloat16, amplifies that."""
     name = f"{optimizer}-{strategy}"
     if not (alone / optimizer).is_dir():
         train.main(settings(alone, optimizer, 8, *OPTIMIZERS[optimizer]))
@@ -112,16 +125,30 @@ def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
 
 @pytest.mark.slow
 def test_torchrun_trains_tests_and_compares_in_time(tmp_path):
-    """The command of the documentation: rollouts, a budget of wall time and the FNO beside, by two processes; then resumed."""
+    """The documented command: rollouts, wall time and the FNO, by two processes; then resumed."""
     evolution = travelling(13, 31)
     split = np.repeat([0, 1, 2], [8, 2, 3])
     fields.write_dataset(evolution.assign_coords(split=("sample", split)), tmp_path / "data.h5")
     words = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "train.py",
-        "--config", str(ROOT / "configs" / "klein_gordon.yaml"), f"--data.path={tmp_path / 'data.h5'}", "--data.test_paths=[]",
-        "--data.batch_size=8", "--model.dim=32", "--model.seconds=3", "--trainer.accelerator=cpu", f"--run.folder={tmp_path}",
-        "--run.name=r", "--run.baseline=true", "--trainer.max_epochs=1000",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--standalone",
+        "train.py",
+        "--config",
+        str(ROOT / "configs" / "klein_gordon.yaml"),
+        f"--data.path={tmp_path / 'data.h5'}",
+        "--data.test_paths=[]",
+        "--data.batch_size=8",
+        "--model.dim=32",
+        "--model.seconds=3",
+        "--trainer.accelerator=cpu",
+        f"--run.folder={tmp_path}",
+        "--run.name=r",
+        "--run.baseline=true",
+        "--trainer.max_epochs=1000",
+    ]
     for more in ([], ["--resume"]):
         done = subprocess.run([*words, *more], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Decoders change places by one line of YAML, on every problem; one that is fitted to data gets them."""
+"""Decoders are exchanged by one line of YAML, on every problem; fitted ones get the data."""
 
 from __future__ import annotations
 

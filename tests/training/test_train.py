@@ -70,10 +70,17 @@ def task(**options) -> FieldTraining:
 
 def run_overrides(folder: Path, path: Path) -> list[str]:
     return [
-        f"--data.path={path}", "--data.test_paths=[]", "--data.stride=1", "--data.test_strides=[1]", "--data.batch_size=6",
-        "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false", 
-        f"--run.folder={folder}",        "--trainer.accelerator=cpu",
-    ]  # fmt: skip
+        f"--data.path={path}",
+        "--data.test_paths=[]",
+        "--data.stride=1",
+        "--data.test_strides=[1]",
+        "--data.batch_size=6",
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2",
+        "--trainer.enable_progress_bar=false",
+        f"--run.folder={folder}",
+        "--trainer.accelerator=cpu",
+    ]
 
 
 def test_no_config_is_left_out():

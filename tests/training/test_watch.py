@@ -1,4 +1,4 @@
-"""What the log of a training says of the flow: energies, entropies, refused steps and step sizes, in double precision."""
+"""Diagnostics of the flow in the log: energies, entropies, rejected steps, step sizes."""
 
 from __future__ import annotations
 
