@@ -1,4 +1,4 @@
-"""Every block and every inline command of the README runs, in order, in one folder; what this file does not know fails."""
+"""Every block and command of the README runs, in order, in one folder; unknown ones fail."""
 
 from __future__ import annotations
 
@@ -33,15 +33,20 @@ PIECE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 QUICK = [
-    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
-    "--data.batch_size=4", "--model.dim=32", "--run.baseline=false",
-]  # fmt: skip
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--data.batch_size=4",
+    "--model.dim=32",
+    "--run.baseline=false",
+]
 INSTALL_WORDS = {"-q", "--quiet", "-c", "-e"}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """The files that the README speaks of, small: its data, one's own file, one's own settings, the shipped configurations."""
+    """The files that the README names, small: data, a user's file and settings, configurations."""
     ds = waves(12, (64,), (True,)).assign_coords(
         split=("sample", np.repeat(np.int8([0, 1, 2]), (8, 2, 2)))
     )
@@ -78,7 +83,7 @@ def commands(block: str) -> list[str]:
 
 
 def run(command: str, folder: Path) -> None:
-    """Runs one command of the README, or checks what it consists of if it installs."""
+    """Run one command of the README, or check its parts if it installs something."""
     words = shlex.split(command)
     words[0] = words[0].removeprefix(".venv/bin/")
     match words:
@@ -111,7 +116,7 @@ def run(command: str, folder: Path) -> None:
 
 
 def check_install(words: list[str]) -> set[str]:
-    """An editable install of this folder under the constraints, with extras that exist; returns them."""
+    """Check an editable install under the constraints with extras that exist; return them."""
     target = re.fullmatch(r"\.\[([\w,]+)\]", words[words.index("-e") + 1])
     extras = set(target[1].split(","))
     assert extras <= set(
@@ -123,7 +128,7 @@ def check_install(words: list[str]) -> set[str]:
 
 
 def check_script(path: Path) -> None:
-    """The test command: can be executed, installs as the first command does and more, then runs the tests."""
+    """Check that the test command is executable, installs more, and runs the tests."""
     assert os.access(path, os.X_OK)
     lines = commands(path.read_text())
     install = next(shlex.split(line) for line in lines if "pip install" in line)
@@ -163,7 +168,7 @@ def test_the_readme_runs_from_top_to_bottom(folder, capsys):
                 run(command, folder)
         else:
             pytest.fail(
-                f"README.md:{line}: nothing here runs a block of {piece['language'] or 'no language'}"
+                f"README.md:{line}: no rule runs a block of {piece['language'] or 'no language'}"
             )
         ran.append(piece["language"] or "prose")
     assert ran.count("python") == README.count("```python") >= 3

@@ -53,7 +53,7 @@ class FourierFeatures(nn.Module):
 def grid_points(
     counts: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "k d"]:
-    """Centers of the cells of a regular grid on the unit domain [−1/2, 1/2]^d, last axis fastest."""
+    """Centers of the cells of a regular grid on the domain [−1/2, 1/2]^d, last axis fastest."""
     axes = [(torch.arange(n, dtype=dtype) + 0.5) / n - 0.5 for n in counts]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(counts))
 

@@ -44,15 +44,15 @@ class SensorArray(nn.Module):
         """As `match`, but raise a ValueError for other points; ``name`` is that of the caller."""
         if x.shape[1] != self.count:
             raise ValueError(
-                f"{name} was built for {self.count} fixed sensors, got {x.shape[1]} points. Give the "
-                "input at the sensors, or use `CrossAttentionEncoder`, which accepts any points."
+                f"{name} was built for {self.count} fixed sensors, got {x.shape[1]} points. Give "
+                "the input at the sensors, or use `CrossAttentionEncoder` for any points."
             )
         order = self.match(x)
         if order is None:
             raise ValueError(
-                f"{name} reads {self.count} fixed sensors, got points at other positions. Give the "
-                "input at the sensors, train with `augment: false` if a symmetry moves them, or use "
-                "`CrossAttentionEncoder`."
+                f"{name} reads {self.count} fixed sensors, got points at other positions. Give "
+                "the input at the sensors, train with `augment: false` if a symmetry moves them, or "
+                "use `CrossAttentionEncoder`."
             )
         return order
 

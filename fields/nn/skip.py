@@ -136,7 +136,10 @@ def _sum_over_axis(
 def _shifted(
     sums: Float[Tensor, "b l m f c"], y: Float[Tensor, "#b m d"], periodic: Bool[Tensor, "d"]
 ) -> Float[Tensor, "b l m d c"]:
-    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u, e as in `periodic_coordinates`."""
+    """Σ α (x − y) u, or Σ α sin(2π(x − y)) u / 2π, from Σ α u and Σ α e(x) u.
+
+    e(x) is `periodic_coordinates`.
+    """
     d = y.shape[-1]
     mean, first, second = sums[:, :, :, :1], sums[:, :, :, 1 : 1 + d], sums[:, :, :, 1 + d :]
     y = rearrange(y, "b m d -> b 1 m d 1")

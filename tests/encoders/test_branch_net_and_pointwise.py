@@ -36,7 +36,7 @@ def test_sensors_may_be_reordered_but_not_moved():
         encoder(inputs(seed=1)[0], u, mask)
     again = BranchNet(16, schema(PLANE), tokens=(2, 3)).double()
     again.load_state_dict(encoder.state_dict())  # the places are part of a checkpoint
-    with pytest.raises(ValueError, match="elsewhere"):
+    with pytest.raises(ValueError, match="other positions"):
         again(inputs(seed=1)[0], u, mask)
 
 

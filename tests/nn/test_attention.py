@@ -1,4 +1,4 @@
-"""Attention equals its definition on every path, and honors its masks (PHYSICS §4 tests 1, 2, 4, 7)."""
+"""Attention equals its definition on every path, and respects its masks."""
 
 import pytest
 import torch
@@ -103,7 +103,7 @@ def test_weights_are_a_partition_of_unity():
 
 
 def test_a_soft_dictionary():
-    """Between the values, equal where they are equal, and a lookup when it is cold (PHYSICS §1 row 3)."""
+    """Between the values, equal where they are equal, and a lookup when it is cold."""
     q, k, v = qkv(grad=False)
     out = attention_kernel(q, k, v)
     low, high = v.amin(-2, keepdim=True), v.amax(-2, keepdim=True)

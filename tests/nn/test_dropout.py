@@ -1,4 +1,4 @@
-"""Dropout silences neurons, is right on average, and can be held (PHYSICS §4 test 8)."""
+"""Dropout of neurons has the right mean, and its masks can be held."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Graph attention is the published formula, node by node (PHYSICS §1 row 9)."""
+"""Graph attention equals the published formula, node by node."""
 
 import torch
 from torch.nn import functional as F

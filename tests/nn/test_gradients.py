@@ -1,4 +1,4 @@
-"""Gradients written by hand equal those of autograd (PHYSICS §4 test 5)."""
+"""Gradients in closed form equal those of autograd."""
 
 import pytest
 import torch

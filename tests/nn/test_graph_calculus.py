@@ -1,4 +1,4 @@
-"""Graph calculus: differences have no circulation, adjoints are adjoint, fields split into three."""
+"""Graph calculus: curl of a gradient, adjoints and the Hodge decomposition."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Heads learn different things (PHYSICS §1 row 7)."""
+"""Heads learn different functions."""
 
 import itertools
 
@@ -14,13 +14,13 @@ from fields.nn.attention.multihead import Attention
 
 
 def apart(weights):
-    """The least distance between two heads: half the sum of |α − α'| over the keys, mean over queries, from 0 to 1."""
+    """Smallest total variation distance of two heads, mean over queries, from 0 to 1."""
     pairs = itertools.combinations(weights.unbind(1), 2)
     return min(float((a - b).abs().sum(-1).mean() / 2) for a, b in pairs)
 
 
 def trained(layer, x, *, steps=20, rate=0.01):
-    """Learns two sums at once: of the neighbors to the right, and of the tokens marked by their first channel."""
+    """Learn two sums: of the neighbors to the right, and of tokens marked by their channel 0."""
     torch.manual_seed(1)
     near = ((x[:, None, :, 0] - x[:, :, None, 0] - 0.2).abs() < 0.1).float()
     for _ in range(steps):

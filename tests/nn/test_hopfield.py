@@ -1,4 +1,4 @@
-"""Associative memories store, retrieve and learn (PHYSICS §4 test 36)."""
+"""Associative memories store, retrieve and learn patterns."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Attention contains finite-element interpolation (PHYSICS §4 test 3)."""
+"""Attention contains finite-element interpolation."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Thermodynamics of attention weights (PHYSICS §4 test 6), and looking at them in a model."""
+"""Statistics of attention weights, and records of them in a model."""
 
 import ast
 import math
@@ -184,7 +184,7 @@ def test_every_kind_of_attention_can_be_asked(make, layers):
 
 
 def test_one_implementation_serves_all():
-    """Who takes a softmax elsewhere in the library has a second attention, and nobody can look into it."""
+    """A softmax elsewhere would be a second attention, which no record shows."""
     allowed = {
         "nn/attention/kernels.py",
         "nn/attention/weights.py",
