@@ -142,8 +142,8 @@ class Stack(Processor):
         last = len(self.blocks) - 1
         if passes is None or self.owns_energy:
             for stage, block in enumerate(self.blocks):
-                repeated = passes is not None and stage == last
-                yield stage, block, block.steps * passes if repeated else block.steps
+                repeats = passes if passes is not None and stage == last else 1
+                yield stage, block, block.steps * repeats
             return
         for stage in range(passes * len(self.blocks)):
             block = self.blocks[stage % len(self.blocks)]

@@ -1,4 +1,4 @@
-"""Continuous depth: a block is an Euler step, methods have their orders, and the adaptive one says how accurate it was."""
+"""Continuous depth: Euler steps, orders of convergence, and the accuracy of adaptive steps."""
 
 import pytest
 import torch

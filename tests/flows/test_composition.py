@@ -1,4 +1,4 @@
-"""A law's own processor is the composition of its field and step by ``Flow``: weights and numbers."""
+"""A law's own processor is the composition of its field and step by ``Flow``."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Energies of fields: the gradient, the lower bound, places that do not matter, and a law that holds in single precision."""
+"""Local energies: gradient, lower bound, translations, and the law in single precision."""
 
 from __future__ import annotations
 

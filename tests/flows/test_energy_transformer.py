@@ -1,4 +1,4 @@
-"""The energy of the energy transformer drives Hamiltonian and double-bracket flows, each by one line of YAML."""
+"""The energy of the energy transformer in Hamiltonian and damped flows, chosen in YAML."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fields that slide down a learned energy: its curvature, a bound on it, a law at every step size, order 2, Allen–Cahn."""
+"""Gradient flows: curvature, the bound on the energy, the law, the order, Allen–Cahn."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_energy_along_a_move_stays_under_its_bound(tokens, dim, given, quart
             assert (v(z + s * move) <= start + s * slope + s**2 * bend + 1e-9 * (1 + bend)).all()
         assert (
             bend < 30 * (v(z + move) - start - slope).abs() + 30 * size**2 * z[0].numel()
-        ).all()  # and is no empty one
+        ).all()  # and is not vacuous
 
 
 @CASES

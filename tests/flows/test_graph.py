@@ -1,4 +1,4 @@
-"""Graph flows: energy constant, falling or turned into heat, at every step, with attention recomputed at every step."""
+"""Graph flows: energy constant, decreasing or turned into heat, as attention changes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Soft incidence: differences that kill constants, bounded whatever the attention, with the gradients of their formula."""
+"""Soft incidence matrices: kernel, norm bounds, and exact gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The physical energy: what the tokens keep is the L2 energy of the field that they are decoded to."""
+"""The physical energy: tokens preserve the L2 energy of the decoded field."""
 
 import pytest
 import torch
@@ -39,12 +39,12 @@ def test_the_energy_of_the_decoded_field_is_constant(steps):
     processor, show, latent = shaken(Isometry(DIM)), decoder(), tokens()
     y, energies, states = quadrature(latent)[None], [], []
     with torch.no_grad():
-        for moment in list(processor.flow_states(latent, passes=steps))[:: max(1, steps // 4)]:
-            field = show(latent._replace(z=moment.state), y)
+        for current in list(processor.flow_states(latent, passes=steps))[:: max(1, steps // 4)]:
+            field = show(latent._replace(z=current.state), y)
             energies.append(
                 sum(0.5 * float((f**2).mean()) for f in field[..., 0])
             )  # ½ ∫ f², all samples
-            states.append(moment.state)
+            states.append(current.state)
     assert max(abs(e - energies[0]) for e in energies) < 1e-10 * energies[0]
     assert (states[-1] - states[0]).norm() > 0.5 * states[0].norm()
     torch.testing.assert_close(

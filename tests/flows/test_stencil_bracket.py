@@ -1,4 +1,4 @@
-"""Waves and friction between neighbors: the operators, a law at every step size, and the equations they are made for."""
+"""Stencil port-Hamiltonian flows: operators, the law at every step size, equations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transformer on the sphere of its tokens: the bracket it claims to be, and a law at every step size."""
+"""The sphere transformer: the double bracket that it is, and the law at every step size."""
 
 import pytest
 import torch

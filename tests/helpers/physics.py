@@ -37,7 +37,7 @@ def shaken(
 
 
 def march(field, integrator, state: Tensor, where: Context, h: float, steps: int):
-    """States after every step, with the integrator's carry; gradients only where the state asks for them."""
+    """Yields state and carry after every step; with gradients if the state requires them."""
     h = torch.tensor(h, dtype=state.dtype)
     grad = state.requires_grad
     with torch.set_grad_enabled(grad):

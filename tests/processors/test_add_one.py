@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/extending.md, saved verbatim, pass the conformance tests."""
+"""The examples of the README and the guide, saved verbatim, pass the conformance tests."""
 
 import os
 import re

@@ -35,7 +35,7 @@ TRAINED = {
 
 
 def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=None, decoder=None):
-    """A model with this processor after some updates, saved beside the samples that it is to be verified on."""
+    """Saves a model with this processor after some updates, and samples to verify it on."""
     ds = waves(4, (16,), (True,))
     fields.write_dataset(ds, folder / "waves.h5")
     model = operator((True,), skip=False)
