@@ -119,3 +119,13 @@ def test_the_page_of_settings_is_up_to_date():
     spec.loader.exec_module(module)
     assert module.PAGE.read_text() == module.page(), f"run `python {path.relative_to(ROOT)}`"
     assert "configuration.md" in (ROOT / "mkdocs.yml").read_text()
+
+
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda path: path.stem)
+def test_the_depth_of_a_processor_is_stated(path):
+    """A processor whose file omits it would get that of the default transformer, which is 4."""
+    processor = yaml.safe_load(path.read_text())["model"]["processor"]
+    model = parsed("--config", str(path)).model
+    assert model.processor.init_args.depth == processor["init_args"]["depth"]
+    if "LatentFlow" in str(model.propagator):  # one flow, which is that of the field in time
+        assert model.processor.init_args.depth == 1
