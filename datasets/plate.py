@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Plate(Problem):
     resolution: ClassVar[int] = 34
     batch: ClassVar[int] = 16
 
-    def mesh(self, random: np.random.Generator, *, spacing: float):
+    def mesh(self, random: np.random.Generator, *, spacing: float) -> tuple[Any, Any]:
         """A random plate, triangulated, and the points on the void's edge."""
         k = np.arange(9)
         cosine, sine = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class PoissonStar(Problem):
     resolution: ClassVar[int] = 32
     batch: ClassVar[int] = 16
 
-    def domain(self, random: np.random.Generator):
+    def domain(self, random: np.random.Generator) -> tuple[Any, Any]:
         """Radius as a function of the angle, and disjoint discs to cut out, rows (x, y, radius)."""
         k = np.arange(1, MODES + 1)
         cosine, sine = 0.15 / k * random.standard_normal((2, MODES))
@@ -62,7 +63,7 @@ class PoissonStar(Problem):
                 discs.append(np.array([center_x, center_y, size]))
         return (lambda theta: np.exp(log_radius(theta) - peak)), discs
 
-    def mesh(self, random: np.random.Generator, *, spacing: float):
+    def mesh(self, random: np.random.Generator, *, spacing: float) -> tuple[Any, Any]:
         """A random domain, triangulated."""
         radius, discs = self.domain(random)
 
@@ -85,7 +86,7 @@ class PoissonStar(Problem):
             curves.append(np.stack([x + size * np.cos(turn), y + size * np.sin(turn)], axis=1))
         return triangulate(curves, inside, spacing=spacing, random=random), np.concatenate(curves)
 
-    def source(self, random: np.random.Generator):
+    def source(self, random: np.random.Generator) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """f as a function of x and y."""
         jx, jy = (j.ravel() for j in np.meshgrid(*[np.arange(-MODES, MODES + 1)] * 2))
         deviation = np.exp(-(jx**2 + jy**2) / 8) * (jx**2 + jy**2 > 0)

@@ -17,6 +17,7 @@ GROUPS = {
     "model": ("The model", "Its components and how they are trained. A component is a class path "
               "with arguments; `python train.py --model.encoder.help CLASS` lists them."),
     "data": ("The data", "Files, splits, and how samples are drawn from them."),
+    "report": ("The report", "What is measured besides the errors; see [Extending](extending.md)."),
     "trainer": ("The trainer", "Arguments of "
                 "[Lightning's trainer](https://lightning.ai/docs/pytorch/stable/)"
                 "; these are the ones that are needed most often."),

@@ -7,7 +7,7 @@ bracketfields[fem]`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,7 +23,7 @@ Inside = Callable[[Float[np.ndarray, "n 2"]], Bool[np.ndarray, "n"]]
 
 def triangulate(
     boundaries: list[Curve], inside: Inside, *, spacing: float, random: np.random.Generator
-):
+) -> Any:
     """Delaunay mesh of the corners of closed polygons and a jittered hexagonal lattice inside.
 
     The polygons' edges should be about `spacing` long. Lattice points nearer than 0.7 spacings to a
@@ -62,7 +62,9 @@ def shoelace(curve: Curve) -> float:
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
 
-def poisson(mesh, source: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Float[np.ndarray, "n"]:
+def poisson(
+    mesh: Any, source: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Float[np.ndarray, "n"]:
     """−Δu = f, u = 0 on the boundary, by quadratic elements; u at the mesh's points."""
     from skfem import Basis, ElementTriP2, LinearForm, condense, solve
     from skfem.models.poisson import laplace
@@ -73,7 +75,9 @@ def poisson(mesh, source: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Flo
     return u[_nodal(basis)[0]]
 
 
-def plate(mesh, *, young: float, ratio: float, traction: float) -> tuple[np.ndarray, np.ndarray]:
+def plate(
+    mesh: Any, *, young: float, ratio: float, traction: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Plane stress of a plate clamped at y = 0 and pulled upwards at its top by `traction`.
 
     Quadratic elements.

@@ -17,7 +17,11 @@ from torch import Tensor
 
 
 def wavenumbers(
-    points: tuple[int, ...], lengths: tuple[float, ...], *, real: bool = True, device=None
+    points: tuple[int, ...],
+    lengths: tuple[float, ...],
+    *,
+    real: bool = True,
+    device: str | None = None,
 ) -> list[Tensor]:
     """Angular wavenumbers 2πj/length of each axis, to broadcast; half of the last if real."""
     out = []
@@ -30,7 +34,9 @@ def wavenumbers(
     return out
 
 
-def two_thirds(points: tuple[int, ...], *, real: bool = True, device=None) -> Float[Tensor, "*k"]:
+def two_thirds(
+    points: tuple[int, ...], *, real: bool = True, device: str | None = None
+) -> Float[Tensor, "*k"]:
     """1 on modes |j| < n/3 of every axis, else 0: products of two fields are then not aliased."""
     keep = torch.ones(1, dtype=torch.float64, device=device)
     for n, j in zip(

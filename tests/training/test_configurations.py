@@ -118,6 +118,8 @@ def test_the_page_of_settings_is_up_to_date():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text() == module.page(), f"run `python {path.relative_to(ROOT)}`"
+    groups = {action.dest.split(".")[0] for action in settings_parser()._actions}
+    assert groups & {"run", "model", "data", "report", "trainer"} == set(module.GROUPS)
     assert "configuration.md" in (ROOT / "mkdocs.yml").read_text()
 
 
