@@ -97,6 +97,13 @@ class SensorOperator(Operator, ABC):
             )
         return torch.cat([u.flatten(1), self.normalizer.params(batch.params)], dim=-1)
 
+    def features(self, batch: Sample) -> Float[Tensor, "b f"]:
+        """The same with every function divided by √n: a squared distance is a mean over points."""
+        rows = self.sensor_inputs(batch)
+        functions = self.sensors.count * self.schema.in_channels
+        rows[:, :functions] /= self.sensors.count**0.5
+        return rows
+
     def decode_sensors(self, v: Float[Tensor, "b n o"], batch: Sample) -> Float[Tensor, "b s m o"]:
         """Normalized outputs at the sensors -> predictions at the queries, in physical units."""
         y = self.normalizer.points(batch.y)

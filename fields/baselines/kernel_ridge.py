@@ -99,15 +99,41 @@ def _select(
     median = distances[distances > 0].median()
     best = (math.inf, torch.ones(()), targets)
     for scale in LENGTH_SCALES:
-        values, vectors = torch.linalg.eigh(matern52(distances / (scale * median)))
-        turned = vectors.mT @ (targets - mean)
-        for ridge in RIDGES:
-            inverse = 1 / (values.clamp_min(0) + ridge)
-            alpha = vectors @ (inverse[:, None] * turned)
-            left_out = alpha / (vectors.square() @ inverse)[:, None]
-            error = float((left_out.norm(dim=1) / targets.norm(dim=1).clamp_min(1e-12)).mean())
-            best = min(best, (error, scale * median, alpha), key=lambda trial: trial[0])
+        error, alpha = ridge_coefficients(matern52(distances / (scale * median)), targets, mean)
+        best = min(best, (error, scale * median, alpha), key=lambda trial: trial[0])
     return best[1], best[2]
+
+
+def ridge_coefficients(
+    kernel: Float[Tensor, "n n"], targets: Float[Tensor, "n g"], mean: Float[Tensor, "g"]
+) -> tuple[float, Float[Tensor, "n g"]]:
+    """α = (K + λ)⁻¹ (V − v̄) with the λ of the least leave-one-out error, and this error.
+
+    The leave-one-out residuals of every λ are αᵢ / ((K + λ)⁻¹)ᵢᵢ, from one eigendecomposition.
+
+    Args:
+        kernel: K, with a diagonal of order 1, which is the scale of `RIDGES`.
+        targets: V, one row per training sample.
+        mean: v̄, which is subtracted.
+
+    Returns:
+        The mean leave-one-out error relative to the targets, and α.
+
+    Example:
+        >>> error, alpha = ridge_coefficients(torch.eye(2), torch.ones(2, 1), torch.zeros(1))
+        >>> alpha.shape
+        torch.Size([2, 1])
+    """
+    best = (math.inf, torch.zeros_like(targets))
+    values, vectors = torch.linalg.eigh(kernel)
+    turned = vectors.mT @ (targets - mean)
+    for ridge in RIDGES:
+        inverse = 1 / (values.clamp_min(0) + ridge)
+        alpha = vectors @ (inverse[:, None] * turned)
+        left_out = alpha / (vectors.square() @ inverse)[:, None]
+        error = float((left_out.norm(dim=1) / targets.norm(dim=1).clamp_min(1e-12)).mean())
+        best = min(best, (error, alpha), key=lambda trial: trial[0])
+    return best
 
 
 def matern52(r: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:

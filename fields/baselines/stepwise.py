@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fields.baselines.base import InputPointOperator
+from fields.baselines.linear_regression import LinearRegression
+from fields.baselines.pca_net import stack_samples
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
 from fields.models.base import Operator
@@ -41,14 +45,15 @@ class Stepwise(Operator):
     """
 
     def __init__(
-        self, *, schema: Schema, normalizer: Normalizer, operator: InputPointOperator
+        self,
+        *,
+        schema: Schema,
+        normalizer: Normalizer,
+        operator: InputPointOperator | LinearRegression,
     ) -> None:
         super().__init__(schema=schema, normalizer=normalizer)
         self.step = operator
-        self.last = [
-            len(schema.inputs) * (schema.history - 1) + schema.inputs.index(name)
-            for name in schema.outputs
-        ]
+        self.last = _latest_columns(schema)
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predictions at the points of the input, in physical units."""
@@ -77,3 +82,41 @@ class Stepwise(Operator):
                 "`LatentFlow`."
             )
         return [int(frame) for frame in frames.round()]
+
+
+def fit_linear_step(data: Sequence[Sample], *, schema: Schema, normalizer: Normalizer) -> Stepwise:
+    """Linear regression of one step, applied to its own predictions.
+
+        û_{n+1} = û_n + σ (b + W (û_n − ū))
+
+    A linear PDE with constant coefficients is learned to rounding error on its training points.
+
+    Args:
+        data: training windows of an evolution problem, on points that all samples share; the
+            first target frame of each is used.
+        schema, normalizer: the problem.
+
+    Example:
+        >>> schema = Schema(("x",), ("u",), ("u",), bounds=((0.0, 1.0),), dt=0.5)
+        >>> problem = {"schema": schema, "normalizer": Normalizer(schema, {"u": (0, 1)})}
+        >>> x, mask = torch.linspace(0, 1, 4)[:, None], torch.ones(4) > 0
+        >>> data = [Sample(x, u, mask, x, 0.5 * u[None], mask, torch.ones(1) / 2, torch.zeros(0))
+        ...         for u in torch.rand(9, 4, 1)]
+        >>> batch = stack_samples(data, "")._replace(t=torch.tensor([[0.5, 1.0]] * 9))
+        >>> v = fit_linear_step(data, **problem)(batch)
+        >>> bool((v[:, 1] - batch.u / 4).abs().max() < 1e-4)  # halved at each of two steps
+        True
+    """
+    every = stack_samples(data, "LinearRegression")
+    step = LinearRegression(
+        schema=schema, normalizer=normalizer, count=every.x.shape[1], samples=len(data)
+    )
+    change = every.v[:, 0] - every.u[..., _latest_columns(schema)]
+    step.solve(every, change / normalizer.outputs_std)
+    return Stepwise(schema=schema, normalizer=normalizer, operator=step)
+
+
+def _latest_columns(schema: Schema) -> list[int]:
+    """The input channels with the latest frame of every output."""
+    latest = len(schema.inputs) * (schema.history - 1)
+    return [latest + schema.inputs.index(name) for name in schema.outputs]

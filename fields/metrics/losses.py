@@ -1,7 +1,7 @@
 """Relative L2 errors of fields in physical units: what training minimizes and what tables report.
 
 All take v_hat, v (b s m o) and a mask (#b m) that is True at real points, and return one value per
-sample (b). Norms are plain sums over the given points, without quadrature weights. Where the truth
+sample (b), :func:`output_relative_l2` one per sample, step and channel (b s o). Norms are plain sums over the given points, without quadrature weights. Where the truth
 is zero everywhere the absolute error ‖v̂‖ is used instead, so that a frame of zeros gives neither
 an infinite loss nor NaN.
 """
@@ -58,7 +58,23 @@ def channel_relative_l2(
         >>> channel_relative_l2(1.5 * v, v, torch.ones(1, 8) > 0)
         tensor([0.5000, 0.5000])
     """
-    return _ratio(v_hat, v, mask, over=(2,)).mean(dim=(1, 2))
+    return output_relative_l2(v_hat, v, mask).mean(dim=(1, 2))
+
+
+def output_relative_l2(
+    v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
+) -> Float[Tensor, "b s o"]:
+    """‖v̂_so − v_so‖ / ‖v_so‖ of every step s and channel o, each norm over points only.
+
+    It does not depend on the units of the channels.
+
+    Example:
+        >>> v = torch.ones(2, 3, 8, 2)
+        >>> scale = torch.tensor([1.5, 1.0])
+        >>> output_relative_l2(scale * v, v, torch.ones(1, 8) > 0)[0, 0]
+        tensor([0.5000, 0.0000])
+    """
+    return _ratio(v_hat, v, mask, over=(2,))
 
 
 def _ratio(v_hat: Tensor, v: Tensor, mask: Tensor, over: tuple[int, ...]) -> Tensor:
