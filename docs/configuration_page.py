@@ -1,4 +1,4 @@
-"""Write ``configuration.md`` from the parser of ``train.py``: ``python docs/configuration_page.py``."""
+"""Write ``configuration.md`` from the parser: ``python docs/configuration_page.py``."""
 
 from __future__ import annotations
 

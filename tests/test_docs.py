@@ -30,7 +30,6 @@ from fields.integrators.base import Integrator
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-sys.path.insert(0, str(ROOT))
 
 
 def blocks(page: Path, language: str) -> list[str]:

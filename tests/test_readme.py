@@ -19,10 +19,9 @@ from problems import waves
 
 import fields
 import fields.processors
+import train
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402
 
 README = (ROOT / "README.md").read_text()
 PIECE = re.compile(

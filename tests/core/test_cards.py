@@ -26,7 +26,6 @@ from fields.dynamics.base import Invariant
 from fields.metrics.losses import relative_l2
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
 FILES = pytest.mark.parametrize("path", pretrained_files(), ids=lambda path: path.stem)
 
 
