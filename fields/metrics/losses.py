@@ -1,9 +1,9 @@
 """Relative L2 errors of fields in physical units: what training minimizes and what tables report.
 
 All take v_hat, v (b s m o) and a mask (#b m) that is True at real points, and return one value per
-sample (b), :func:`output_relative_l2` one per sample, step and channel (b s o). Norms are plain sums over the given points, without quadrature weights. Where the truth
-is zero everywhere the absolute error ‖v̂‖ is used instead, so that a frame of zeros gives neither
-an infinite loss nor NaN.
+sample (b), :func:`output_relative_l2` one per sample, step and channel (b s o). Norms are plain
+sums over the given points, without quadrature weights. Where the truth is zero everywhere the
+absolute error ‖v̂‖ is used instead, so that a frame of zeros gives neither an infinite loss nor NaN.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ class SensorArray(nn.Module):
         if order is None:
             raise ValueError(
                 f"{name} reads {self.count} fixed sensors, got points at other positions. Give "
-                "the input at the sensors, train with `augment: false` if a symmetry moves them, or "
-                "use `CrossAttentionEncoder`."
+                "the input at the sensors, train with `augment: false` if a symmetry moves them, "
+                "or use `CrossAttentionEncoder`."
             )
         return order
 
