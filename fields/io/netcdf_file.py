@@ -10,7 +10,7 @@ import xarray as xr
 
 from fields.io.base import DataError
 from fields.io.handles import Handle
-from fields.io.hdf5 import attribute_value
+from fields.io.hdf5 import attribute_value, dimension_scales, get_attribute
 from fields.io.lazy import StoredArray, lazy_variable
 
 # Attributes by which HDF5 and the netCDF libraries record dimensions.
@@ -90,12 +90,11 @@ def netcdf_variables(handle: Handle) -> tuple[dict[str, xr.Variable], dict[str, 
 
 
 def _dimension_names(name: str, dataset: h5py.Dataset) -> tuple[str, ...]:
-    if dataset.is_scale and dataset.ndim == 1:
+    if get_attribute(dataset, "CLASS") == "DIMENSION_SCALE" and dataset.ndim == 1:
         return (name,)
     names = []
-    for i in range(dataset.ndim):
-        scales = dataset.dims[i]
-        scale_name = scales[0].name if len(scales) else None
+    for i, scales in enumerate(dimension_scales(dataset)):
+        scale_name = scales[0].name if scales else None
         if scale_name is None:
             raise DataError(
                 f"{dataset.file.filename}: axis {i} of `{name}` has no dimension name, so the file "

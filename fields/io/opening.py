@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from fields.io.base import ROLES, DataError, Reader
-from fields.io.hdf5 import open_hdf5
+from fields.io.hdf5 import open_hdf5, open_values
+from fields.io.hdf5_checks import allow_external_files, external_files, refuse_external_links
 from fields.io.mapping import open_mapped
 from fields.io.readers import all_readers
 from fields.io.signatures import is_hdf5, read_prefix
@@ -23,6 +24,7 @@ def open_dataset(
     *,
     mapping: Mapping[str, Any] | str | Path | None = None,
     roles: Mapping[str, str] | None = None,
+    allow_external: bool = False,
     **reader_options: Any,
 ) -> xr.Dataset:
     """Open a file of any known layout as a lazy dataset, without reading its fields.
@@ -34,6 +36,9 @@ def open_dataset(
         mapping: for a file of an unknown layout: what each of its arrays is, as a dict or the path
             of a YAML file (see :mod:`fields.io.mapping`).
         roles: roles that replace those the layout assigns, such as ``{"u": "input"}``.
+        allow_external: whether an HDF5 file may take its content from other files by external links
+            and external storage, or by virtual arrays outside its folder. Allow it only for files
+            that you trust: such a file can name any file of this machine.
         reader_options: options of the layout's reader, such as ``periodic=True``.
 
     Returns:
@@ -56,15 +61,16 @@ def open_dataset(
         ('pdebench', {'sample': 2, 'time': 3, 'x': 4})
     """
     path = Path(path)
-    check_file(path)
-    if mapping is not None:
-        ds = _with_data_errors(path, "with this mapping", lambda: open_mapped(path, mapping))
-    else:
-        reader = find_reader(path)
-        _check_options(reader, reader_options)
-        ds = _with_data_errors(
-            path, f"as layout {reader.layout}", lambda: reader.open(path, **reader_options)
-        )
+    with external_files(allowed=allow_external):
+        check_file(path)
+        if mapping is not None:
+            ds = _with_data_errors(path, "with this mapping", lambda: open_mapped(path, mapping))
+        else:
+            reader = find_reader(path)
+            _check_options(reader, reader_options)
+            ds = _with_data_errors(
+                path, f"as layout {reader.layout}", lambda: reader.open(path, **reader_options)
+            )
     for name, role in (roles or {}).items():
         if name not in ds.data_vars or role not in ROLES:
             raise DataError(
@@ -136,7 +142,10 @@ def check_file(path: Path) -> None:
 
 def _check_hdf5(path: Path) -> None:
     try:
-        open_hdf5(path).close()
+        open_values(path, warn=True).close()
+        if not allow_external_files.get():
+            with open_hdf5(path) as file:
+                refuse_external_links(file, path)
     except DataError:
         raise
     except Exception as error:  # OSError, RuntimeError or KeyError, with a message of HDF5

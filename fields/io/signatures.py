@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-PREFIX_LENGTH = 600  # covers the 512 bytes that MATLAB writes before the HDF5 signature
+MAX_USER_BLOCK = 2**24
+
+PREFIX_LENGTH = 600
 
 
 def read_prefix(path: Path, length: int = PREFIX_LENGTH) -> bytes:
@@ -18,9 +21,26 @@ def read_prefix(path: Path, length: int = PREFIX_LENGTH) -> bytes:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file is HDF5, with its signature at byte 0 or, as MATLAB writes it, at byte 512."""
-    prefix = read_prefix(path)
-    return prefix.startswith(HDF5_SIGNATURE) or prefix[512:520] == HDF5_SIGNATURE
+    """Whether a file is HDF5, with its signature at byte 0 or behind a user block.
+
+    A user block has 512, 1024, 2048, … bytes; MATLAB writes one of 512.
+    """
+    if path.is_dir():
+        return False
+    with open(path, "rb") as file:
+        start = 0
+        while signature := _read_at(file, start, len(HDF5_SIGNATURE)):
+            if signature == HDF5_SIGNATURE:
+                return True
+            start = 2 * start or 512
+            if start > MAX_USER_BLOCK:
+                return False
+    return False
+
+
+def _read_at(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    return file.read(length)
 
 
 def is_zip(path: Path) -> bool:

@@ -29,7 +29,14 @@ from fields.io.concatenated import ConcatenatedArray, GroupArrays
 from fields.io.folders import concatenate_samples
 from fields.io.grid import space_coordinate
 from fields.io.handles import Handle
-from fields.io.hdf5 import HDF5Handle, get_group, open_hdf5
+from fields.io.hdf5 import (
+    HDF5Handle,
+    dimension_scales,
+    get_attribute,
+    get_group,
+    get_item,
+    open_hdf5,
+)
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.signatures import is_hdf5
 
@@ -70,7 +77,7 @@ class DinoSphere(Reader):
         if not files or not is_hdf5(files[0]):
             return False
         with open_hdf5(files[0]) as file:
-            tasks = file.get("tasks")
+            tasks = get_item(file, "tasks")
             return isinstance(tasks, h5py.Group) and all(name in tasks for name in TASKS)
 
     def open(self, path: Path) -> xr.Dataset:
@@ -196,8 +203,9 @@ def _open_trajectory(path: Path) -> xr.Dataset:
         array = StoredArray(handle, f"tasks/{name}", order=(None, 0, 1, 2))
         dims = ("sample", "time", "phi", "theta")
         variables[name] = lazy_variable(dims, array, {"role": "state"})
-    stored = handle.array("tasks/height")
-    time, phi, theta = (_dimension_scale(stored, i) for i in range(3))
+    stored = group["height"]
+    attached = dimension_scales(stored)
+    time, phi, theta = (_coordinate(handle, attached[i], stored.shape[i]) for i in range(3))
     if phi is None or theta is None:
         raise DataError(
             f"{path}: `tasks/height` has no coordinates attached to its axes. Write the file with "
@@ -215,11 +223,10 @@ def _open_trajectory(path: Path) -> xr.Dataset:
     return ds
 
 
-def _dimension_scale(dataset: h5py.Dataset, i: int) -> np.ndarray | None:
-    """The coordinate attached to axis i; of several along time, the one called ``sim_time``."""
-    scales = dataset.dims[i]
-    attached = {name: scales[name] for name in scales.keys()}  # noqa: SIM118
-    chosen = attached.get("sim_time", scales[0] if len(scales) else None)
-    if chosen is None or chosen.size != dataset.shape[i]:
+def _coordinate(handle: HDF5Handle, scales: list[h5py.Dataset], size: int) -> np.ndarray | None:
+    """The values of a scale of ``size`` entries; of several, of the one called ``sim_time``."""
+    named = [scale for scale in scales if get_attribute(scale, "NAME") == "sim_time"]
+    chosen = (named or scales or [None])[0]
+    if chosen is None or chosen.size != size:
         return None
-    return np.ravel(np.asarray(chosen, float))
+    return np.ravel(np.asarray(handle.array(chosen.name), float))

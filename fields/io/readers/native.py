@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from fields.io.base import ROLES, Reader, Specificity, check_canonical
-from fields.io.hdf5 import HDF5Handle, attribute_value, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, open_hdf5
 from fields.io.netcdf_file import netcdf_variables
 from fields.io.signatures import is_hdf5
 from fields.io.writer import NATIVE_LAYOUT
@@ -34,7 +34,7 @@ class NativeLayout(Reader):
         if not is_hdf5(path):
             return False
         with open_hdf5(path) as file:
-            return attribute_value(file.attrs.get("layout", "")) == NATIVE_LAYOUT
+            return get_attribute(file, "layout") == NATIVE_LAYOUT
 
     def open(self, path: Path) -> xr.Dataset:
         """Open the file; variables without a role are coordinates."""

@@ -26,7 +26,7 @@ import xarray as xr
 from fields.io.base import SPLITS, DataError, Reader, check_canonical
 from fields.io.folders import SPLIT_FOLDERS, concatenate_samples
 from fields.io.grid import coordinates_per_sample, space_coordinate
-from fields.io.hdf5 import HDF5Handle, get_group, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, get_group, get_item, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.readers.netcdf import NetCDF
 from fields.io.signatures import is_hdf5
@@ -84,9 +84,10 @@ class PDEArena(Reader):
             ds = _one_dimensional(handle, group, resolution)
         samples = ds.sizes["sample"]
         for name in CONSTANTS:
-            stored = group.get(name)
+            stored = get_item(group, name)
             if isinstance(stored, h5py.Dataset) and stored.shape == (samples,):
-                ds[name] = ("sample", np.asarray(stored), {"role": "parameter"})
+                values = np.asarray(handle.array(f"{group.name}/{name}"))
+                ds[name] = ("sample", values, {"role": "parameter"})
         split = SPLITS.index(SPLIT_FOLDERS[str(group.name).strip("/")])
         ds = ds.assign_coords(split=("sample", np.full(samples, split, np.int8)))
         ds.attrs["layout"] = self.layout
@@ -140,7 +141,7 @@ def _run_files(path: Path) -> list[tuple[Path, str]]:
 
 
 def _split_group(file: h5py.File) -> h5py.Group | None:
-    names = [name for name in SPLIT_FOLDERS if isinstance(file.get(name), h5py.Group)]
+    names = [name for name in SPLIT_FOLDERS if isinstance(get_item(file, name), h5py.Group)]
     return get_group(file, names[0]) if len(names) == 1 else None
 
 
@@ -159,10 +160,15 @@ def _smoke(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
             f"{handle.path}: the group `{group.name}` has no {', '.join(missing)}. The file is "
             "incomplete. Download it again."
         )
-    coords: dict[str, Any] = coordinates_per_sample("time", np.asarray(group["t"]))
+    coords: dict[str, Any] = coordinates_per_sample(
+        "time", np.asarray(handle.array(f"{group.name}/t"))
+    )
     for name in ("x", "y"):
         coords |= coordinates_per_sample(
-            name, np.asarray(group[name]), periodic=False, boundary="wall wall"
+            name,
+            np.asarray(handle.array(f"{group.name}/{name}")),
+            periodic=False,
+            boundary="wall wall",
         )
     fields = {}
     for name, long_name in SMOKE.items():
@@ -203,19 +209,22 @@ def _maxwell(handle: HDF5Handle, group: h5py.Group) -> xr.Dataset:
 
 
 def _one_dimensional(handle: HDF5Handle, group: h5py.Group, resolution: str | None) -> xr.Dataset:
-    stored = _resolutions(group)
-    if resolution is not None and resolution not in stored:
+    known = _resolutions(group)
+    if resolution is not None and resolution not in known:
         raise DataError(
             f"{handle.path} does not contain the resolution {resolution!r}; it contains "
-            f"{', '.join(stored)}."
+            f"{', '.join(known)}."
         )
-    name = f"{group.name}/pde_{resolution or stored[0]}"
+    name = f"{group.name}/pde_{resolution or known[0]}"
     dataset = handle.array(name)
     samples, frames, points = dataset.shape
     coords: dict[str, Any] = {}
-    if "x" in dataset.attrs:
-        x = np.ravel(np.asarray(dataset.attrs["x"], float))
-        times = np.linspace(float(dataset.attrs["tmin"]), float(dataset.attrs["tmax"]), frames)
+    item = get_item(handle.file, name)
+    x = get_attribute(item, "x")
+    if x is not None:
+        x = np.ravel(np.asarray(x, float))
+        first, last = (float(get_attribute(item, key)) for key in ("tmin", "tmax"))
+        times = np.linspace(first, last, frames)
         coords["x"] = space_coordinate("x", x)
         coords["time"] = xr.Variable(("time",), times)
     else:
@@ -225,7 +234,8 @@ def _one_dimensional(handle: HDF5Handle, group: h5py.Group, resolution: str | No
                     f"{handle.path}: `{name}` has no attribute `x`, and its group no array "
                     f"`{step}`, so its coordinates are unknown. Open the file with a mapping."
                 )
-            steps = np.broadcast_to(np.ravel(np.asarray(group[step], float)), (samples,))
+            stored = np.asarray(handle.array(f"{group.name}/{step}"), float)
+            steps = np.broadcast_to(np.ravel(stored), (samples,))
             periodic = {} if axis == "time" else {"periodic": True}
             coords |= coordinates_per_sample(axis, steps[:, None] * np.arange(n), **periodic)
     u = lazy_variable(("sample", "time", "x"), StoredArray(handle, name), {"role": "state"})

@@ -21,7 +21,7 @@ import xarray as xr
 
 from fields.io.base import DataError, Reader, check_canonical
 from fields.io.grid import SQUARE_SYMMETRIES, cell_center_bounds
-from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.signatures import is_hdf5
 
@@ -75,12 +75,12 @@ class PDEBenchFlat(Reader):
         handle = HDF5Handle(path)
         file = handle.file
         axes = tuple(axis for axis in AXES if f"{axis}-coordinate" in file)
-        parameters = _parameters(file.attrs, path)
+        parameters = _parameters(file, path)
         problem = _problem(file, parameters)
         ds = _darcy(handle, axes) if problem == "darcy" else _evolution(handle, axes)
         known = _periodic(problem, path) if periodic is None else int(periodic)
         for axis in axes:
-            centers = np.asarray(file[f"{axis}-coordinate"])
+            centers = np.asarray(handle.array(f"{axis}-coordinate"))
             _check_length(path, axis, len(centers), ds.sizes[axis])
             attrs: dict[str, Any] = {"bounds": cell_center_bounds(centers)}
             if known is not None:
@@ -114,9 +114,10 @@ def _periodic(problem: str, path: Path) -> int | None:
     return {"darcy": 0, "": None}.get(problem, 1)
 
 
-def _parameters(attrs: Any, path: Path) -> dict[str, float]:
+def _parameters(file: h5py.File, path: Path) -> dict[str, float]:
     """PDE constants from the attributes, else from the file name (``Nu1e-08``, ``beta0.1``)."""
-    found = {name: float(np.ravel(attrs[name])[0]) for name in PARAMETERS if name in attrs}
+    values = {name: get_attribute(file, name) for name in PARAMETERS}
+    found = {name: float(np.ravel(value)[0]) for name, value in values.items() if value is not None}
     if found:
         return found
     number = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
@@ -165,7 +166,7 @@ def _evolution(handle: HDF5Handle, axes: tuple[str, ...]) -> xr.Dataset:
         raise DataError(
             f"{handle.path} has no `t-coordinate`. Add it, or open the file with a mapping."
         )
-    times = np.asarray(file["t-coordinate"])
+    times = np.asarray(handle.array("t-coordinate"))
     frames = ds.sizes["time"]
     if len(times) not in (frames, frames + 1):
         raise DataError(

@@ -29,7 +29,7 @@ from fields.io.grid import (
     coordinates_per_sample,
     space_coordinate,
 )
-from fields.io.hdf5 import HDF5Handle, attribute_value, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, get_item, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.signatures import is_hdf5
 
@@ -65,7 +65,7 @@ class PDEBenchGroups(Reader):
             return False
         with open_hdf5(path) as file:
             first = next(iter(file), None)
-            group = file[first] if first is not None else None
+            group = None if first is None else get_item(file, first)
             return isinstance(group, h5py.Group) and "data" in group and "grid" in group
 
     def open(self, path: Path) -> xr.Dataset:
@@ -82,7 +82,7 @@ class PDEBenchGroups(Reader):
             )
         problem, channels, symmetries = PROBLEMS[len(space), shape[-1]]
         stored = ("time", "y", "x") if problem == "diffusion_reaction" else ("time", *space)
-        coords = _coordinates(first, shape[0], space)
+        coords = _coordinates(handle, names[0], shape[0], space)
         variables = _variables(handle, names, channels, stored, ("time", *space))
         for variable in variables.values():
             if variable.shape != (len(names), *(coords[dim].size for dim in ("time", *space))):
@@ -94,18 +94,21 @@ class PDEBenchGroups(Reader):
         attrs = {"layout": self.layout, "problem": problem}
         if symmetries:
             attrs["symmetries"] = json.dumps(symmetries)
-        if "config" in first.attrs:
-            config = str(attribute_value(first.attrs["config"]))
-            attrs["protocol"] = json.dumps({"config": config})
+        config = get_attribute(first, "config")
+        if config is not None:
+            attrs["protocol"] = json.dumps({"config": str(config)})
         ds = xr.Dataset(variables, coords, attrs)
         ds.set_close(handle.close)
         return check_canonical(ds, path)
 
 
-def _coordinates(group: h5py.Group, frames: int, space: tuple[str, ...]) -> dict[str, xr.Variable]:
-    coords = {"time": xr.Variable(("time",), np.asarray(group["grid/t"])[:frames])}
+def _coordinates(
+    handle: HDF5Handle, sample: str, frames: int, space: tuple[str, ...]
+) -> dict[str, xr.Variable]:
+    times = np.asarray(handle.array(f"{sample}/grid/t"))[:frames]
+    coords = {"time": xr.Variable(("time",), times)}
     for name in space:
-        centers = np.asarray(group[f"grid/{name}"])
+        centers = np.asarray(handle.array(f"{sample}/grid/{name}"))
         attrs = {"periodic": 0, "bounds": cell_center_bounds(centers)}
         coords[name] = xr.Variable((name,), centers, attrs)
     return coords

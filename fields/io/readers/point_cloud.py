@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from fields.io.base import DataError, Reader, Specificity, check_canonical
-from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.signatures import is_hdf5
 
@@ -70,8 +70,9 @@ class PointCloud(Reader):
             elif geometry.samples and _is_parameter(handle.file[name], geometry.samples):
                 variables |= _parameters(name, np.asarray(handle.array(name)))
         ds = xr.Dataset(variables, _coordinates(handle, geometry), {"layout": self.layout})
-        if "pde" in handle.file.attrs:
-            ds.attrs["problem"] = str(handle.file.attrs["pde"])
+        problem = get_attribute(handle.file, "pde")
+        if problem is not None:
+            ds.attrs["problem"] = str(problem)
         ds.set_close(handle.close)
         return check_canonical(ds, path)
 

@@ -23,7 +23,7 @@ import xarray as xr
 from fields.io.base import DataError, Reader, check_canonical
 from fields.io.folders import concatenate_samples, split_files
 from fields.io.grid import coordinates_per_sample, space_coordinate
-from fields.io.hdf5 import HDF5Handle, attribute_value, get_group, open_hdf5
+from fields.io.hdf5 import HDF5Handle, get_attribute, get_group, get_item, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.signatures import is_hdf5
 
@@ -71,19 +71,20 @@ def _open_file(path: Path) -> xr.Dataset:
     handle = HDF5Handle(path)
     file = handle.file
     axes = tuple(_names(file["dimensions"], "spatial_dims", path))
-    samples = int(attribute_value(file.attrs.get("n_trajectories", 0))) or _count_samples(file)
-    coords = _coordinates(file["dimensions"], _boundaries(file, axes), path)
+    samples = int(get_attribute(file, "n_trajectories", 0)) or _count_samples(file)
+    coords = _coordinates(handle, _boundaries(handle, axes))
     sizes = {"sample": samples, **{name: coords[name].size for name in ("time", *axes)}}
     variables: dict[str, xr.Variable] = {}
     for rank in RANKS:
         group = get_group(file, f"t{rank}_fields")
         for name in _names(group, "field_names", path) if group else ():
             variables |= _field(handle, f"t{rank}_fields/{name}", rank, axes, sizes)
-    constants, varying = _scalars(file, path)
-    problem = str(attribute_value(file.attrs.get("dataset_name", "")))
+    constants, varying = _scalars(handle)
+    problem = str(get_attribute(file, "dataset_name", ""))
     attrs = {"layout": TheWell.layout, "problem": problem}
-    if "grid_type" in file.attrs:
-        attrs["grid_type"] = str(attribute_value(file.attrs["grid_type"]))
+    grid_type = get_attribute(file, "grid_type")
+    if grid_type is not None:
+        attrs["grid_type"] = str(grid_type)
     ds = xr.Dataset(variables | constants, coords | varying, attrs)
     ds.set_close(handle.close)
     return ds
@@ -91,26 +92,31 @@ def _open_file(path: Path) -> xr.Dataset:
 
 def _names(group: h5py.Group, key: str, path: Path) -> list[str]:
     """An attribute that lists names; an empty list is stored as an empty array of floats."""
-    if key not in group.attrs:
+    value = get_attribute(group, key)
+    if value is None:
         raise DataError(
             f"{path}: the group `{group.name}` has no attribute `{key}`. The file is incomplete. "
             "Download it again."
         )
-    value = np.ravel(np.asarray(group.attrs[key]))
-    return [] if value.dtype.kind == "f" else [str(attribute_value(word)) for word in value]
+    words = np.ravel(np.asarray(value))
+    return [] if words.dtype.kind == "f" else [str(word) for word in words]
 
 
 def _count_samples(file: h5py.File) -> int:
     for rank in RANKS:
         for dataset in (get_group(file, f"t{rank}_fields") or {}).values():
-            if dataset.attrs.get("sample_varying", True):
+            if get_attribute(dataset, "sample_varying", True):
                 return dataset.shape[0]
     return 1
 
 
-def _coordinates(
-    group: h5py.Group, boundaries: dict[str, list[str]], path: Path
-) -> dict[str, xr.Variable]:
+def _values(handle: HDF5Handle, item: h5py.Dataset) -> np.ndarray:
+    return np.asarray(handle.array(str(item.name)))
+
+
+def _coordinates(handle: HDF5Handle, boundaries: dict[str, list[str]]) -> dict[str, xr.Variable]:
+    path = handle.path
+    group = handle.file["dimensions"]
     coords: dict[str, xr.Variable] = {}
     for name in ("time", *boundaries):
         if name not in group:
@@ -118,8 +124,8 @@ def _coordinates(
                 f"{path}: the group `dimensions` has no `{name}`. The file is incomplete. "
                 "Download it again."
             )
-        values = np.asarray(group[name])
-        if attribute_value(group[name].attrs.get("time_varying", False)) and name != "time":
+        values = _values(handle, group[name])
+        if get_attribute(group[name], "time_varying", False) and name != "time":
             raise DataError(f"{path}: the axis `{name}` varies in time, which is not supported.")
         attrs: dict[str, Any] = {}
         if name != "time":
@@ -134,17 +140,17 @@ def _coordinates(
     return coords
 
 
-def _boundaries(file: h5py.File, axes: tuple[str, ...]) -> dict[str, list[str]]:
+def _boundaries(handle: HDF5Handle, axes: tuple[str, ...]) -> dict[str, list[str]]:
     """The boundary conditions at the lower and upper end of each axis.
 
     Several conditions at one end are joined by ``/``; an end without one is ``open``.
     """
     found: dict[str, list[set[str]]] = {name: [set(), set()] for name in axes}
-    for group in (get_group(file, "boundary_conditions") or {}).values():
-        kind = str(attribute_value(group.attrs.get("bc_type", "open"))).lower()
-        associated = np.ravel(group.attrs.get("associated_dims", []))
-        dims = [str(attribute_value(name)) for name in associated]
-        mask = np.asarray(group["mask"]) if "mask" in group else np.ones([2] * len(dims), bool)
+    for group in (get_group(handle.file, "boundary_conditions") or {}).values():
+        kind = str(get_attribute(group, "bc_type", "open")).lower()
+        dims = [str(name) for name in np.ravel(get_attribute(group, "associated_dims", []))]
+        stored = get_item(group, "mask")
+        mask = np.ones([2] * len(dims), bool) if stored is None else _values(handle, stored)
         for i, name in enumerate(dims):
             for end in (0, -1):
                 if name in found and mask.ndim == len(dims) and mask.take(end, axis=i).any():
@@ -158,14 +164,15 @@ def _field(
     handle: HDF5Handle, name: str, rank: int, axes: tuple[str, ...], sizes: dict[str, int]
 ) -> dict[str, xr.Variable]:
     """The variables of one field, one per component of a vector or tensor."""
-    dataset = handle.array(name)
-    in_time = bool(attribute_value(dataset.attrs.get("time_varying", True)))
-    in_sample = bool(attribute_value(dataset.attrs.get("sample_varying", True)))
-    in_space = map(bool, np.ravel(dataset.attrs.get("dim_varying", np.ones(len(axes), bool))))
+    item = get_item(handle.file, name)
+    shape = handle.array(name).shape
+    in_time = bool(get_attribute(item, "time_varying", True))
+    in_sample = bool(get_attribute(item, "sample_varying", True))
+    in_space = map(bool, np.ravel(get_attribute(item, "dim_varying", (True,) * len(axes))))
     varying = {"sample": in_sample, "time": in_time, **dict(zip(axes, in_space, strict=True))}
     dims = ("sample", "time", *axes) if in_time else ("sample", *axes)
     stored = [dim for dim in dims if varying[dim]]
-    _check_shape(handle.path, name, dataset.shape, stored, rank, sizes)
+    _check_shape(handle.path, name, shape, stored, rank, sizes)
     order = [stored.index(dim) if varying[dim] else None for dim in dims]
     lengths = {i: sizes[dim] for i, dim in enumerate(dims) if not varying[dim]}
     role = "state" if in_time else "input"
@@ -200,19 +207,19 @@ def _check_shape(
             )
 
 
-def _scalars(file: h5py.File, path: Path) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:
+def _scalars(handle: HDF5Handle) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:
     """Constants, which are parameters, and scalars that vary in time, which are coordinates."""
     constants: dict[str, xr.Variable] = {}
     varying: dict[str, xr.Variable] = {}
-    group = get_group(file, "scalars")
+    group = get_group(handle.file, "scalars")
     if group is None:
         return constants, varying
-    for name in _names(group, "field_names", path):
-        attrs = group[name].attrs
+    for name in _names(group, "field_names", handle.path):
+        item = get_item(group, name)
         dims = tuple(
-            dim for dim in ("sample", "time") if attribute_value(attrs.get(f"{dim}_varying", False))
+            dim for dim in ("sample", "time") if get_attribute(item, f"{dim}_varying", False)
         )
-        values = np.asarray(group[name])
+        values = _values(handle, item)
         if "time" in dims:
             varying[name] = xr.Variable(dims, values)
         else:
