@@ -46,7 +46,8 @@ def main() -> None:
     """Writes docs/front.png, and the table in README.md if the default run exists."""
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "front.png").write_bytes(plot.png(front()))
-    report, readme = ROOT / "runs" / "burgers" / "report.json", ROOT / "README.md"
+    report = ROOT / "runs" / "burgers" / "report.json"
+    readme = ROOT / "README.md"
     if report.is_file():
         rows = table(json.loads(report.read_text()))
         readme.write_text(
@@ -84,7 +85,8 @@ def front() -> Figure:
 
 def burgers() -> tuple[plot.PredictedSample, float]:
     """The test sample with the median error at the finest resolution, and its relative L²."""
-    model, card = fields.load("burgers"), read_header(find_checkpoint("burgers"))["card"]
+    model = fields.load("burgers")
+    card = read_header(find_checkpoint("burgers"))["card"]
     score = next(s for s in card["scores"] if (s["model"], s["test"]) == ("field", "512"))
     run = json.loads(card["protocol"]["recipe"])["run"]
     index = run["samples"] - score["samples"] + score["median_index"]

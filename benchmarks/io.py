@@ -199,7 +199,8 @@ def main() -> None:
             print(f"{name:14s}{row}{rate['lazy'] / rate['h5py']:11.2f}")
         print(compare_workers(files["gzip frames"]))
         write(folder / "large.h5", (4 * shape[0], *shape[1:]), chunks=frame)
-        small, large = peak_megabytes(files["frames"]), peak_megabytes(folder / "large.h5")
+        small = peak_megabytes(files["frames"])
+        large = peak_megabytes(folder / "large.h5")
         print(
             f"peak memory: file of {options.samples} samples {small:.0f} MB, "
             f"four times as large {large:.0f} MB"

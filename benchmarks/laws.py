@@ -150,7 +150,8 @@ def violations(case: Case, dtype: torch.dtype, h: float, steps: int) -> dict[str
         if law is Invariant.METRIPLECTIC:
             found["entropy loss"] = (before[2] - entropy).amax().clamp(min=0)
         if law is Invariant.MAXIMUM:
-            low, high = before[3].amin(1), before[3].amax(1)
+            low = before[3].amin(1)
+            high = before[3].amax(1)
             found["outside"] = (
                 torch.maximum(now[3].amax(1) - high, low - now[3].amin(1)).amax().clamp(min=0)
             )
@@ -219,7 +220,8 @@ def certificate_table(steps: int) -> Iterator[str]:
     yield "\n| processor, trained in bf16 | float64 | float32 | verdict |\n|---|---|---|---|"
     for name in TRAINED:
         c = verify(trained(getattr(processors, name)), tokens(torch.float32), steps=steps)
-        double, single = c.findings[0].violation, c.findings[1].violation
+        double = c.findings[0].violation
+        single = c.findings[1].violation
         yield f"| {name} | {double:.1e} | {single:.1e} | {c.verdict} |"
 
 

@@ -125,7 +125,8 @@ def run_seeds(spec: RunSpec, args: argparse.Namespace, runner: Runner) -> list[d
     """Results of one model for every seed, with the best of the optimizers."""
     if spec["budget"] is None:
         return [cached_run({**spec, "seed": 0}, args.folder, runner) | {"searched": {}}]
-    optimizer, searched = "MuonAdamW", {}
+    optimizer = "MuonAdamW"
+    searched = {}
     if args.search:
         budget = f"{args.search * float(spec['budget'][:-1]):g}{spec['budget'][-1]}"
         trial = {**spec, "search": True, "seed": 0, "budget": budget}

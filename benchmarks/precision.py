@@ -31,14 +31,16 @@ def main() -> None:
     settings = settings_parser()
     extra = [] if given.width is None else [f"--model.dim={given.width}"]
     parts = settings.instantiate(settings.parse_args(["--config", given.config, *extra]))
-    data, task = parts.data, parts.model
+    data = parts.data
+    task = parts.model
     data.setup()
     task.model = task.compose(data.schema, Normalizer(data.schema, data.statistics))
     task.symmetry = Symmetry(data.schema, data.symmetries)
     optimizer = task.optimizer(task.model.parameters())
     random = torch.Generator().manual_seed(0)
     times: dict[bool, list[float]] = {False: [], True: []}
-    waiting, batches = [], iter(data.train_dataloader())
+    waiting = []
+    batches = iter(data.train_dataloader())
     for step in range(2 * given.steps + 4):
         start = time.perf_counter()
         batch = next(batches, None)
@@ -55,7 +57,8 @@ def main() -> None:
         if step >= 4:
             times[step % 2 == 1].append(time.perf_counter() - read)
             waiting.append(read - start)
-    slow, fast = median(times[False]), median(times[True])
+    slow = median(times[False])
+    fast = median(times[True])
     print(
         f"{given.config}, {torch.get_num_threads()} threads, "
         f"{sum(p.numel() for p in task.model.parameters()):,} parameters"

@@ -133,7 +133,8 @@ def timed(names: Sequence[str], args: argparse.Namespace) -> tuple[dict[str, flo
     seconds = dict.fromkeys(names, float("inf"))
     rate = 0.0
     clock = time.thread_time if args.threads == 1 else time.perf_counter
-    a, b = torch.rand(args.chunk, args.dim), torch.rand(args.dim, args.dim)
+    a = torch.rand(args.chunk, args.dim)
+    b = torch.rand(args.dim, args.dim)
     for _ in range(args.repeat):
         for name, f in models.items():
             decode(f, points[:, : args.chunk], args.chunk)

@@ -148,7 +148,8 @@ def fit_size(spec: RunSpec, parts: Any, problem: dict[str, Any]) -> tuple[int | 
     Heads of half the channels need widths in steps of 16; the ratio makes up the difference that
     one step of the width leaves.
     """
-    target, model = spec["params"], spec["model"]
+    target = spec["params"]
+    model = spec["model"]
     if target is None or BASELINES.get(model) in FITTED:
         return None, None
 
@@ -173,9 +174,11 @@ def nearest_width(target: float, count: Callable[[int], int], step: int) -> int:
 
     ``count`` must grow with the width.
     """
-    low, high = 1, 2
+    low = 1
+    high = 2
     while count(high * step) < target and high < 512:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle * step) < target else (low, middle)
@@ -209,7 +212,8 @@ def fitted(
     task: Training, parts: Any, spec: RunSpec, folder: Path, out: dict[str, Any]
 ) -> Operator:
     """The model, trained for the budget (seconds, epochs or steps); adds the cost to ``out``."""
-    amount, unit = float(spec["budget"][:-1]), spec["budget"][-1]
+    amount = float(spec["budget"][:-1])
+    unit = spec["budget"][-1]
     task.seed = spec["seed"]
     task.seconds = amount if unit == "s" else None
     options = {

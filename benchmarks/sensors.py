@@ -49,7 +49,8 @@ def interpolation(norm: Normalizer, schema: Schema, columns: Sequence[int]) -> P
         # Rounded, since equal times may differ in the last bit of single precision.
         x, y = (norm.points(points)[0].double().numpy().round(5) for points in (batch.x, batch.y))
         u = batch.u[0, :, list(columns)].double().numpy()
-        given, asked = batch.x_mask[0].numpy() & np.isfinite(u).all(1), batch.y_mask[0].numpy()
+        given = batch.x_mask[0].numpy() & np.isfinite(u).all(1)
+        asked = batch.y_mask[0].numpy()
         out = np.zeros((len(y), len(columns)))
         out[asked] = interpolated(x[given], u[given], y[asked], schema.periodic)
         return torch.from_numpy(out).to(batch.v)[None, None]

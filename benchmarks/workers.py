@@ -145,7 +145,8 @@ def compare_workers(path: Path) -> str:
         "CPU time of the busiest reader: one, two, ratio; of the receiver: one, two",
     ]
     for kind in ("loader", "bare h5py"):
-        one, two = middle[kind, 1], middle[kind, 2]
+        one = middle[kind, 1]
+        two = middle[kind, 2]
         lines.append(
             f"{kind:14s}{one.wall:8.2f}{two.wall:8.2f}{one.wall / two.wall:8.2f}   "
             f"{one.busiest:.2f}, {two.busiest:.2f}, {one.busiest / two.busiest:.2f}; "

@@ -52,7 +52,9 @@ class AllenCahn(Evolution):
             raise ValueError(
                 f"`width` {width} makes fronts thinner than the solver's grid. Take at least 0.02."
             )
-        self.dim, self.width, self.lengths = dim, width, (1.0,) * dim
+        self.dim = dim
+        self.width = width
+        self.lengths = (1.0,) * dim
 
     def initial(
         self, random: np.random.Generator, points: tuple[int, ...]

@@ -77,10 +77,12 @@ class Burgers(Problem):
     ) -> Complex[Tensor, "b k"]:
         """Coefficients on `points` points, from time 0 to 1; `refine` divides the time step."""
         (k,) = wavenumbers((points,), (1.0,), device=v.device)
-        start, steepen = 0.0, self_advection((points,), (1.0,), device=v.device)
+        start = 0.0
+        steepen = self_advection((points,), (1.0,), device=v.device)
         for until, steps in SMOOTH if self.viscosity >= 0.05 else SHOCKS:
             solver = ETDRK4(-self.viscosity * k**2, steepen, dt=(until - start) / (steps * refine))
-            v, start = solver.run(v, steps=steps * refine), until
+            v = solver.run(v, steps=steps * refine)
+            start = until
         return v
 
     def symmetries(self) -> list[dict]:

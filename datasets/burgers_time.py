@@ -63,7 +63,8 @@ class BurgersTime(Evolution):
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        steps, steepen = STEPS * refine, self_advection(points, self.lengths, device=device)
+        steps = STEPS * refine
+        steepen = self_advection(points, self.lengths, device=device)
         solver = ETDRK4(-self.viscosity * k**2, steepen, dt=self.interval / steps)
         return fields_flow(solver, points, steps=steps)
 

@@ -43,7 +43,9 @@ class Heat(Evolution):
             raise ValueError(
                 f"`diffusivity` is {diffusivity}; heat with a negative one has no solution."
             )
-        self.dim, self.diffusivity, self.lengths = dim, diffusivity, (1.0,) * dim
+        self.dim = dim
+        self.diffusivity = diffusivity
+        self.lengths = (1.0,) * dim
 
     def initial(
         self, random: np.random.Generator, points: tuple[int, ...]

@@ -58,10 +58,8 @@ class KortewegDeVries(Evolution):
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        steps, steepen = (
-            STEPS * refine,
-            self_advection(points, self.lengths, speed=6.0, device=device),
-        )
+        steps = STEPS * refine
+        steepen = self_advection(points, self.lengths, speed=6.0, device=device)
         solver = ETDRK4(
             1j * k**3 * two_thirds(points, device=device), steepen, dt=self.interval / steps
         )

@@ -72,7 +72,8 @@ class KleinGordon(Evolution):
         omega = sum(k**2 for k in wavenumbers(points, self.lengths, device=device)) ** 0.5
 
         def drift(h: float) -> Step:  # û ← û cos ωh + v̂ sin(ωh)/ω,  v̂ ← v̂ cos ωh − û ω sin ωh
-            cosine, sine = torch.cos(omega * h), torch.sin(omega * h)
+            cosine = torch.cos(omega * h)
+            sine = torch.sin(omega * h)
             over = h * torch.sinc(omega * h / torch.pi)
 
             def flow(z: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class KuramotoSivashinsky(Evolution):
     ) -> Step:
         """See `Evolution`."""
         (k,) = wavenumbers(points, self.lengths, device=device)
-        steps, steepen = STEPS * refine, self_advection(points, self.lengths, device=device)
+        steps = STEPS * refine
+        steepen = self_advection(points, self.lengths, device=device)
         solver = ETDRK4(k**2 - k**4, steepen, dt=self.interval / steps)
         return fields_flow(solver, points, steps=steps)
 

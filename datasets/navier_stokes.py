@@ -60,7 +60,8 @@ class NavierStokes(Evolution):
             raise ValueError(
                 f"`viscosity` {viscosity} needs more than 256² points. Take at least 1e-5."
             )
-        self.viscosity, self.forcing = viscosity, forcing
+        self.viscosity = viscosity
+        self.forcing = forcing
         self.points = 64 if viscosity >= 1e-3 else 128 if viscosity >= 1e-4 else 256
 
     def initial(

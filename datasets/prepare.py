@@ -36,7 +36,8 @@ def split(samples: int, train: int, seed: int) -> np.ndarray:
     out = np.full(samples, 2, dtype=np.int8)
     chosen = np.random.default_rng(seed).permutation(samples)[:train]
     held = round(HELD * train)
-    out[chosen[:held]], out[chosen[held:]] = 1, 0
+    out[chosen[:held]] = 1
+    out[chosen[held:]] = 0
     return out
 
 
@@ -80,7 +81,8 @@ def holed(source: Path, seed: int) -> xr.Dataset:
     inner = rim[
         ((points[:, rim] > 1e-6) & (points[:, rim] < 1 - 1e-6)).all((0, 2))
     ]  # on the hole, in every sample
-    low, high = points[:, inner].min(1)[:, None], points[:, inner].max(1)[:, None]
+    low = points[:, inner].min(1)[:, None]
+    high = points[:, inner].max(1)[:, None]
     hole = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=-1)
     distance = np.minimum(points, 1 - points).min(-1)
     a, b, c = (points[:, corners[:, i]] for i in range(3))
@@ -135,10 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.source.is_file():
         parser.error(f"there is no file {args.source}. Give the file made by others with --source.")
-    ds, out = (
-        MADE[args.problem](args.source, args.seed),
-        args.out or Path("data") / f"{args.problem}.h5",
-    )
+    ds = MADE[args.problem](args.source, args.seed)
+    out = args.out or Path("data") / f"{args.problem}.h5"
     recipe = {
         "source": args.source.name,
         "recipe": inspect.getdoc(MADE[args.problem]),

@@ -10,11 +10,10 @@ import numpy as np
 import xarray as xr
 
 FRAMES = 6  # seen ones of a window
-SEEN, HELD, DRAWS = (
-    0.3,
-    0.1,
-    2,
-)  # shares of the points that are seen, and of those that select the weights; draws per window
+# shares of the points that are seen, and of those that select the weights; draws per window
+SEEN = 0.3
+HELD = 0.1
+DRAWS = 2
 NAMES = {"u": "velocity along x", "v": "velocity along y", "p": "pressure"}
 
 
@@ -34,14 +33,17 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
     it; the last time, after which nothing is seen, is left out.
     """
     with h5py.File(source) as file:
-        xy, t = np.asarray(file["xy"], dtype="f8"), np.asarray(file["t"], dtype="f8")
+        xy = np.asarray(file["xy"], dtype="f8")
+        t = np.asarray(file["t"], dtype="f8")
         values = np.concatenate(
             [np.asarray(file["velocity"]), np.asarray(file["pressure"])[..., None]], axis=-1
         )
     random = np.random.default_rng(seed)
     order = random.permutation(len(xy))
-    seen, unseen = order[: round(SEEN * len(xy))], order[round(SEEN * len(xy)) :]
-    held, used = seen[: round(HELD * len(seen))], seen[round(HELD * len(seen)) :]
+    seen = order[: round(SEEN * len(xy))]
+    unseen = order[round(SEEN * len(xy)) :]
+    held = seen[: round(HELD * len(seen))]
+    used = seen[round(HELD * len(seen)) :]
     samples: list[tuple[int, xr.Dataset]] = []
 
     def add(code: int, first: int, given: np.ndarray, wanted: np.ndarray) -> None:

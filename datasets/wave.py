@@ -45,7 +45,8 @@ class Wave(Evolution):
         frames: int | None = None,
     ):
         super().__init__(part=part, frames=frames)
-        self.dim, self.lengths = dim, (4.0,) * dim
+        self.dim = dim
+        self.lengths = (4.0,) * dim
 
     def initial(
         self, random: np.random.Generator, points: tuple[int, ...]

@@ -10,12 +10,11 @@ import xarray as xr
 
 import fields
 
-YEAR, HELD, TRAINED, TESTED = (
-    12,
-    60,
-    72,
-    24,
-)  # months: five years train, the sixth selects the weights, two are the test
+# months: five years train, the sixth selects the weights, two are the test
+YEAR = 12
+HELD = 60
+TRAINED = 72
+TESTED = 24
 WINDS = {"u": ("UWND", "zonal wind"), "v": ("VWND", "meridional wind")}
 
 
@@ -30,7 +29,8 @@ def navy_forecast(source: Path, seed: int) -> xr.Dataset:
     """
     winds, axes = _winds(source)
     season = np.stack([_climatology(winds, month) for month in range(len(winds))])
-    now, later = slice(0, -1), slice(1, None)
+    now = slice(0, -1)
+    later = slice(1, None)
     ds = _dataset(
         axes, {"now": winds[now], "season": season[later]}, winds[later], season[later], winds[now]
     )
@@ -63,7 +63,8 @@ def _winds(source: Path) -> tuple[np.ndarray, dict[str, xr.Variable]]:
         [ds[name].isel(sample=0).transpose("time", "FNOCX", "FNOCY") for name, _ in WINDS.values()],
         axis=-1,
     )
-    east, north = ds["FNOCX"].values, ds["FNOCY"].values
+    east = ds["FNOCX"].values
+    north = ds["FNOCY"].values
     circle = {
         "units": "degrees_east",
         "periodic": 1,

@@ -47,7 +47,8 @@ def test_rooms_are_listed_in_the_order_of_imports(monkeypatch):
 
 def test_pinned_and_lowest_versions_satisfy_the_requirements():
     known = requirements()
-    pinned, lowest = constraints("constraints.txt"), constraints("constraints-lowest.txt")
+    pinned = constraints("constraints.txt")
+    lowest = constraints("constraints-lowest.txt")
     for versions in (pinned, lowest):
         wrong = [
             f"{name} {version}"

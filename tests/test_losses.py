@@ -25,7 +25,8 @@ def test_hand_computed_values():
 @pytest.mark.parametrize("loss", [relative_l2, trajectory_relative_l2, channel_relative_l2])
 def test_padded_points_do_not_count(loss):
     torch.manual_seed(0)
-    v, v_hat = torch.randn(3, 2, 5, 2), torch.randn(3, 2, 5, 2)
+    v = torch.randn(3, 2, 5, 2)
+    v_hat = torch.randn(3, 2, 5, 2)
     expected = loss(v_hat, v, torch.ones(1, 5, dtype=torch.bool))
     padded_v = torch.cat([v, torch.zeros(3, 2, 4, 2)], dim=2)
     padded_hat = torch.cat([v_hat, torch.full((3, 2, 4, 2), torch.nan)], dim=2).requires_grad_()
@@ -48,7 +49,8 @@ def test_gradients_stay_finite_at_a_perfect_fit_and_at_a_zero_truth(loss):
 
 def test_scale_does_not_matter_and_bfloat16_predictions_are_measured_in_float32():
     torch.manual_seed(0)
-    v, mask = torch.randn(2, 1, 50, 1), torch.ones(1, 50, dtype=torch.bool)
+    v = torch.randn(2, 1, 50, 1)
+    mask = torch.ones(1, 50, dtype=torch.bool)
     v_hat = v + 0.1 * torch.randn_like(v)
     torch.testing.assert_close(
         relative_l2(1e-9 * v_hat, 1e-9 * v, mask), relative_l2(v_hat, v, mask)

@@ -49,10 +49,8 @@ def all_real(m):
 
 def one_sample(metric, v_hat, v):
     """The value of a metric for one sample, step and channel, given as lists of point values."""
-    v_hat, v = (
-        tensor(v_hat, dtype=torch.float32).flatten(),
-        tensor(v, dtype=torch.float32).flatten(),
-    )
+    v_hat = tensor(v_hat, dtype=torch.float32).flatten()
+    v = tensor(v, dtype=torch.float32).flatten()
     metric.update(v_hat[None, None, :, None], v[None, None, :, None], all_real(len(v)))
     return metric.compute().flatten().tolist()
 
@@ -67,7 +65,8 @@ def fields_of(b, *, seed=0, m=30):
 @pytest.mark.parametrize("sizes", [(7,), (3, 3, 1), (1,) * 7])
 def test_batch_size_does_not_matter(name, sizes):
     v_hat, v = fields_of(7)
-    whole, parts = ALL[name](), ALL[name]()
+    whole = ALL[name]()
+    parts = ALL[name]()
     whole.update(v_hat, v, all_real(30))
     for some_hat, some in zip(v_hat.split(sizes), v.split(sizes), strict=True):
         parts.update(some_hat, some, all_real(30))
@@ -77,7 +76,9 @@ def test_batch_size_does_not_matter(name, sizes):
 @pytest.mark.parametrize("name", ALL)
 def test_uneven_processes_give_the_same_answer(name):
     v_hat, v = fields_of(7)
-    whole, first, second = ALL[name](), ALL[name](), ALL[name]()
+    whole = ALL[name]()
+    first = ALL[name]()
+    second = ALL[name]()
     whole.update(v_hat, v, all_real(30))
     first.update(v_hat[:5], v[:5], all_real(30))
     second.update(v_hat[5:], v[5:], all_real(30))
@@ -90,7 +91,8 @@ def test_padded_points_do_not_count(name):
     v_hat, v = fields_of(4)
     padded_hat = torch.cat([v_hat, torch.full((4, 2, 5, 3), torch.nan)], dim=2)
     padded = torch.cat([v, torch.full((4, 2, 5, 3), 1e9)], dim=2)
-    plain, masked = ALL[name](), ALL[name]()
+    plain = ALL[name]()
+    masked = ALL[name]()
     plain.update(v_hat, v, all_real(30))
     masked.update(padded_hat, padded, torch.arange(35).expand(4, 35) < 30)
     torch.testing.assert_close(masked.compute(), plain.compute())
@@ -104,7 +106,8 @@ def test_grid_metrics_refuse_scattered_points(name):
 
 
 def test_a_batch_of_another_shape_is_refused():
-    metric, (v_hat, v) = pdebench.RMSE(), fields_of(2)
+    metric = pdebench.RMSE()
+    v_hat, v = fields_of(2)
     metric.update(v_hat, v, all_real(30))
     with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(1, 3\)"):
         metric.update(v_hat[:, :1], v[:, :1], all_real(30))
@@ -126,7 +129,9 @@ def test_relative_l2_keeps_every_sample():
 
 
 def test_pdebench_pointwise():
-    v_hat, v = [1.0, 2.0, 5.0, 4.0], [0.0, 2.0, 2.0, 4.0]  # e = 1, 0, 3, 0
+    # e = 1, 0, 3, 0
+    v_hat = [1.0, 2.0, 5.0, 4.0]
+    v = [0.0, 2.0, 2.0, 4.0]
     assert one_sample(pdebench.RMSE(), v_hat, v) == pytest.approx([sqrt(10 / 4)])
     assert one_sample(pdebench.NRMSE(), v_hat, v) == pytest.approx([sqrt(10 / 24)])
     assert one_sample(pdebench.ConservedRMSE(), v_hat, v) == pytest.approx([4 / 4])
@@ -190,10 +195,9 @@ def test_pdebench_fourier_2d_counts_the_positive_quadrant_only():
 
 
 def test_the_well_vrmse_and_nrmse():
-    v_hat, v = (
-        [1.0, 2.0, 5.0, 4.0],
-        [0.0, 2.0, 2.0, 4.0],
-    )  # mean 2, unbiased variance 8/3, mean square 6
+    # mean 2, unbiased variance 8/3, mean square 6
+    v_hat = [1.0, 2.0, 5.0, 4.0]
+    v = [0.0, 2.0, 2.0, 4.0]
     assert one_sample(the_well.VRMSE(), v_hat, v) == pytest.approx([sqrt(2.5 / (8 / 3 + 1e-7))])
     assert one_sample(the_well.WellNRMSE(), v_hat, v) == pytest.approx([sqrt(2.5 / (6 + 1e-7))])
     assert one_sample(the_well.VRMSE(), [1.0, 1.0], [0.0, 0.0]) == pytest.approx([sqrt(1 / 1e-7)])

@@ -48,7 +48,8 @@ def predicted(y, *, steps=1):
 
 
 def test_a_shuffled_grid_of_uneven_spacing_is_recognized():
-    x, y = np.array([0.0, 0.1, 0.5, 2.0]), np.array([-1.0, 0.0, 7.0])
+    x = np.array([0.0, 0.1, 0.5, 2.0])
+    y = np.array([-1.0, 0.0, 7.0])
     points = np.random.default_rng(0).permutation(grid_points(x, y))
     (found_x, found_y), order = plot_axes(points)
     np.testing.assert_array_equal(found_x, x)
@@ -148,7 +149,8 @@ def test_predicted_sample_has_the_latest_frame_of_the_same_name_without_padding(
 
 def test_every_figure_is_drawn_and_leaves_the_settings_of_matplotlib(tmp_path):
     before = dict(matplotlib.rcParams)
-    line, flat = np.linspace(0, 1, 9)[:, None], np.random.default_rng(0).random((40, 2))
+    line = np.linspace(0, 1, 9)[:, None]
+    flat = np.random.default_rng(0).random((40, 2))
     errors = {
         "ours": Curve(np.array([16, 32]), np.array([0.1, 0.2])),
         "zero": Curve(np.array([16, 32]), np.zeros(2)),

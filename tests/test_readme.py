@@ -148,7 +148,9 @@ def all_commands() -> list[str]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_readme_runs_from_top_to_bottom(folder, capsys):
-    namespace, block, ran = {"__name__": "readme"}, "", []
+    namespace = {"__name__": "readme"}
+    block = ""
+    ran = []
     for piece in PIECE.finditer(README):
         line = README.count("\n", 0, piece.start()) + 1
         if piece["saved"]:

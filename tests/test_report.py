@@ -62,7 +62,8 @@ class Tags(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.sources = [], []
+        self.open = []
+        self.sources = []
 
     def handle_starttag(self, tag, attrs):
         self.sources += [value for name, value in attrs if name in ("src", "href")]

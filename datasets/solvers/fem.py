@@ -33,11 +33,10 @@ def triangulate(
     from skfem import MeshTri
 
     edge = np.concatenate(boundaries)
-    low, high = edge.min(0), edge.max(0)
-    rows, columns = (
-        np.arange(low[1], high[1], spacing * np.sqrt(0.75)),
-        np.arange(low[0], high[0], spacing),
-    )
+    low = edge.min(0)
+    high = edge.max(0)
+    rows = np.arange(low[1], high[1], spacing * np.sqrt(0.75))
+    columns = np.arange(low[0], high[0], spacing)
     lattice = np.stack(np.meshgrid(columns, rows), axis=-1)
     lattice[1::2, :, 0] += spacing / 2
     points = lattice.reshape(-1, 2) + random.uniform(-0.15, 0.15, (lattice.size // 2, 2)) * spacing
@@ -97,10 +96,9 @@ def plate(
     )
     from skfem.models.elasticity import linear_elasticity
 
-    shear, first = (
-        young / (2 * (1 + ratio)),
-        young * ratio / (1 - ratio**2),
-    )  # Lamé constants of plane stress
+    # Lamé constants of plane stress
+    shear = young / (2 * (1 + ratio))
+    first = young * ratio / (1 - ratio**2)
     basis = Basis(mesh, ElementVector(ElementTriP2()))
     top, bottom = (
         mesh.facets_satisfying(lambda x, y=y: np.isclose(x[1], y))

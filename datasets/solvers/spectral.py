@@ -82,9 +82,11 @@ class ETDRK4:
     def __init__(
         self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], *, dt: float, circle: int = 32
     ):
-        self.dt, self.nonlinear = dt, nonlinear
+        self.dt = dt
+        self.nonlinear = nonlinear
         z = dt * linear
-        self.full, self.half = torch.exp(z), torch.exp(z / 2)
+        self.full = torch.exp(z)
+        self.half = torch.exp(z / 2)
         angles = (
             2
             * torch.pi
@@ -96,7 +98,8 @@ class ETDRK4:
             1j * angles
         ):  # one point at a time: the circle times a 2-D grid need not fit in memory
             s = z + r
-            e, e2 = torch.exp(s), torch.exp(s / 2)
+            e = torch.exp(s)
+            e2 = torch.exp(s / 2)
             terms = (
                 (e2 - 1) / s,
                 (-4 - s + e * (4 - 3 * s + s**2)) / s**3,

@@ -50,7 +50,8 @@ def reference_energy(field: VectorField, state: Tensor, context: Context) -> Ref
         tensor([12.0000, 12.0000])
     """
     if isinstance(field, EnergyField):
-        energy, size = field.energy(state, context), half_square(state)
+        energy = field.energy(state, context)
+        size = half_square(state)
         return ReferenceEnergy(energy, energy.abs() + size, torch.zeros_like(energy))
     size = half_square(state)
     return ReferenceEnergy(size, size, torch.zeros_like(size))

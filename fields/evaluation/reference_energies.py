@@ -65,9 +65,11 @@ def _(field: MetricHamiltonianField, state: Tensor, context: Context) -> Referen
     """E = ½ Σ a₁ᵢⱼ (qᵢ² + qⱼ² + pᵢⱼ²) over the edges ij, head by head: a₀ᵢ is Σ of a₁ at i."""
     assert context.origin is not None and context.pos is not None and context.periodic is not None
     assert context.distance2 is not None
-    n, energy = context.origin.shape[1], state.new_zeros(len(state))
+    n = context.origin.shape[1]
+    energy = state.new_zeros(len(state))
     features = context.shift(field.norm(context.origin))
-    near, width = field.nearest(context.distance2), state.shape[-1] // field.heads
+    near = field.nearest(context.distance2)
+    width = state.shape[-1] // field.heads
     near = near.expand(len(state), -1, -1)
     for head in range(field.heads):
         part = slice(head * width, (head + 1) * width)
@@ -88,7 +90,8 @@ def _(field: MetricHamiltonianField, state: Tensor, context: Context) -> Referen
 def _(field: HamiltonianField, state: Tensor, context: Context) -> ReferenceEnergy:
     """E = ½ Σ m⁻¹ p² + V(q), in units of the kinetic energy and, where V(0) = 0, of |V|."""
     half = state.shape[-1] // 2
-    q, p = state[..., :half], state[..., half:]
+    q = state[..., :half]
+    p = state[..., half:]
     kinetic = torch.einsum("bkc,bkc,c->b", p, p, torch.exp(field.log_inverse_mass)) / 2
     v = reference_potential(field.v, q, context)
     return ReferenceEnergy(kinetic + v.value, kinetic + v.size, torch.zeros_like(kinetic))
@@ -132,7 +135,8 @@ def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
         query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
         if context.pos is not None and context.periodic is not None:
             turn = v.rotary(context.pos, context.periodic)
-            query, key = rotate(query, turn), rotate(key, turn)
+            query = rotate(query, turn)
+            key = rotate(key, turn)
         score = torch.einsum("bxne,bxme->bnm", query, key) / width**0.5
         if context.distance2 is not None:
             far = context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
@@ -154,7 +158,8 @@ def _(v: MLPEnergy, q: Tensor, context: Context) -> ReferencePotential:
 
 @reference_potential.register
 def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
-    n, width = q.shape[1], v.query.shape[1]
+    n = q.shape[1]
+    width = v.query.shape[1]
     g = _bounded(v.features.gamma, q, context)
     overlap = torch.einsum("bkc,mc->bkm", g, v.patterns)
     value = _spring(v.log_stiffness, q) - (overlap * (overlap > 0)).square().sum((1, 2)) / 2
@@ -170,8 +175,10 @@ def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
 
 @reference_potential.register
 def _(v: PatternEnergy, q: Tensor, context: Context) -> ReferencePotential:
-    square, beta = half_square(q), torch.exp(v.log_beta)
-    features, value = context.shift(q), square
+    square = half_square(q)
+    beta = torch.exp(v.log_beta)
+    features = context.shift(q)
+    value = square
     for head in range(len(v.patterns)):
         y = torch.einsum("bkc,ce->bke", features, v.view[head])
         if context.distance2 is not None:
@@ -184,7 +191,8 @@ def _(v: PatternEnergy, q: Tensor, context: Context) -> ReferencePotential:
 
 def _local_terms(v: LocalEnergy, q: Tensor, context: Context) -> Float[Tensor, "b k m"]:
     """Terms of V by place and pattern; only κ and w come from the energy's own code."""
-    grid, axes = q[..., : v.moving].unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
+    grid = q[..., : v.moving].unflatten(1, v.tokens)
+    axes = tuple(range(1, 1 + len(v.tokens)))
     offsets = list(itertools.product(range(-v.radius, v.radius + 1), repeat=len(v.tokens)))
     stencils = v.stencils.unflatten(1, (v.moving, len(offsets)))
     if v.differences:

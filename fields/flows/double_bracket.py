@@ -107,7 +107,8 @@ class SplitBracket(Integrator):
         with full_precision(z):
             q, p = cayley_rotation(d, dt, q, p)
             c = (dt * field.damping()).clamp(max=1)
-            q, p = q - c * d.down(d.up(q)), p - c * d.up(d.down(p))
+            q = q - c * d.down(d.up(q))
+            p = p - c * d.up(d.down(p))
             return field.from_frame(q, p, context), carry
 
 
@@ -145,14 +146,17 @@ class CoupledBracket(Integrator):
         d, q, p = field.to_frame(z, context)
         with full_precision(z):
             gamma = field.damping()
-            c, g, one = dt * gamma / 2, gram_matrix(d.matrix), identity(d.matrix.shape[-2], z)
+            c = dt * gamma / 2
+            g = gram_matrix(d.matrix)
+            one = identity(d.matrix.shape[-2], z)
             inner = one + c * g
             pm = solve_symmetric(
                 inner @ inner + dt**2 / 4 * g, p + c * d.up(d.down(p)) + dt / 2 * d.up(q)
             )
             qm = q - dt / 2 * d.down(pm)
             qm = qm - c * d.down(solve_symmetric(inner, d.up(qm)))  # Woodbury for (1 + c DᵀD)⁻¹
-            dq, dp = -d.down(pm), d.up(qm)
+            dq = -d.down(pm)
+            dp = d.up(qm)
             q = q + dt * (dq - gamma * d.down(dp))
             return field.from_frame(q, p + dt * (dp + gamma * d.up(dq)), context), carry
 

@@ -136,7 +136,8 @@ class BoundedRosenbrock(Integrator):
     ) -> tuple[Tensor, Float[Tensor, "b"]]:
         """The state after one bounded step of size ``dt``.   Shape: (b k c) -> (b k c)."""
         with full_precision(z):
-            v, hm = field.v, dt * field.mobility()[: field.v.moving]
+            v = field.v
+            hm = dt * field.mobility()[: field.v.moving]
             grad = v.grad(z, context)[..., : v.moving]
             up, down = field.curvature(z, context)
             concave = hm.amax() * down.abs().sum(-1).amax(-1)

@@ -241,7 +241,8 @@ class SaturatedGrandField(DiffusionField):
         self, t: float | Tensor, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
         """Σⱼ αᵢⱼ tanh(zⱼ − zᵢ).   Shape: (b k h)."""
-        w, x = self.linear.weights(z, context), split_heads(z, self.linear.heads)
+        w = self.linear.weights(z, context)
+        x = split_heads(z, self.linear.heads)
         flux = (x[..., None, :, :] - x[..., :, None, :]).tanh()
         return merge_heads(self.linear.diffusivity() * (w[..., None] * flux).sum(-2))
 
@@ -346,12 +347,16 @@ class Uniformization(Integrator):
         w = field.weights(z, context)
         with full_precision(z):
             x = split_heads(z, field.heads)
-            stay, rate = 1 - w.sum(-1, keepdim=True), dt * field.diffusivity()
-            weight, total, mixed = torch.ones_like(rate), torch.ones_like(rate), x
+            stay = 1 - w.sum(-1, keepdim=True)
+            rate = dt * field.diffusivity()
+            weight = torch.ones_like(rate)
+            total = torch.ones_like(rate)
+            mixed = x
             for j in range(1, self.terms + 1):
                 x = stay * x + w @ x
                 weight = weight * rate / j
-                mixed, total = mixed + weight * x, total + weight
+                mixed = mixed + weight * x
+                total = total + weight
             return merge_heads(mixed / total), carry
 
 

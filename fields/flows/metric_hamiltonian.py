@@ -112,7 +112,8 @@ class MetricHamiltonianField(WaveField):
                 "`MetricHamiltonianField` takes its graph and its metric from the context. "
                 "Give `Context.of(latent)`."
             )
-        z, near = context.origin, self.nearest(context.distance2)
+        z = context.origin
+        near = self.nearest(context.distance2)
         n = z.shape[1]
         start = torch.arange(n, device=z.device)[None, :, None].expand_as(near)
         tail, head = (F.one_hot(x.flatten(1)[:, None], n).to(z.dtype) for x in (start, near))
@@ -128,7 +129,8 @@ class MetricHamiltonianField(WaveField):
             weight = F.softplus((tail @ score * head).sum(-1)) + FLOOR
             mass = (weight[..., None] * (head + tail)).sum(-2) + torch.finfo(z.dtype).eps
             ends = torch.cat([head, tail], dim=2).expand(*weight.shape[:2], -1, -1)
-            nodes, edges = mass.sqrt()[..., None], weight.sqrt()[..., None]
+            nodes = mass.sqrt()[..., None]
+            edges = weight.sqrt()[..., None]
             return EdgeMetric(coboundary(ends, weight), nodes, edges)
 
     def operator(self, q: Float[Tensor, "b n h"], context: Context = Context()) -> Coboundary:
@@ -139,7 +141,8 @@ class MetricHamiltonianField(WaveField):
         self, state: Float[Tensor, "b k s"], context: Context
     ) -> tuple[Coboundary, Float[Tensor, "b heads n e"], Float[Tensor, "b heads m e"]]:
         """D, A₀^½ q and A₁^½ p."""
-        (q, p), metric = self.split(state), self.metric(context)
+        q, p = self.split(state)
+        metric = self.metric(context)
         return (
             metric.d,
             metric.nodes * split_heads(q, self.heads),

@@ -153,9 +153,11 @@ class MetriplecticStep(Integrator):
         """The state after one metriplectic step of size ``dt``.   Shape: (b k h+1)."""
         d, q, p = field.to_frame(z, context)
         with full_precision(z):
-            gamma, s = field.friction(z), z[..., field.dim :]
+            gamma = field.friction(z)
+            s = z[..., field.dim :]
             q, p = cayley_rotation(d, dt, q, p)
-            r, one = gamma.edges.sqrt(), identity(d.matrix.shape[-2], z)
+            r = gamma.edges.sqrt()
+            one = identity(d.matrix.shape[-2], z)
             w = solve_symmetric(one + dt / 2 * r * gram_matrix(d.matrix) * r.mT, r * d.up(q))
             b = gamma.nodes.sqrt() * d.matrix.mT
             v = b @ solve_symmetric(one + dt / 2 * gram_matrix(b.mT), p)

@@ -151,7 +151,9 @@ class ImplicitPortHamiltonianStep(Integrator):
         """The state after one implicit step of size ``dt``.   Shape: (b k c) -> (b k c)."""
         with full_precision(z):
             s, m = field.operators(z, context)
-            x, b, one = z.flatten(1)[..., None], dt / 2 * s, identity(s.shape[-1], z)
+            x = z.flatten(1)[..., None]
+            b = dt / 2 * s
+            one = identity(s.shape[-1], z)
             turned = x + 2 * (b @ solve_symmetric(one + gram_matrix(b.mT), x + b @ x))
             return solve_symmetric(one + dt * m, turned).view_as(z), carry
 

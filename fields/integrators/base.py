@@ -98,7 +98,8 @@ class Integrator(nn.Module, ABC):
         steps: int = 1,
     ) -> Float[Tensor, "s b k h"]:
         """The state at each time, from times[0] on, with ``steps`` equal steps in between."""
-        states, carry = [z], self.init(field, z, context)
+        states = [z]
+        carry = self.init(field, z, context)
         for start, end in pairwise(times):
             dt = (end - start) / steps
             for i in range(steps):

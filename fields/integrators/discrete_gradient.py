@@ -50,9 +50,11 @@ class DiscreteGradient(Integrator):
     ) -> tuple[Tensor, Any]:
         """The fixed point after ``iterations`` iterations.   Shape: (b k h) -> (b k h)."""
         with full_precision(z):
-            start, new = field.energy(z, context), z + dt * field(t, z, context)
+            start = field.energy(z, context)
+            new = z + dt * field(t, z, context)
             for _ in range(self.iterations):
-                middle, delta = (z + new) / 2, new - z
+                middle = (z + new) / 2
+                delta = new - z
                 q, p = middle.chunk(2, dim=-1)
                 grad = torch.cat([field.potential(q, context)[1], field.inverse_mass() * p], dim=-1)
                 missing = field.energy(new, context) - start - (grad * delta).sum((-2, -1))

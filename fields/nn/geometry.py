@@ -39,7 +39,8 @@ def grid_axes(x: Float[Tensor, "#b n d"]) -> tuple[list[Float[Tensor, "n"]], lis
     # index of the first point whose coordinate differs from that of the first point
     moves = [int((first[:, a] != first[0, a]).int().argmax()) for a in range(x.shape[-1])]
     order = sorted(range(x.shape[-1]), key=lambda a: -moves[a])
-    axes, faster = [first[:1, a] for a in range(x.shape[-1])], 1
+    axes = [first[:1, a] for a in range(x.shape[-1])]
+    faster = 1
     for a in reversed(order):
         size = len(torch.unique(first[:, a]))
         axes[a] = first[: size * faster : faster, a]
@@ -76,14 +77,16 @@ class DistanceScore(nn.Module):
 
     def __init__(self, *, heads: int, lengths: tuple[float, float]):
         super().__init__()
-        low, high = math.log(lengths[0]), math.log(lengths[1])
+        low = math.log(lengths[0])
+        high = math.log(lengths[1])
         self.log_length = nn.Parameter(torch.linspace(low, high, heads))
 
     def forward(
         self, x_q: Float[Tensor, "b m d"], x_k: Float[Tensor, "bk k d"], periodic: Bool[Tensor, "d"]
     ) -> tuple[Float[Tensor, "b 1 m e"], Float[Tensor, "bk heads k e"]]:
         """Columns to append to queries and keys; their product is the geometric score."""
-        q, k = periodic_coordinates(x_q, periodic), periodic_coordinates(x_k, periodic)
+        q = periodic_coordinates(x_q, periodic)
+        k = periodic_coordinates(x_k, periodic)
         precision = torch.exp(-2 * self.log_length)
         scaled = einsum(k, precision, "b k e, heads -> b heads k e")
         offset = einsum(k.square().sum(-1), -0.5 * precision, "b k, heads -> b heads k")
@@ -141,7 +144,8 @@ class Rotary(nn.Module):
         self, x: Float[Tensor, "b n d"], periodic: Bool[Tensor, "d"]
     ) -> tuple[Float[Tensor, "b 1 n e"], Float[Tensor, "b 1 n e"]]:
         """Cosines and sines of the angles, e = width / 2 pairs."""
-        d, pairs = x.shape[-1], self.width // 2
+        d = x.shape[-1]
+        pairs = self.width // 2
         per_axis = pairs // d
         f = torch.linspace(0, 1, per_axis, device=x.device, dtype=x.dtype)
         f = self.max_frequency * (f + f.square()) / 2  # denser at low frequencies
@@ -158,7 +162,8 @@ def rotate(
     back: bool = False,
 ) -> Float[Tensor, "*b heads n w"]:
     """R(x) values, or R(x)ᵀ values with ``back``; ``turn`` holds the cosines and sines of R."""
-    cos, sin = turn[0].to(values.dtype), turn[1].to(values.dtype)
+    cos = turn[0].to(values.dtype)
+    sin = turn[1].to(values.dtype)
     sin = -sin if back else sin
     first, second = values.chunk(2, dim=-1)
     return torch.cat(

@@ -31,9 +31,11 @@ def width_for(
         >>> width_for(Hamiltonian, 250_000)
         96
     """
-    width, count = 0, 0
+    width = 0
+    count = 0
     while count < budget:
-        previous, before = width, count
+        previous = width
+        before = count
         width += multiple
         if width > largest:
             raise ValueError(

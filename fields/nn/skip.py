@@ -75,7 +75,8 @@ class SkipMoments(Component):
         self, x: Tensor, u: Tensor, x_mask: Tensor, y: Float[Tensor, "#b m d"], periodic: Tensor
     ) -> Float[Tensor, "b l m f c"]:
         """Moments for any points, with one weight per query and point."""
-        places, precision = periodic_coordinates(x, periodic), self._precision()
+        places = periodic_coordinates(x, periodic)
+        precision = self._precision()
         distance = torch.cdist(periodic_coordinates(y, periodic), places).square()
         weight = rearrange(
             self.softmax(-0.5 * precision * distance[:, None], x_mask[:, None, None]),
@@ -109,7 +110,8 @@ class SkipMoments(Component):
         sums = left.expand(1, len(self.log_length), 1, *left.shape)
         for a in order:
             offset = axes[a] - y[:, a, None]
-            turn, straight = math.pi * offset, not bool(periodic[a])
+            turn = math.pi * offset
+            straight = not bool(periodic[a])
             alpha = self.softmax(
                 -0.5 * (root * (offset if straight else turn.sin() / math.pi)).square()[None]
             )[0]
@@ -141,7 +143,9 @@ def _shifted(
     e(x) is `periodic_coordinates`.
     """
     d = y.shape[-1]
-    mean, first, second = sums[:, :, :, :1], sums[:, :, :, 1 : 1 + d], sums[:, :, :, 1 + d :]
+    mean = sums[:, :, :, :1]
+    first = sums[:, :, :, 1 : 1 + d]
+    second = sums[:, :, :, 1 + d :]
     y = rearrange(y, "b m d -> b 1 m d 1")
     turn = 2 * math.pi * y
     return torch.where(

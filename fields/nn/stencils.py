@@ -27,7 +27,8 @@ def around(field: Tensor, tokens: Sequence[int], radius: int) -> Tensor:
     """
     field = field.unflatten(1, tuple(tokens))
     for axis in range(1, len(tokens) + 1):
-        left, right = field.narrow(axis, -radius, radius), field.narrow(axis, 0, radius)
+        left = field.narrow(axis, -radius, radius)
+        right = field.narrow(axis, 0, radius)
         field = torch.cat([left, field, right], dim=axis).unfold(axis, 2 * radius + 1, 1)
     return field.flatten(1 + len(tokens)).flatten(1, len(tokens))
 

@@ -112,7 +112,8 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
     from fields.training.fit import fit
 
     L.seed_everything(parts.model.seed, workers=True, verbose=False)
-    data, task = parts.data, parts.model
+    data = parts.data
+    task = parts.model
     data.setup()
     options = {
         **vars(parts.trainer),
@@ -147,7 +148,8 @@ def _train_baseline(
     from fields.checkpoints.checkpoint import save
     from fields.training.fit import fit
 
-    data, task = parts.data, parts.model
+    data = parts.data
+    task = parts.model
     _say(f"Training neuraloperator's FNO for the same {task.elapsed:.0f} s.")
     peer = fno_training(data, seconds=task.elapsed, seed=task.seed)
     options = {**options, "max_epochs": 100_000, "precision": "32-true"}

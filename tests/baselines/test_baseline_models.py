@@ -21,7 +21,8 @@ from fields.data.normalizer import Normalizer
 from fields.data.statistics import dataset_statistics
 from fields.nn.interpolation.multilinear import multilinear
 
-CIRCLE, PLANE = (True,), (False, False)
+CIRCLE = (True,)
+PLANE = (False, False)
 
 
 def problem(periodic, sizes, samples=20):
@@ -36,7 +37,8 @@ def problem(periodic, sizes, samples=20):
 
 def test_multilinear_agrees_with_scipy_and_wraps_periodic_axes():
     random = np.random.default_rng(0)
-    axes, y = [np.sort(random.random(n)) - 0.5 for n in (5, 7)], random.random((50, 2)) - 0.5
+    axes = [np.sort(random.random(n)) - 0.5 for n in (5, 7)]
+    y = random.random((50, 2)) - 0.5
     values = random.normal(size=(5, 7, 2))
     inside = np.clip(y, [a[0] for a in axes], [a[-1] for a in axes])
     expected = RegularGridInterpolator(axes, values)(inside)
@@ -52,7 +54,8 @@ def test_multilinear_agrees_with_scipy_and_wraps_periodic_axes():
 
 
 def test_linear_interpolation_between_scattered_points_is_exact_for_linear_fields():
-    x, y = torch.rand(2, 60, 2).double() - 0.5, 0.2 * (torch.rand(2, 30, 2).double() - 0.5)
+    x = torch.rand(2, 60, 2).double() - 0.5
+    y = 0.2 * (torch.rand(2, 30, 2).double() - 0.5)
     mask = torch.ones(2, 60, dtype=torch.bool)
     mask[1, 40:] = False
     values = (x @ torch.tensor([1.0, 2.0]).double())[..., None].masked_fill(~mask[..., None], 1e6)

@@ -49,7 +49,8 @@ def dataset(periodic: tuple[bool, ...], size: int = 8, samples: int = 6) -> Fiel
 
 def make(cls, periodic) -> Operator:
     torch.manual_seed(0)
-    data, s = dataset(periodic), schema(periodic)
+    data = dataset(periodic)
+    s = schema(periodic)
     given = {"schema": s, "normalizer": Normalizer(s, dataset_statistics(data))}
     names = inspect.signature(cls.__init__).parameters
     options = {name: value for name, value in SMALL.items() if name in names}
@@ -74,7 +75,8 @@ def batch(periodic=PERIODIC, size: int = 8, samples: int = 6):
 @BASELINES
 @pytest.mark.parametrize("periodic", [(True,), (False, True)], ids=["1D", "2D"])
 def test_predictions_on_the_training_grid_do_not_depend_on_the_batch(cls, periodic):
-    model, given = make(cls, periodic).eval(), batch(periodic)
+    model = make(cls, periodic).eval()
+    given = batch(periodic)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
         whole = model(given)
@@ -87,7 +89,8 @@ def test_predictions_on_the_training_grid_do_not_depend_on_the_batch(cls, period
 
 @BASELINES
 def test_the_order_of_the_points_does_not_matter(cls):
-    model, given = make(cls, PERIODIC).eval(), batch()
+    model = make(cls, PERIODIC).eval()
+    given = batch()
     # The first axis is reversed, the second one is the slowest.
     order = torch.arange(64).reshape(8, 8).flip(0).T.reshape(-1)
     moved = given._replace(x=given.x[:, order], u=given.u[:, order], y=given.y[:, order])
@@ -97,7 +100,8 @@ def test_the_order_of_the_points_does_not_matter(cls):
 
 @BASELINES
 def test_other_queries_are_predicted_with_a_warning_of_interpolation(cls):
-    model, given = make(cls, PERIODIC).eval(), batch()
+    model = make(cls, PERIODIC).eval()
+    given = batch()
     queries = torch.cat([given.x[:, ::5], torch.rand(1, 20, 2)], dim=1)
     asked = given._replace(y=queries, y_mask=torch.ones(1, queries.shape[1], dtype=torch.bool))
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
@@ -111,17 +115,21 @@ def test_other_queries_are_predicted_with_a_warning_of_interpolation(cls):
 
 @BASELINES
 def test_other_resolutions_are_predicted(cls):
-    model, fine, coarse = make(cls, PERIODIC).eval(), batch(size=16), batch()
+    model = make(cls, PERIODIC).eval()
+    fine = batch(size=16)
+    coarse = batch()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole, out = model(coarse), model(fine)
+        whole = model(coarse)
+        out = model(fine)
     assert out.shape == fine.v.shape and torch.isfinite(out).all()
     assert out.std() > 0.3 * whole.std()
 
 
 @GRIDS
 def test_models_on_grids_refuse_scattered_points(cls):
-    model, given = make(cls, PERIODIC), batch()
+    model = make(cls, PERIODIC)
+    given = batch()
     with pytest.raises(
         ValueError, match=f"{cls.__name__} needs one regular grid for all samples, got 64 points"
     ):
@@ -131,7 +139,8 @@ def test_models_on_grids_refuse_scattered_points(cls):
 @GRIDS
 def test_models_on_grids_refuse_unevenly_spaced_points(cls):
     """In one dimension all points form a grid, so that only the spacing can be wrong."""
-    model, given = make(cls, PERIODIC), batch()
+    model = make(cls, PERIODIC)
+    given = batch()
     with pytest.raises(
         ValueError, match=f"{cls.__name__} needs evenly spaced points along `x`, got gaps from"
     ):
@@ -148,7 +157,8 @@ def test_models_of_neuraloperator_refuse_sizes_for_which_they_are_wrong(cls):
 
 @BASELINES
 def test_a_checkpoint_restores_the_model(cls):
-    model, given = make(cls, PERIODIC).eval(), batch()
+    model = make(cls, PERIODIC).eval()
+    given = batch()
     with torch.no_grad():
         expected = model(given)
         state = model.state_dict()
@@ -164,7 +174,8 @@ def test_a_checkpoint_restores_the_model(cls):
 
 @BASELINES
 def test_gradients_reach_every_trainable_parameter(cls):
-    model, given = make(cls, PERIODIC), batch()
+    model = make(cls, PERIODIC)
+    given = batch()
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if trainable:
         (model(given) - given.v).square().sum().backward()
@@ -173,6 +184,7 @@ def test_gradients_reach_every_trainable_parameter(cls):
 
 
 def test_predict_wraps_a_baseline():
-    ds, model = waves(2, (8, 8), PERIODIC), make(DeepONet, PERIODIC)
+    ds = waves(2, (8, 8), PERIODIC)
+    model = make(DeepONet, PERIODIC)
     out = model.predict(ds, at={"x": np.linspace(0, 1, 5), "y": np.arange(7) / 7})
     assert out.u.dims == ("sample", "x", "y") and out.u.shape == (2, 5, 7) and out.u.units == "J"

@@ -78,7 +78,8 @@ except SystemExit:
 
 
 def test_predictions_in_pieces_are_those_of_the_model(tmp_path, capsys):
-    model, ds = operator((True,)), waves(2 * SAMPLES_AT_ONCE + 3, (8,), (True,))
+    model = operator((True,))
+    ds = waves(2 * SAMPLES_AT_ONCE + 3, (8,), (True,))
     fields.save(model, tmp_path / "m.safetensors")
     fields.write_dataset(ds, tmp_path / "in.h5")
     words = [

@@ -35,10 +35,8 @@ def trajectories(path: Path, *, samples=12, frames=8, n=16, chunks=(1, 8, 16)) -
     values = 1000.0 * np.arange(samples)[:, None, None] + np.arange(frames)[:, None] + np.zeros(n)
     with h5py.File(path, "w") as file:
         file.create_dataset("tensor", data=values.astype("f4"), chunks=chunks)
-        file["x-coordinate"], file["t-coordinate"] = (
-            (np.arange(n) + 0.5) / n,
-            np.arange(frames + 1.0),
-        )
+        file["x-coordinate"] = (np.arange(n) + 0.5) / n
+        file["t-coordinate"] = np.arange(frames + 1.0)
     return path
 
 
@@ -63,7 +61,8 @@ def test_an_epoch_has_every_window_once_in_another_order_each_time(
     path = trajectories(tmp_path / "a.h5", chunks=chunks)
     for limit in (0, 1e9):
         data = dataset(path, horizon=2, memory_limit=limit, indices=[0, 2, 3, 5, 8, 11])
-        first, second = order(data, workers=workers), order(data, workers=workers, epoch=1)
+        first = order(data, workers=workers)
+        second = order(data, workers=workers, epoch=1)
         assert sorted(first) == sorted(second) == list(range(len(data))) and first != second
         assert first == order(data, workers=workers) != order(data, workers=workers, seed=1)
 
@@ -154,7 +153,8 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
         data.setup()
         result[f"statistics {memory}"] = {name: s[:4] for name, s in data.statistics.items()}
         loader = data.train_dataloader()
-        result[f"train {memory}"], result[f"batches {memory}"] = numbers(loader), len(list(loader))
+        result[f"train {memory}"] = numbers(loader)
+        result[f"batches {memory}"] = len(list(loader))
         [test] = data.test_dataloader()
         metric = RelativeL2()
         for batch in test:

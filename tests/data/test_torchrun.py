@@ -51,7 +51,8 @@ def seen_by_one(folder: Path) -> dict[str, Any]:
             "statistics": [s[:4] for s in data.statistics.values()],
             "of training": data.train.indices.tolist(),
         }
-        loader, epochs = data.train_dataloader(), []
+        loader = data.train_dataloader()
+        epochs = []
         for epoch in range(2):
             loader.sampler.set_epoch(epoch)  # as Lightning does
             epochs.append({"batches": len(list(loader)), "windows": numbers(loader).tolist()})

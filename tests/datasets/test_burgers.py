@@ -50,7 +50,8 @@ def test_equals_cole_hopf_with_shocks():
 @pytest.mark.parametrize(("viscosity", "tolerance"), [(0.1, 1e-9), (0.01, 1e-8), (0.001, 1e-8)])
 def test_twice_the_internal_points_change_nothing(viscosity, tolerance):
     problem = Burgers(viscosity=viscosity)
-    a, n = problem.initial(range(1), seed=0), problem.points
+    a = problem.initial(range(1), seed=0)
+    n = problem.points
     u, fine = (problem.evolve(resample(a, 2 * MODES, p), points=p) for p in (n, 2 * n))
     error = (sample_at(u, n, 256) - sample_at(fine, 2 * n, 256)).norm(dim=1) / sample_at(
         fine, 2 * n, 256

@@ -25,7 +25,8 @@ def test_solver_has_order_two():
         x, y = np.meshgrid(t, t, indexing="ij")
         u = np.sin(np.pi * x) * np.sin(2 * np.pi * y)
         a = 2 + np.cos(np.pi * x) * y
-        a_x, a_y = -np.pi * np.sin(np.pi * x) * y, np.cos(np.pi * x)
+        a_x = -np.pi * np.sin(np.pi * x) * y
+        a_y = np.cos(np.pi * x)
         u_x = np.pi * np.cos(np.pi * x) * np.sin(2 * np.pi * y)
         u_y = 2 * np.pi * np.sin(np.pi * x) * np.cos(2 * np.pi * y)
         return np.abs(darcy.solve(a, 5 * np.pi**2 * a * u - a_x * u_x - a_y * u_y)[0] - u).max()
@@ -34,7 +35,8 @@ def test_solver_has_order_two():
 
 
 def test_solver_equals_a_direct_sparse_solve():
-    a, n = random_coefficient(20), 20
+    a = random_coefficient(20)
+    n = 20
     columns = np.eye(n * n).reshape(-1, n, n)[np.pad(np.ones((n - 2, n - 2), bool), 1).ravel()]
     matrix = sp.csc_matrix(np.stack([darcy.apply(a, column).ravel() for column in columns], axis=1))
     assert abs(matrix - matrix.T).max() < 1e-9
@@ -47,7 +49,8 @@ def test_solver_equals_a_direct_sparse_solve():
 
 def test_flux_out_of_the_square_equals_the_source_in_it():
     """Five-point differences conserve exactly, so the edge fluxes carry away all of f = 1."""
-    a, n = random_coefficient(33), 33
+    a = random_coefficient(33)
+    n = 33
     u, _ = darcy.solve(a, np.ones((n, n)))
     out = sum(
         ((b[0] + b[1]) / 2 * w[1])[1:-1].sum()
@@ -93,7 +96,8 @@ def test_coefficient_has_the_published_covariance():
 @pytest.mark.parametrize("move", [np.flipud, np.fliplr, np.transpose])
 def test_declared_symmetries_hold(move):
     a = random_coefficient(24)
-    u, moved = darcy.solve(a, np.ones_like(a))[0], darcy.solve(move(a), np.ones_like(a))[0]
+    u = darcy.solve(a, np.ones_like(a))[0]
+    moved = darcy.solve(move(a), np.ones_like(a))[0]
     np.testing.assert_allclose(moved, move(u), atol=1e-11)
     assert Darcy().symmetries() == [{"flip": ["x"]}, {"flip": ["y"]}, {"permute": ["y", "x"]}]
 

@@ -25,7 +25,8 @@ def start(problem):
 def trajectory(problem):
     """Three frames, for every test that wants some."""
     z, statics, points = start(problem)
-    step, out = problem.stepper(points, statics), [z]
+    step = problem.stepper(points, statics)
+    out = [z]
     for _ in range(2):
         out.append(step(out[-1]))
     return torch.stack(out)
@@ -33,7 +34,8 @@ def trajectory(problem):
 
 @every
 def test_laws_hold_along_the_flow(problem):
-    z, medium = trajectory(problem), [start(problem)[1][name] for name in problem.statics]
+    z = trajectory(problem)
+    medium = [start(problem)[1][name] for name in problem.statics]
     for name, quantity in problem.conserved().items():
         values = quantity(z, *medium)
         assert values.shape == z.shape[:2]
@@ -78,7 +80,8 @@ def test_shifts_commute_with_the_flow(problem):
     z, statics, points = start(problem)
     if not any("shift" in s for s in problem.symmetries()):
         pytest.skip("not translation invariant")
-    shift, dims = tuple(n // 4 for n in points), tuple(range(-len(points), 0))
+    shift = tuple(n // 4 for n in points)
+    dims = tuple(range(-len(points), 0))
 
     def moved(u):
         return u.roll(shift, dims) if u.ndim > 1 else u

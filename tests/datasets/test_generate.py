@@ -23,7 +23,8 @@ def test_same_samples_from_several_processes():
 
 
 def test_same_samples_in_other_batches_and_in_longer_sets():
-    whole, single = Burgers(), Burgers()
+    whole = Burgers()
+    single = Burgers()
     single.batch = 1
     for name in ("a", "u"):
         np.testing.assert_allclose(
@@ -32,13 +33,15 @@ def test_same_samples_in_other_batches_and_in_longer_sets():
 
 
 def test_other_resolutions_are_the_same_functions_on_a_stride():
-    coarse, fine = made(Burgers()), made(Burgers(), resolution=512)
+    coarse = made(Burgers())
+    fine = made(Burgers(), resolution=512)
     for name in ("x", "a", "u"):
         np.testing.assert_allclose(coarse[name], fine[name][..., ::16], rtol=0, atol=1e-13)
 
 
 def test_seeds_and_samples_differ():
-    a, b = made(Burgers())["a"], made(Burgers(), seed=8)["a"]
+    a = made(Burgers())["a"]
+    b = made(Burgers(), seed=8)["a"]
     assert all(np.abs(a[0] - other).max() > 0.1 for other in (*a[1:], *b))
 
 

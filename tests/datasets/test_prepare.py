@@ -50,7 +50,8 @@ def test_the_holed_square_is_described_by_its_distances_and_areas(prepared):
 def test_the_symmetries_of_the_square_hold_in_the_data(prepared):
     """Mirrored coefficients have mirrored solutions, to the error of the scheme behind them."""
     ds = fields.open_dataset(prepared("diffusion_perlin")).isel(sample=slice(0, 3))
-    k, u = np.log(ds.k.values), ds.u.values
+    k = np.log(ds.k.values)
+    u = ds.u.values
     assert [sorted(g) for g in json.loads(ds.attrs["symmetries"])] == [
         ["flip"],
         ["flip"],

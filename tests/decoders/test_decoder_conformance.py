@@ -52,7 +52,9 @@ def points(periodic, m: int = 40, dtype=torch.float64) -> torch.Tensor:
 @DECODERS
 @AXES
 def test_queries_are_independent_of_each_other(cls, periodic):
-    decoder, latent, y = make(cls, periodic), tokens(periodic), points(periodic)
+    decoder = make(cls, periodic)
+    latent = tokens(periodic)
+    y = points(periodic)
     whole = decoder(latent, y)
     assert whole.shape == (3, 40, 1) and whole.std(1).min() > 1e-4
     parts = torch.cat([decoder(latent, y[:, i : i + 7]) for i in range(0, 40, 7)], dim=1)
@@ -62,7 +64,9 @@ def test_queries_are_independent_of_each_other(cls, periodic):
 @DECODERS
 @AXES
 def test_the_order_of_tokens_does_not_matter_but_their_positions_do(cls, periodic):
-    decoder, latent, y = make(cls, periodic), tokens(periodic), points(periodic)
+    decoder = make(cls, periodic)
+    latent = tokens(periodic)
+    y = points(periodic)
     order = torch.randperm(latent.z.shape[1])
     moved = latent._replace(z=latent.z[:, order], pos=latent.pos[:, order])
     torch.testing.assert_close(decoder(moved, y), decoder(latent, y), atol=1e-11, rtol=0)
@@ -73,7 +77,9 @@ def test_the_order_of_tokens_does_not_matter_but_their_positions_do(cls, periodi
 @DECODERS
 @AXES
 def test_samples_do_not_influence_each_other(cls, periodic):
-    decoder, latent, y = make(cls, periodic), tokens(periodic), points(periodic)
+    decoder = make(cls, periodic)
+    latent = tokens(periodic)
+    y = points(periodic)
     cond = torch.randn(3, DIM, dtype=torch.float64)
     whole = decoder(latent, y, cond)
     single = decoder(latent._replace(z=latent.z[1:2]), y, cond[1:2])
@@ -87,7 +93,9 @@ def test_samples_do_not_influence_each_other(cls, periodic):
 @DECODERS
 @AXES
 def test_exactly_the_periodic_axes_are_closed(cls, periodic):
-    decoder, latent, y = make(cls, periodic), tokens(periodic), points(periodic)
+    decoder = make(cls, periodic)
+    latent = tokens(periodic)
+    y = points(periodic)
     for axis, closed in enumerate(periodic):
         step = torch.zeros(len(periodic), dtype=y.dtype)
         step[axis] = 1.0
@@ -102,7 +110,8 @@ def test_exactly_the_periodic_axes_are_closed(cls, periodic):
 @DECODERS
 def test_the_field_is_continuous(cls):
     """No single step along a line makes a large part of the whole variation."""
-    decoder, latent = make(cls, PLANE), tokens(PLANE)
+    decoder = make(cls, PLANE)
+    latent = tokens(PLANE)
     ends = ((-0.5, 0.5), (-0.41, 0.47))
     line = torch.stack([torch.linspace(a, b, 2001) for a, b in ends], -1).double()[None]
     with torch.no_grad():
@@ -112,7 +121,9 @@ def test_the_field_is_continuous(cls):
 
 @DECODERS
 def test_gradients_reach_every_parameter_and_are_those_of_finite_differences(cls):
-    decoder, latent, y = make(cls, PLANE, CHANNELS), tokens(PLANE), points(PLANE)
+    decoder = make(cls, PLANE, CHANNELS)
+    latent = tokens(PLANE)
+    y = points(PLANE)
     features = torch.randn(3, 40, CHANNELS).double()
     decoder(latent, y, None, features).square().sum().backward()
     dead = [
@@ -131,8 +142,10 @@ def test_gradients_reach_every_parameter_and_are_those_of_finite_differences(cls
 @DECODERS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_type_inference_mode_and_skip_path(cls, dtype):
-    decoder, latent = make(cls, PLANE, CHANNELS, dtype), tokens(PLANE, dtype=dtype)
-    y, features = points(PLANE, dtype=dtype), torch.randn(3, 40, CHANNELS, dtype=dtype)
+    decoder = make(cls, PLANE, CHANNELS, dtype)
+    latent = tokens(PLANE, dtype=dtype)
+    y = points(PLANE, dtype=dtype)
+    features = torch.randn(3, 40, CHANNELS, dtype=dtype)
     expected = decoder(latent, y, None, features)
     assert expected.dtype == dtype
     with torch.inference_mode():
@@ -143,7 +156,8 @@ def test_type_inference_mode_and_skip_path(cls, dtype):
 @DECODERS
 def test_half_precision_stays_close(cls):
     decoder = make(cls, PLANE, dtype=torch.float32)
-    latent, y = tokens(PLANE, dtype=torch.float32), points(PLANE, dtype=torch.float32)
+    latent = tokens(PLANE, dtype=torch.float32)
+    y = points(PLANE, dtype=torch.float32)
     exact = decoder(latent, y)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = decoder(latent, y).float()
@@ -152,7 +166,9 @@ def test_half_precision_stays_close(cls):
 
 @DECODERS
 def test_a_checkpoint_reproduces_it(cls):
-    decoder, latent, y = make(cls, PLANE, CHANNELS), tokens(PLANE), points(PLANE)
+    decoder = make(cls, PLANE, CHANNELS)
+    latent = tokens(PLANE)
+    y = points(PLANE)
     if isinstance(decoder, FittedDecoder):
         nodes = grid_points(schema(PLANE).grid).double()[None]
         decoder.fit(nodes, torch.randn(20, nodes.shape[1], 1, dtype=torch.float64))

@@ -43,7 +43,8 @@ def inside(nodes: torch.Tensor, m: int, seed: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("periodic", [LINE, PLANE, SPACE, (True,), (True, False), (True, True)])
 def test_hats_are_a_partition_of_unity(periodic):
-    nodes, y = cloud(len(periodic), 40), cloud(len(periodic), 500, seed=1)
+    nodes = cloud(len(periodic), 40)
+    y = cloud(len(periodic), 500, seed=1)
     _, weight = hat_basis(y, nodes, torch.tensor(periodic))
     assert weight.min() >= 0 and (weight.sum(-1) - 1).abs().max() < 1e-13
     own, at_nodes = hat_basis(nodes, nodes, torch.tensor(periodic))
@@ -97,8 +98,10 @@ def test_cpwl_equals_finite_element_interpolation():
 
 def test_cpwl_is_attention_with_the_score_log_phi():
     torch.manual_seed(0)
-    decoder, nodes = CPWL(16, schema(PLANE)).double(), cloud(2, 30)
-    z, y = torch.randn(2, 30, 16).double(), cloud(2, 100, seed=1)
+    decoder = CPWL(16, schema(PLANE)).double()
+    nodes = cloud(2, 30)
+    z = torch.randn(2, 30, 16).double()
+    y = cloud(2, 100, seed=1)
     index, weight = hat_basis(y, nodes, torch.tensor(PLANE))
     phi = torch.zeros(100, 30).double().scatter_add(1, index, weight)
     empty = torch.zeros(2, 1, 100, 4).double(), torch.zeros(2, 1, 30, 4).double()
@@ -111,7 +114,8 @@ def test_cpwl_is_attention_with_the_score_log_phi():
 
 
 def test_hats_have_the_gradients_of_finite_elements():
-    nodes, y = cloud(2, 30).requires_grad_(), inside(cloud(2, 30), 20).requires_grad_()
+    nodes = cloud(2, 30).requires_grad_()
+    y = inside(cloud(2, 30), 20).requires_grad_()
     values = torch.randn(1, 30, 1).double()
 
     def field(nodes, y):
@@ -128,13 +132,12 @@ def test_too_few_nodes_are_refused():
 def test_branch_trunk_is_bilinear():
     torch.manual_seed(0)
     decoder = BranchTrunk(16, schema(PLANE), skip_features=2).double()
-    nodes, y, skip_features = (
-        cloud(2, 12),
-        cloud(2, 30, seed=1)[None],
-        torch.randn(2, 30, 2).double(),
-    )
+    nodes = cloud(2, 12)
+    y = cloud(2, 30, seed=1)[None]
+    skip_features = torch.randn(2, 30, 2).double()
     latent = latent_at(nodes, torch.randn(2, 12, 16).double(), PLANE)
-    branch, trunk = decoder.branch(latent), decoder.trunk(y, skip_features)
+    branch = decoder.branch(latent)
+    trunk = decoder.trunk(y, skip_features)
     product = einsum(branch, trunk, "b o r, b m r -> b m o") / 4
     torch.testing.assert_close(decoder(latent, y, None, skip_features), product, atol=1e-14, rtol=0)
     # Other coefficients with the same basis: the field is linear in them.
@@ -168,8 +171,10 @@ def test_the_amplitude_of_the_tokens_reaches_the_field(nearest):
     torch.nn.init.zeros_(attention.query.bias)
     for linear in (attention.key_value, attention.out):
         torch.nn.init.zeros_(linear.bias)
-    nodes, y = cloud(2, 20), cloud(2, 30, seed=1)
-    q, z = torch.randn(1, 30, 16).double(), torch.randn(1, 20, 16).double()
+    nodes = cloud(2, 20)
+    y = cloud(2, 30, seed=1)
+    q = torch.randn(1, 30, 16).double()
+    z = torch.randn(1, 20, 16).double()
     where = {"x_q": y[None], "x_k": nodes[None], "periodic": torch.tensor(PLANE)}
     seen = []
     block.norm_mlp.register_forward_hook(lambda module, given, out: seen.append(given[0] - q))
@@ -180,7 +185,8 @@ def test_the_amplitude_of_the_tokens_reaches_the_field(nearest):
 
 
 def test_neighbors_are_the_nearest_across_periodic_boundaries():
-    nodes, y = cloud(2, 50), cloud(2, 30, seed=1)
+    nodes = cloud(2, 50)
+    y = cloud(2, 30, seed=1)
     index, _, window = nearest_neighbors(y[None], nodes[None], torch.tensor((True, False)), 7)
     gap = y[:, None] - nodes
     gap[..., 0] -= gap[..., 0].round()
@@ -195,12 +201,10 @@ def test_attention_to_the_nearest_is_attention_if_all_are_near():
     attention = Attention(
         16, heads=2, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True
     ).double()
-    nodes, y, q, z = (
-        cloud(2, 20)[None],
-        cloud(2, 30, seed=1)[None],
-        torch.randn(2, 30, 16),
-        torch.randn(2, 20, 16),
-    )
+    nodes = cloud(2, 20)[None]
+    y = cloud(2, 30, seed=1)[None]
+    q = torch.randn(2, 30, 16)
+    z = torch.randn(2, 20, 16)
     given = (q.double(), z.double())
     where = {"x_q": y, "x_k": nodes, "periodic": torch.tensor((True, False))}
     whole = attention(*given, **where)
@@ -214,7 +218,9 @@ def test_attention_to_the_nearest_does_not_depend_on_the_others():
     torch.manual_seed(0)
     few, all_of_them = (CrossAttention(16, schema(PLANE), nearest=s).double() for s in (5, 99))
     all_of_them.load_state_dict(few.state_dict())
-    nodes, z, y = cloud(2, 20), torch.randn(1, 20, 16).double(), cloud(2, 1, seed=1)[None]
+    nodes = cloud(2, 20)
+    z = torch.randn(1, 20, 16).double()
+    y = cloud(2, 1, seed=1)[None]
     z.requires_grad_()
     slopes = [
         torch.autograd.grad(d(latent_at(nodes, z, PLANE), y).sum(), z)[0]
@@ -242,13 +248,15 @@ class Largest(TorchDispatchMode):
 def test_memory_of_attention_to_the_nearest_does_not_grow_with_the_tokens(learns):
     """A query stores s times the width for any number of tokens, not a score per token."""
     decoder = CrossAttention(16, schema(PLANE), nearest=4, heads=4)
-    y, largest = cloud(2, 4000, seed=1).float()[None], {}
+    y = cloud(2, 4000, seed=1).float()[None]
+    largest = {}
     for k in (400, 3200):
         latent = latent_at(cloud(2, k).float(), torch.randn(1, k, 16), PLANE)
         with torch.set_grad_enabled(learns), Largest() as seen:
             decoder(latent, y)
         largest[k] = seen.bytes
-    s, heads = 4, 4
+    s = 4
+    heads = 4
     # Copies of keys, indices of values.
     assert largest[400] == largest[3200] <= 4000 * s * max(4 * 16, 8 * heads)
 

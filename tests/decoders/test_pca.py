@@ -12,7 +12,8 @@ from test_decoder_conformance import points, tokens
 
 from fields.decoders.pca import PCA
 
-PERIODIC, GRID = (False, True), (6, 8)
+PERIODIC = (False, True)
+GRID = (6, 8)
 
 
 def grid(order: torch.Tensor | None = None) -> torch.Tensor:
@@ -34,10 +35,8 @@ def outputs(y: torch.Tensor, samples: int = 20) -> torch.Tensor:
 def fitted(order: torch.Tensor | None = None, components: int = 10, skip_features: int = 0) -> PCA:
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PERIODIC), grid=GRID, outputs=("u", "w"))
-    decoder, y = (
-        PCA(16, s, components=components, skip_features=skip_features).double(),
-        grid(order),
-    )
+    decoder = PCA(16, s, components=components, skip_features=skip_features).double()
+    y = grid(order)
     decoder.fit(y[None], outputs(y))
     return decoder
 
@@ -52,7 +51,9 @@ def span_error(decoder: PCA, v: torch.Tensor, y: torch.Tensor) -> float:
 
 def test_the_basis_spans_the_data_for_any_order_of_the_points():
     order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
-    decoder, shuffled, y = fitted(), fitted(order), grid()
+    decoder = fitted()
+    shuffled = fitted(order)
+    y = grid()
     # Three patterns, each in either variable.
     assert int((decoder.basis.directions.norm(dim=1) > 0.5).sum()) == 6
     fresh = outputs(y, 50)[20:]
@@ -71,8 +72,11 @@ def test_the_basis_spans_the_data_for_any_order_of_the_points():
 
 
 def test_fields_are_the_mean_plus_a_combination_of_the_basis_at_any_point():
-    decoder, latent, y = fitted(), tokens(PERIODIC), points(PERIODIC)
-    out, c = decoder(latent, y), decoder.coefficients(latent)
+    decoder = fitted()
+    latent = tokens(PERIODIC)
+    y = points(PERIODIC)
+    out = decoder(latent, y)
+    c = decoder.coefficients(latent)
     assert out.shape == (3, 40, 2) and out.std(0).min() > 1e-3
     assert span_error(decoder, out, y[0]) < 1e-9
     mean = decoder.functions(y)[0, ..., -1]
@@ -100,7 +104,8 @@ def test_the_basis_is_stored_and_not_trained():
         16, dataclasses.replace(schema(PERIODIC), grid=GRID, outputs=("u", "w")), components=10
     ).double()
     again.load_state_dict(decoder.state_dict())
-    latent, y = tokens(PERIODIC), points(PERIODIC)
+    latent = tokens(PERIODIC)
+    y = points(PERIODIC)
     torch.testing.assert_close(again(latent, y), decoder(latent, y), atol=0, rtol=0)
 
 

@@ -14,16 +14,15 @@ PLANE = (False, True)
 
 def inputs(n: int = 64, seed: int = 0):
     g = torch.Generator().manual_seed(seed)
-    x, u = (
-        torch.rand(1, n, 2, generator=g).double() - 0.5,
-        torch.randn(3, n, 1, generator=g).double(),
-    )
+    x = torch.rand(1, n, 2, generator=g).double() - 0.5
+    u = torch.randn(3, n, 1, generator=g).double()
     return x, u, torch.ones(1, n, dtype=torch.bool)
 
 
 def test_sensors_may_be_reordered_but_not_moved():
     torch.manual_seed(0)
-    encoder, (x, u, mask) = BranchNet(16, schema(PLANE), tokens=(2, 3)).double(), inputs()
+    encoder = BranchNet(16, schema(PLANE), tokens=(2, 3)).double()
+    x, u, mask = inputs()
     first = encoder(x, u, mask)
     assert first.z.shape == (3, 6, 16) and (first.z[0] - first.z[1]).abs().max() > 1e-3
     order = torch.randperm(64)
@@ -50,7 +49,8 @@ def test_sensors_of_scattered_problems_need_a_count():
 
 def test_every_point_is_a_token_of_its_own():
     torch.manual_seed(0)
-    encoder, (x, u, mask) = PointwiseEncoder(16, schema(PLANE)).double(), inputs()
+    encoder = PointwiseEncoder(16, schema(PLANE)).double()
+    x, u, mask = inputs()
     latent = encoder(x, u, mask)
     assert latent.z.shape == (3, 64, 16) and latent.pos is x
     changed = u.clone()

@@ -83,7 +83,8 @@ def distance(a: Latent, b: Latent) -> float:
 @AXES
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shapes_types_and_positions(cls, periodic, dtype):
-    encoder, x = make(cls, periodic, dtype), grid(periodic, dtype)
+    encoder = make(cls, periodic, dtype)
+    x = grid(periodic, dtype)
     latent = encoder(x, values(x), real(x))
     count = encoder.num_tokens(x.shape[1])
     assert latent.z.shape == (3, count, DIM) and latent.z.dtype == dtype
@@ -98,8 +99,10 @@ def test_shapes_types_and_positions(cls, periodic, dtype):
 @ENCODERS
 def test_gradients_reach_every_parameter_and_are_those_of_finite_differences(cls):
     periodic = (False, True)
-    encoder, x = make(cls, periodic), grid(periodic)
-    u, cond = values(x).requires_grad_(), torch.randn(3, DIM, dtype=torch.float64)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
+    u = values(x).requires_grad_()
+    cond = torch.randn(3, DIM, dtype=torch.float64)
     out = encoder(x, u, real(x), cond).z
     # Weighted: layers that end in a LayerNorm have a constant sum of squares.
     (out * torch.randn_like(out)).sum().backward()
@@ -118,8 +121,10 @@ def test_gradients_reach_every_parameter_and_are_those_of_finite_differences(cls
 @ENCODERS
 @AXES
 def test_samples_do_not_influence_each_other(cls, periodic):
-    encoder, x = make(cls, periodic), grid(periodic)
-    u, cond = values(x), torch.randn(3, DIM, dtype=torch.float64)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
+    u = values(x)
+    cond = torch.randn(3, DIM, dtype=torch.float64)
     whole = encoder(x, u, real(x), cond)
     single = encoder(x, u[1:2], real(x), cond[1:2])
     torch.testing.assert_close(single.z, whole.z[1:2], atol=1e-12, rtol=0)
@@ -129,7 +134,8 @@ def test_samples_do_not_influence_each_other(cls, periodic):
 @AXES
 @pytest.mark.parametrize("points", [grid, scattered])
 def test_the_order_of_points_does_not_matter(cls, periodic, points):
-    encoder, x = make(cls, periodic), points(periodic)
+    encoder = make(cls, periodic)
+    x = points(periodic)
     u = values(x)
     latent = encode_or_refuse(encoder, x, u, real(x))
     assert latent is not None or points is scattered, "the training grid is refused"
@@ -142,7 +148,8 @@ def test_the_order_of_points_does_not_matter(cls, periodic, points):
 @ENCODERS
 @pytest.mark.parametrize("periodic", PERIODIC[1:], ids=["2D", "3D"])
 def test_a_grid_may_be_stored_in_any_order_of_its_axes(cls, periodic):
-    encoder, x = make(cls, periodic), grid(periodic)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
     u = values(x)
     swap = torch.arange(x.shape[1]).reshape((POINTS,) * len(periodic)).mT.reshape(-1)
     assert distance(encoder(x[:, swap], u[:, swap], real(x)), encoder(x, u, real(x))) < 1e-11
@@ -151,7 +158,8 @@ def test_a_grid_may_be_stored_in_any_order_of_its_axes(cls, periodic):
 @ENCODERS
 @AXES
 def test_positions_of_the_points_matter(cls, periodic):
-    encoder, x = make(cls, periodic), grid(periodic)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
     u = values(x)
     before = encoder(x, u, real(x))
     mirrored = x.clone()
@@ -164,7 +172,8 @@ def test_positions_of_the_points_matter(cls, periodic):
 @AXES
 @pytest.mark.parametrize("points", [grid, scattered])
 def test_a_point_moved_by_a_period_is_the_same_point(cls, periodic, points):
-    encoder, x = make(cls, periodic), points(periodic)
+    encoder = make(cls, periodic)
+    x = points(periodic)
     u = values(x)
     latent = encode_or_refuse(encoder, x, u, real(x))
     moved = encode_or_refuse(encoder, x + torch.tensor(periodic).to(x), u, real(x))
@@ -176,7 +185,8 @@ def test_a_point_moved_by_a_period_is_the_same_point(cls, periodic, points):
 @AXES
 @pytest.mark.parametrize("points", [grid, scattered])
 def test_padding_has_no_influence(cls, periodic, points):
-    encoder, x = make(cls, periodic), points(periodic).expand(3, -1, -1)
+    encoder = make(cls, periodic)
+    x = points(periodic).expand(3, -1, -1)
     u = values(x)
     latent = encode_or_refuse(encoder, x, u, real(x))
     mask = torch.cat([real(x), torch.zeros(3, 4, dtype=torch.bool)], 1)
@@ -206,7 +216,8 @@ def test_scattered_and_padded_points_are_read_by_some_encoders():
 @ENCODERS
 def test_an_encoder_that_was_fixed_to_its_points_gives_the_same_tokens(cls):
     periodic = (False, True)
-    encoder, x = make(cls, periodic), grid(periodic)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
     before = encoder(x, values(x), real(x)).z
     encoder.fix(x)
     torch.testing.assert_close(encoder(x, values(x), real(x)).z, before, atol=0, rtol=0)
@@ -215,7 +226,8 @@ def test_an_encoder_that_was_fixed_to_its_points_gives_the_same_tokens(cls):
 @ENCODERS
 def test_a_checkpoint_reproduces_it(cls):
     periodic = (False, True)
-    encoder, x = make(cls, periodic), grid(periodic)
+    encoder = make(cls, periodic)
+    x = grid(periodic)
     expected = encoder(x, values(x), real(x))
     torch.manual_seed(1)
     again = build(encoder.describe(), schema=schema(periodic)).double()

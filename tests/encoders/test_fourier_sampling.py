@@ -47,12 +47,11 @@ def test_the_waves_are_orthonormal_over_the_centers(counts, closed):
 
 @BOXES
 def test_polynomials_are_reproduced_from_any_points_at_any_points(counts, closed):
-    f, s = polynomial(counts, closed), problem(closed)
+    f = polynomial(counts, closed)
+    s = problem(closed)
     given = {"dim": 4, "schema": s, "tokens": counts, "channels": ("u", "c", "v", "")}
-    encoder, decoder = (
-        encoders.FourierSampling(**given).double(),
-        decoders.FourierInterpolation(**given).double(),
-    )
+    encoder = encoders.FourierSampling(**given).double()
+    decoder = decoders.FourierInterpolation(**given).double()
     for x in (
         grid_points(tuple(2 * n + 1 for n in counts), torch.float64)[None],
         cloud(counts, 40 * torch.Size(counts).numel()),
@@ -74,10 +73,8 @@ def test_aligned_tokens_are_the_grid_values_and_centers_miss_the_highest_cosine(
     )
     for aligned in (True, False):
         given = {"dim": 3, "schema": problem(closed), "tokens": counts, "channels": ("u", "v", "c")}
-        encoder, decoder = (
-            encoders.FourierSampling(**given, aligned=aligned).double(),
-            decoders.FourierInterpolation(**given).double(),
-        )
+        encoder = encoders.FourierSampling(**given, aligned=aligned).double()
+        decoder = decoders.FourierInterpolation(**given).double()
         latent = encoder(x, u, mask(x))
         back = decoder(latent, x)
         if aligned:
@@ -90,8 +87,10 @@ def test_aligned_tokens_are_the_grid_values_and_centers_miss_the_highest_cosine(
 
 def test_tokens_preserve_inner_products():
     """∫ u v over the box is the mean over tokens, because the map is orthogonal."""
-    counts, closed = (9,), (True,)
-    f, x = polynomial(counts, closed), grid_points((400,), torch.float64)[None]
+    counts = (9,)
+    closed = (True,)
+    f = polynomial(counts, closed)
+    x = grid_points((400,), torch.float64)[None]
     z = encoders.FourierSampling(3, problem(closed), tokens=counts).double()(x, f(x), mask(x)).z
     integral = torch.einsum("bnc,bne->bce", f(x), f(x)) / 400
     torch.testing.assert_close(torch.einsum("bkc,bke->bce", z, z) / 9, integral, atol=1e-6, rtol=0)
@@ -106,17 +105,14 @@ def test_few_points_determine_the_longest_waves():
 
 
 def test_masked_points_have_no_influence():
-    f, encoder = (
-        polynomial((9,), (True,)),
-        encoders.FourierSampling(3, problem((True,)), tokens=(9,)).double(),
-    )
+    f = polynomial((9,), (True,))
+    encoder = encoders.FourierSampling(3, problem((True,)), tokens=(9,)).double()
     x = cloud((9,), 60)
-    real, u = mask(x), f(x)
+    real = mask(x)
+    u = f(x)
     real[:, 40:] = False
-    masked, alone = (
-        encoder(x, torch.where(real[..., None], u, 1e3), real),
-        encoder(x[:, :40], u[:, :40], real[:, :40]),
-    )
+    masked = encoder(x, torch.where(real[..., None], u, 1e3), real)
+    alone = encoder(x[:, :40], u[:, :40], real[:, :40])
     torch.testing.assert_close(masked.z, alone.z)
 
 
@@ -130,11 +126,9 @@ def test_settings_that_do_not_fit_are_refused():
         encoders.FourierSampling(2, s)
     with pytest.raises(ValueError, match=r"holds \['v'\], so it cannot be decoded"):
         decoders.FourierInterpolation(2, s, channels=("u", "c"))
-    latent, decoder = (
-        encoders.FourierSampling(3, s, tokens=(9,))(
-            cloud((9,), 5), torch.zeros(1, 5, 3), torch.ones(1, 5) > 0
-        ),
-        16,
+    latent = encoders.FourierSampling(3, s, tokens=(9,))(
+        cloud((9,), 5), torch.zeros(1, 5, 3), torch.ones(1, 5) > 0
     )
+    decoder = 16
     with pytest.raises(ValueError, match=r"decodes \(16,\) tokens, got 9"):
         decoders.FourierInterpolation(3, s, tokens=(decoder,))(latent, cloud((9,), 5))

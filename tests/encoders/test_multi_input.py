@@ -65,9 +65,11 @@ def test_with_quadrature_weights_refining_half_of_the_domain_changes_little(cls)
 def test_a_common_factor_of_weights_cancels_and_zero_weights_remove_points():
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PLANE), inputs=("a", "w"), weight="w")
-    encoder, (x, _) = CrossAttentionEncoder(16, s, tokens=(3, 3)).double(), cells(6, 6, 12)
+    encoder = CrossAttentionEncoder(16, s, tokens=(3, 3)).double()
+    x, _ = cells(6, 6, 12)
     mask = torch.ones(x.shape[:2], dtype=torch.bool)
-    few, weight = x[..., 0] < 0.2, torch.rand(1, x.shape[1], 1).double() + 0.5
+    few = x[..., 0] < 0.2
+    weight = torch.rand(1, x.shape[1], 1).double() + 0.5
 
     def z(w: torch.Tensor, mask: torch.Tensor = mask) -> torch.Tensor:
         return encoder(x, torch.cat([smooth(x), w], -1), mask).z
@@ -82,8 +84,10 @@ def test_inputs_with_points_of_their_own():
     torch.manual_seed(0)
     s = dataclasses.replace(schema(PLANE), inputs=("a", "g", "sdf"))
     encoder = MultiInput(16, s, groups=(("a", "sdf"), ("g",)), tokens=(3, 3)).double()
-    x, u = torch.rand(1, 50, 2).double() - 0.5, torch.randn(2, 50, 3).double()
-    u[:, 30:, [0, 2]], u[:, :30, 1] = math.nan, math.nan
+    x = torch.rand(1, 50, 2).double() - 0.5
+    u = torch.randn(2, 50, 3).double()
+    u[:, 30:, [0, 2]] = math.nan
+    u[:, :30, 1] = math.nan
     mask = torch.ones(1, 50, dtype=torch.bool)
     z = encoder(x, u, mask).z
     assert z.isfinite().all()
@@ -112,8 +116,10 @@ def test_inputs_with_points_of_their_own():
 def test_a_file_of_several_inputs_with_weights(tmp_path):
     """Points in one list, NaN where a function is not given; queries are where targets are."""
     rng = np.random.default_rng(0)
-    a, g = rng.normal(size=(6, 9)), rng.normal(size=(6, 9))
-    a[..., 5:], g[..., :5] = np.nan, np.nan
+    a = rng.normal(size=(6, 9))
+    g = rng.normal(size=(6, 9))
+    a[..., 5:] = np.nan
+    g[..., :5] = np.nan
     columns = {"a": a, "g": g, "w": np.full((6, 9), 0.1), "u": 2 * a}
     roles = {"a": "input", "g": "input", "w": "input", "u": "output"}
     marks = {"w": {"quadrature": 1}}
@@ -142,14 +148,16 @@ def test_a_file_of_several_inputs_with_weights(tmp_path):
     )
     assert model(batch).shape == (2, 1, 5, 1) and model(batch).isfinite().all()
     near = SkipMoments(2, lengths=(0.1,))
-    model.decoder, model.skip = CrossAttention(16, s, skip_features=near.features), near
+    model.decoder = CrossAttention(16, s, skip_features=near.features)
+    model.skip = near
     with pytest.raises(
         ValueError,
         match=r"The skip path needs every input at every point, got NaN.*Set `skip: null`",
     ):
         model(batch)
     assert model(batch._replace(u=batch.u.nan_to_num())).isfinite().all()
-    model.decoder, model.skip = CrossAttention(16, s), None
+    model.decoder = CrossAttention(16, s)
+    model.skip = None
     out = model.predict(opened).u
     assert np.isfinite(out).all() and out.shape == (6, 9)
     with pytest.raises(ValueError, match="not among its inputs"):

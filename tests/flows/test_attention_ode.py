@@ -17,7 +17,8 @@ def field():
 
 
 def test_a_transformer_block_is_one_euler_step():
-    f, (z, where) = field(), context()
+    f = field()
+    z, where = context()
     with torch.no_grad():
         x, _ = Euler().step(f, 0.0, 1.0, z, where, ())
         torch.testing.assert_close(
@@ -27,7 +28,8 @@ def test_a_transformer_block_is_one_euler_step():
 
 @pytest.mark.parametrize("method", [Euler(), Heun(), RK4()], ids=lambda m: type(m).__name__)
 def test_observed_orders(method):
-    f, (z, where) = field(), context(6, batch=1)
+    f = field()
+    z, where = context(6, batch=1)
     with torch.no_grad():
         ends = [method.solve(f, z, where, times=UNIT, steps=steps)[-1] for steps in (16, 32, 64)]
     assert (
@@ -37,7 +39,8 @@ def test_observed_orders(method):
 
 
 def test_the_adaptive_method_is_as_accurate_as_asked_and_says_so_for_each_sample():
-    f, (z, where) = field(), context(6)
+    f = field()
+    z, where = context(6)
     with torch.no_grad():
         exact = RK4().solve(f, z, where, times=UNIT, steps=128)[-1]
         found = {}

@@ -18,7 +18,8 @@ def test_the_walk_finds_the_shipped_ones():
 @ENERGIES
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_the_gradient_in_closed_form_is_that_of_autograd(cls, conditioned):
-    energy, latent = build(cls), tokens()
+    energy = build(cls)
+    latent = tokens()
     context = Context.of(latent, conditioning() if conditioned else None)
     z = latent.z.clone().requires_grad_()
     value, grad = energy.value_and_grad(z, context)
@@ -45,8 +46,10 @@ def test_positions_are_optional_and_one_token_is_enough(cls):
 
 @ENERGIES
 def test_training_differentiates_the_gradient_correctly(cls):
-    energy, latent = build(cls), tokens(batch=1)
-    context, weights = Context.of(latent), torch.randn_like(latent.z)
+    energy = build(cls)
+    latent = tokens(batch=1)
+    context = Context.of(latent)
+    weights = torch.randn_like(latent.z)
     assert torch.autograd.gradcheck(
         lambda z: (energy.grad(z, context) * weights).sum(),
         latent.z.requires_grad_(),
@@ -56,7 +59,8 @@ def test_training_differentiates_the_gradient_correctly(cls):
 
 @ENERGIES
 def test_the_order_of_tokens_and_their_positions_matter_as_declared(cls):
-    energy, latent = build(cls), tokens()
+    energy = build(cls)
+    latent = tokens()
     value = energy(latent.z, Context.of(latent))
     other, _ = permuted(latent, energy.permutation_invariant)
     torch.testing.assert_close(energy(other.z, Context.of(other)), value, atol=1e-10, rtol=1e-10)
@@ -70,7 +74,8 @@ def test_the_order_of_tokens_and_their_positions_matter_as_declared(cls):
 
 @ENERGIES
 def test_conditioning_changes_the_energy(cls):
-    energy, latent = build(cls), tokens()
+    energy = build(cls)
+    latent = tokens()
     changed = energy(latent.z, Context.of(latent, conditioning()))
     assert (changed - energy(latent.z, Context.of(latent))).abs().max() > 1e-6
 
@@ -92,7 +97,8 @@ def test_it_is_bounded_below_if_it_says_so(cls, by):
 @ENERGIES
 @pytest.mark.parametrize("n", [1, 12])
 def test_independent_code_gives_the_same_value(cls, n):
-    energy, latent = build(cls), tokens(n=n)
+    energy = build(cls)
+    latent = tokens(n=n)
     if n == 1 and not energy.permutation_invariant:
         pytest.skip("the tokens are a grid of fixed size")
     assert reference_potential.dispatch(cls) is not reference_potential.dispatch(object), (
@@ -108,6 +114,7 @@ def test_independent_code_gives_the_same_value(cls, n):
 @ENERGIES
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_dtype_is_that_of_the_tokens(cls, dtype):
-    energy, latent = build(cls, dtype), tokens(dtype=dtype)
+    energy = build(cls, dtype)
+    latent = tokens(dtype=dtype)
     value, grad = energy.value_and_grad(latent.z, Context.of(latent))
     assert value.dtype == grad.dtype == dtype and grad.shape[-1] == DIM

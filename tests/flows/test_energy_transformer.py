@@ -60,7 +60,8 @@ def test_one_line_chooses_the_energy_and_the_law_holds(name, law):
 
 def test_no_token_predicts_itself_and_near_ones_count_more():
     energy = EnergyTransformer(8, heads=2).double()
-    z, x = torch.randn(1, 3, 8).double(), torch.tensor([[[0.0], [0.05], [0.45]]]).double()
+    z = torch.randn(1, 3, 8).double()
+    x = torch.tensor([[[0.0], [0.05], [0.45]]]).double()
     context = Context.of(Latent(z, x, torch.tensor([False])))
     seen = []
     hook = energy.partition.register_forward_hook(lambda layer, args, out: seen.append(out[1]))

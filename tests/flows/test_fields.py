@@ -33,7 +33,8 @@ def test_the_walk_finds_the_shipped_ones():
 @FIELDS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_state_holds_the_tokens_and_keeps_its_dtype(case, dtype):
-    field, latent = build(case, dtype), tokens(dtype=dtype)
+    field = build(case, dtype)
+    latent = tokens(dtype=dtype)
     context = Context.of(latent)
     state = field.lift(latent.z, context)
     assert torch.equal(field.project(state), latent.z)
@@ -43,7 +44,8 @@ def test_the_state_holds_the_tokens_and_keeps_its_dtype(case, dtype):
 
 @FIELDS
 def test_order_and_positions_of_tokens_matter_as_declared(case):
-    field, latent = build(case), tokens()
+    field = build(case)
+    latent = tokens()
     f = velocity(field, latent)
     other, order = permuted(latent, field.permutation_equivariant)
     torch.testing.assert_close(velocity(field, other), f[:, order], atol=1e-9, rtol=1e-9)
@@ -58,13 +60,15 @@ def test_order_and_positions_of_tokens_matter_as_declared(case):
 
 @FIELDS
 def test_conditioning_changes_the_velocity(case):
-    field, latent = build(case), tokens()
+    field = build(case)
+    latent = tokens()
     assert (velocity(field, latent, conditioning()) - velocity(field, latent)).abs().max() > 1e-6
 
 
 @FIELDS
 def test_the_exact_flow_has_the_law_by_independent_code(case):
-    field, latent = build(case), tokens()
+    field = build(case)
+    latent = tokens()
     context = Context.of(latent, conditioning())
     with torch.no_grad():
         state = field.lift(latent.z, context)

@@ -38,7 +38,8 @@ def field(cls, **options):
     ids=lambda x: getattr(x, "__name__", type(x).__name__ if callable(x) else x),
 )
 def test_no_value_leaves_the_range_it_starts_in(cls, method, h):
-    f, (z, where) = field(cls), context()
+    f = field(cls)
+    z, where = context()
     before = z
     for x, _ in march(f, method, z, where, h, 30):
         assert (x.amax(1) <= before.amax(1) + 1e-13).all() and (
@@ -56,7 +57,8 @@ def test_no_value_leaves_the_range_it_starts_in(cls, method, h):
 )
 @pytest.mark.parametrize("iterations", [0, 4])
 def test_symmetric_diffusion_keeps_the_mean_and_shrinks_the_norm(cls, method, h, iterations):
-    f, (z, where) = field(cls, iterations=iterations), context()
+    f = field(cls, iterations=iterations)
+    z, where = context()
     before = z
     for x, _ in march(f, method, z, where, h, 50):
         assert (x.norm(dim=(1, 2)) <= before.norm(dim=(1, 2)) * (1 + 1e-13)).all()
@@ -67,13 +69,15 @@ def test_symmetric_diffusion_keeps_the_mean_and_shrinks_the_norm(cls, method, h,
 @STEPS
 @pytest.mark.parametrize("iterations", [0, 4])
 def test_mean_far_ahead(iterations, steps):
-    f, (z, where) = field(SymmetricGrandField, iterations=iterations), context()
+    f = field(SymmetricGrandField, iterations=iterations)
+    z, where = context()
     *_, (x, _) = march(f, ExplicitDiffusion(), z, where, 0.5, steps)
     assert (x.mean(1) - z.mean(1)).abs().max() < 1e-12
 
 
 def test_neighbors_come_closer_and_the_other_sign_blows_up():
-    f, (z, where) = field(SymmetricGrandField), context()
+    f = field(SymmetricGrandField)
+    z, where = context()
     w = f.weights(z, where).mean(1)
     rough = lambda x: (w[..., None] * (x[:, :, None] - x[:, None]).square()).sum((1, 2, 3))  # noqa: E731
     x, _ = next(march(f, ExplicitDiffusion(), z, where, 0.2, 1))
@@ -84,7 +88,8 @@ def test_neighbors_come_closer_and_the_other_sign_blows_up():
 
 
 def test_step_beyond_the_bound_would_leave_the_range():
-    f, (z, where) = field(RandomWalkField), context()
+    f = field(RandomWalkField)
+    z, where = context()
     far = z + 3.0 * f(0.0, z, where) / f.diffusivity().min()
     assert (far.amax(1) > z.amax(1) + 1e-3).any()
 
@@ -97,7 +102,8 @@ def test_graph_attention_smooths_everything_away_and_a_source_does_not_let_diffu
     def spread(x):
         return float(x.var(1).mean() / x.square().mean())
 
-    layer, x = GraphAttention(DIM).double(), z
+    layer = GraphAttention(DIM).double()
+    x = z
     with torch.no_grad():
         for _ in range(20):
             x = layer(x, near)

@@ -79,7 +79,8 @@ def test_cayley_is_the_dense_cayley_transform_on_either_side(edges):
     f = field(edges=edges)
     x0, where = start(f)
     d, q, p = f.to_frame(x0, where)
-    skew, x = dense(d), torch.cat([q, p], dim=2)
+    skew = dense(d)
+    x = torch.cat([q, p], dim=2)
     one = torch.eye(skew.shape[-1], dtype=skew.dtype)
     expected = torch.linalg.inv(one - 0.35 * skew) @ (one + 0.35 * skew) @ x
     actual = torch.cat(cayley_rotation(d, torch.tensor(0.7, dtype=q.dtype), q, p), dim=2)
@@ -151,7 +152,8 @@ def test_double_bracket_never_gains_energy(edges, method, h, steps):
 def test_coupled_bracket_loses_exactly_what_it_should():
     f = field(DoubleBracketField)
     x0, where = start(f)
-    h, gamma = 0.7, f.damping().item()
+    h = 0.7
+    gamma = f.damping().item()
     x1, _ = next(march(f, CoupledBracket(), x0, where, h, 1))
     d, q, p = f.to_frame(x0, where)
     _, q1, p1 = f.to_frame(x1, where)  # in the same frame
@@ -167,16 +169,12 @@ def test_coupled_bracket_loses_exactly_what_it_should():
 
 
 def test_no_damping_is_the_hamiltonian_bit_by_bit():
-    bracket, wave = (
-        DoubleBracketField(DIM, gamma=0.0, learned=False).double(),
-        GraphHamiltonianField(DIM).double(),
-    )
+    bracket = DoubleBracketField(DIM, gamma=0.0, learned=False).double()
+    wave = GraphHamiltonianField(DIM).double()
     wave.incidence.load_state_dict(bracket.incidence.state_dict())
     x0, where = start(wave)
-    a, b = (
-        next(march(bracket, SplitBracket(), x0, where, 0.5, 1))[0],
-        next(march(wave, Cayley(), x0, where, 0.5, 1))[0],
-    )
+    a = next(march(bracket, SplitBracket(), x0, where, 0.5, 1))[0]
+    b = next(march(wave, Cayley(), x0, where, 0.5, 1))[0]
     assert torch.equal(a, b)
 
 

@@ -27,7 +27,8 @@ def kinetic(f, z):
 @pytest.mark.parametrize("energy", [AttentionEnergy, MLPEnergy])
 @pytest.mark.parametrize("n", [1, 2, 17])
 def test_gradient_in_closed_form_is_the_gradient(energy, n):
-    f, (z, where) = field(energy=energy), context(n)
+    f = field(energy=energy)
+    z, where = context(n)
     where = where._replace(cond=torch.randn(3, DIM, dtype=z.dtype))
     q = z[..., : DIM // 2].clone().requires_grad_()
     value, grad = f.potential(q, where)
@@ -36,7 +37,8 @@ def test_gradient_in_closed_form_is_the_gradient(energy, n):
 
 
 def test_force_is_a_gradient_and_plain_attention_is_not():
-    f, (z, where) = field(), context(4, batch=1)
+    f = field()
+    z, where = context(4, batch=1)
     q = z[..., : DIM // 2]
 
     def asymmetry(force):
@@ -52,8 +54,10 @@ def test_force_is_a_gradient_and_plain_attention_is_not():
 
 
 def test_potential_is_bounded_below():
-    f, (_, where) = field(by=1.0), context()
-    v, c = f.v, DIM // 2
+    f = field(by=1.0)
+    _, where = context()
+    v = f.v
+    c = DIM // 2
     g2 = v.features.gamma**2 * c
     d = c // v.heads
     low = -v.weight.abs().sum() * (v.patterns.norm(dim=1) * g2.sqrt() + v.bias.abs()).max()
@@ -75,13 +79,16 @@ def test_potential_is_bounded_below():
 @pytest.mark.parametrize("h", [0.1, 0.4])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_kinetic_projection_keeps_the_energy_at_every_step(h, dtype, bound, steps):
-    f, (z, where) = field(dtype), context(dtype=dtype)
-    exact, (_, where64) = field(), context()
+    f = field(dtype)
+    z, where = context(dtype=dtype)
+    exact = field()
+    _, where64 = context()
     start = attention_energy(exact, z.double(), where64)
     assert start.std() > 1e-2 * start.abs().mean(), (
         "all samples have the same energy: the test could not fail"
     )
-    worst, refused = 0.0, None
+    worst = 0.0
+    refused = None
     for i, (x, carry) in enumerate(march(f, EnergyProjectedVerlet(), z, where, h, steps)):
         refused = carry.rejected_steps.sum()
         if i % 25 == 24:
@@ -94,8 +101,10 @@ def test_kinetic_projection_keeps_the_energy_at_every_step(h, dtype, bound, step
 
 
 def test_other_methods_do_not_keep_it():
-    f, (z, where) = field(), context()
-    start, scale = attention_energy(f, z, where), kinetic(f, z)
+    f = field()
+    z, where = context()
+    start = attention_energy(f, z, where)
+    scale = kinetic(f, z)
     for method, low in ((Verlet(), 1e-4), (ImplicitMidpoint(), 1e-6)):
         *_, (x, _) = march(f, method, z, where, 0.2, 100)
         drift = ((attention_energy(f, x, where) - start).abs() / scale).max()
@@ -105,8 +114,10 @@ def test_other_methods_do_not_keep_it():
 @pytest.mark.parametrize("steps", [10, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("h", "iterations"), [(0.1, 16), (0.4, 40)])
 def test_converged_discrete_gradient_keeps_it_and_a_truncated_one_does_not(h, iterations, steps):
-    f, (z, where) = field(by=0.1), context(4, batch=2)
-    start, scale = attention_energy(f, z, where), kinetic(f, z).detach()
+    f = field(by=0.1)
+    z, where = context(4, batch=2)
+    start = attention_energy(f, z, where)
+    scale = kinetic(f, z).detach()
 
     def drift(iterations, steps):
         states = [
@@ -127,7 +138,8 @@ def test_converged_discrete_gradient_keeps_it_and_a_truncated_one_does_not(h, it
     ids=lambda m: type(m).__name__,
 )
 def test_order_two(method):
-    f, (z, where) = field(by=0.1), context(4, batch=1)
+    f = field(by=0.1)
+    z, where = context(4, batch=1)
     ends = []
     for steps in (10, 20, 40):
         *_, (x, _) = march(f, method, z, where, 1 / steps, steps)
@@ -137,7 +149,8 @@ def test_order_two(method):
 
 
 def test_verlet_is_reversible_and_symplectic():
-    f, (z, where) = field(by=0.1), context(3, batch=1)
+    f = field(by=0.1)
+    z, where = context(3, batch=1)
     *_, (x, _) = march(f, Verlet(), z, where, 0.1, 200)
     flip = torch.ones(DIM, dtype=z.dtype)
     flip[DIM // 2 :] = -1
@@ -150,12 +163,14 @@ def test_verlet_is_reversible_and_symplectic():
     jacobian = torch.autograd.functional.jacobian(step, z.flatten())
     q = torch.arange(z.numel()).reshape(z.shape)[..., : DIM // 2].flatten()
     omega = torch.zeros_like(jacobian)
-    omega[q, q + DIM // 2], omega[q + DIM // 2, q] = 1, -1
+    omega[q, q + DIM // 2] = 1
+    omega[q + DIM // 2, q] = -1
     assert (jacobian.T @ omega @ jacobian - omega).abs().max() < 1e-10
 
 
 def test_samples_that_run_out_of_energy_bounce_and_are_counted():
-    f, (z, where) = field(by=1.0), context(6)
+    f = field(by=1.0)
+    z, where = context(6)
     z = torch.cat([z[..., : DIM // 2], 1e-3 * z[..., DIM // 2 :]], dim=-1)
     start = attention_energy(f, z, where)
     *_, (x, carry) = march(f, EnergyProjectedVerlet(), z, where, 1.0, 50)
@@ -166,8 +181,10 @@ def test_samples_that_run_out_of_energy_bounce_and_are_counted():
 @pytest.mark.parametrize("by", [0.3, 3.0])
 def test_guarded_descent_never_climbs(by):
     torch.manual_seed(0)
-    f, (z, where) = shaken(DampedHamiltonianField(DIM), by=by), context(6)
-    energy, slack = attention_energy(f.conservative, z, where), 1e-12
+    f = shaken(DampedHamiltonianField(DIM), by=by)
+    z, where = context(6)
+    energy = attention_energy(f.conservative, z, where)
+    slack = 1e-12
     first = energy
     for x, _ in march(f, EnergyGuardedStep(), z, where, 1.0, 150):
         new = attention_energy(f.conservative, x, where)
@@ -177,7 +194,8 @@ def test_guarded_descent_never_climbs(by):
 
 
 def test_no_context_is_fine():
-    f, (z, _) = field(), context()
+    f = field()
+    z, _ = context()
     start = attention_energy(f, z, Context())
     *_, (x, _) = march(f, EnergyProjectedVerlet(), z, Context(), 0.2, 20)
     torch.testing.assert_close(attention_energy(f, x, Context()), start, atol=1e-11, rtol=1e-11)

@@ -36,8 +36,12 @@ def test_the_basis_is_orthonormal_and_spans_the_hats():
 
 @pytest.mark.parametrize("steps", [8, pytest.param(250, marks=pytest.mark.slow)])
 def test_the_energy_of_the_decoded_field_is_constant(steps):
-    processor, show, latent = shaken(Isometry(DIM)), decoder(), tokens()
-    y, energies, states = quadrature(latent)[None], [], []
+    processor = shaken(Isometry(DIM))
+    show = decoder()
+    latent = tokens()
+    y = quadrature(latent)[None]
+    energies = []
+    states = []
     with torch.no_grad():
         for current in list(processor.flow_states(latent, passes=steps))[:: max(1, steps // 4)]:
             field = show(latent._replace(z=current.state), y)
@@ -53,7 +57,8 @@ def test_the_energy_of_the_decoded_field_is_constant(steps):
 
 
 def test_a_finer_quadrature_agrees_and_times_do_too():
-    processor, show = shaken(Isometry(DIM)), decoder()
+    processor = shaken(Isometry(DIM))
+    show = decoder()
     latent = tokens()._replace(pos=grid_points((4, 3))[None].double())
     with torch.no_grad():
         out = processor(latent, None, torch.tensor([0.5, 2.0, 7.5]))
@@ -67,9 +72,11 @@ def test_a_finer_quadrature_agrees_and_times_do_too():
 
 @pytest.mark.parametrize("h", [0.1, 5.0])
 def test_the_step_is_the_dense_cayley_transform_and_keeps_all_of_the_gram_matrix(h, monkeypatch):
-    f, (z, where) = shaken(SkewAttentionField(DIM)), context()
-    (x, _) = next(march(f, SkewCayley(), z, where, h, 1))
-    a, one = f.matrix(z, where), torch.eye(12).double()
+    f = shaken(SkewAttentionField(DIM))
+    z, where = context()
+    x, _ = next(march(f, SkewCayley(), z, where, h, 1))
+    a = f.matrix(z, where)
+    one = torch.eye(12).double()
     assert (a + a.mT == 0).all() and a.abs().max() > 0.05
     torch.testing.assert_close(
         x, torch.linalg.solve(one - h / 2 * a, (one + h / 2 * a) @ z), atol=1e-12, rtol=1e-12
@@ -79,16 +86,14 @@ def test_the_step_is_the_dense_cayley_transform_and_keeps_all_of_the_gram_matrix
     monkeypatch.setattr(
         SkewAttentionField, "matrix", lambda *_: symmetric
     )  # the sign that makes A skew is what keeps it
-    (x, _) = next(march(f, SkewCayley(), z, where, h, 1))
+    x, _ = next(march(f, SkewCayley(), z, where, h, 1))
     assert ((half_square(x) - half_square(z)).abs() / half_square(z)).max() > 1e-3
 
 
 def test_verify_judges_the_field_and_refuses_what_has_no_such_energy():
-    processor, show, latent = (
-        shaken(Isometry(DIM), dtype=torch.float32),
-        decoder(),
-        tokens(torch.float32),
-    )
+    processor = shaken(Isometry(DIM), dtype=torch.float32)
+    show = decoder()
+    latent = tokens(torch.float32)
     certificate = verify(processor, latent, steps=12, decoder=show)
     assert certificate.passed and "L2 energy of the decoded field" in str(certificate)
     with pytest.raises(ValueError, match=r"`CPWL` does not make .* Use `fields.decoders.Galerkin`"):

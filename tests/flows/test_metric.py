@@ -17,7 +17,8 @@ from fields.nn.graph.incidence import Coboundary, split_heads
 
 def start(n: int = 12, dtype=torch.float64):
     torch.manual_seed(0)
-    f, (z, where) = shaken(MetricHamiltonianField(DIM), dtype=dtype), context(n, dtype=dtype)
+    f = shaken(MetricHamiltonianField(DIM), dtype=dtype)
+    z, where = context(n, dtype=dtype)
     with torch.no_grad():
         return f, f.lift(z, where), where
 
@@ -59,7 +60,8 @@ def test_a_metric_that_moves_with_the_tokens_keeps_nothing():
 
 def test_the_codifferential_is_the_adjoint_and_the_field_is_its_formula(monkeypatch):
     f, x, where = start()
-    metric, (q, p) = f.metric(where), f.split(x)
+    metric = f.metric(where)
+    q, p = f.split(x)
     velocity = f(0.0, x, where)
     dq, dp = f.split(velocity)
     ends = f.nearest(where.distance2).flatten(1)[0]

@@ -10,7 +10,8 @@ from fields.nn.rotation import Reaction, Rotation, SphereMLP
 @pytest.mark.parametrize("cls", [Rotation, SphereMLP], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("steps", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_token_keeps_its_norm(cls, steps):
-    mix, (z, _) = shaken(cls(DIM), by=1.0), context()
+    mix = shaken(cls(DIM), by=1.0)
+    z, _ = context()
     x = z
     with torch.no_grad():
         for _ in range(steps):
@@ -31,7 +32,8 @@ def test_rotation_is_orthogonal_and_a_fraction_of_it_is_the_root_to_second_order
 
 
 def test_a_radial_push_does_nothing_and_gradients_are_finite_there():
-    sphere, (z, _) = SphereMLP(DIM).double(), context()
+    sphere = SphereMLP(DIM).double()
+    z, _ = context()
     x = z.clone().requires_grad_()
     moved = sphere.along(x, 3 * x, 1.0)
     torch.testing.assert_close(moved, x, atol=1e-12, rtol=0)
@@ -45,13 +47,15 @@ def test_a_radial_push_does_nothing_and_gradients_are_finite_there():
 
 @pytest.mark.parametrize("cls", [SphereMLP, Reaction], ids=lambda c: c.__name__)
 def test_what_starts_at_zero_is_the_identity(cls):
-    mix, (z, where) = cls(DIM).double(), context()
+    mix = cls(DIM).double()
+    z, where = context()
     torch.testing.assert_close(mix(z, where.origin), z, atol=1e-13, rtol=0)
 
 
 @pytest.mark.parametrize("cls", [Rotation, SphereMLP], ids=lambda c: c.__name__)
 def test_gradients_are_those_of_finite_differences_though_the_norm_is_put_back_without_one(cls):
-    mix, (z, _) = shaken(cls(4), by=0.5), context()
+    mix = shaken(cls(4), by=0.5)
+    z, _ = context()
     tau = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     names, values = zip(
         *((n, p.detach().requires_grad_()) for n, p in mix.named_parameters()), strict=True

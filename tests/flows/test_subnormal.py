@@ -37,10 +37,8 @@ def test_far_tokens_get_small_weights_but_normal_ones(field):
 
 
 def test_the_floor_is_below_rounding_and_above_it_nothing_changes():
-    distance2, log_length = (
-        torch.rand(1, 5, 7, dtype=torch.float64),
-        torch.tensor([-3.0, 0.0], dtype=torch.float64),
-    )
+    distance2 = torch.rand(1, 5, 7, dtype=torch.float64)
+    log_length = torch.tensor([-3.0, 0.0], dtype=torch.float64)
     plain = -distance2[:, None] / (2 * log_length.exp() ** 2)[:, None, None]
     score = distance_scores(distance2, log_length)
     torch.testing.assert_close(score, plain.clamp(min=FLOOR))

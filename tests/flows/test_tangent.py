@@ -13,13 +13,12 @@ def field(gamma: float = 0.1, dtype=torch.float64, **options):
 
 
 def test_it_is_the_double_bracket_of_a_skew_operator_of_rank_two():
-    f, (z, where) = field(), context()
+    f = field()
+    z, where = context()
     with torch.no_grad():
         lifted = f.lift(z, where)
-        found, proposed = (
-            f(0.0, lifted, where),
-            torch.nn.functional.pad(f.free(0.0, z, where), (0, 0, 0, 1)),
-        )
+        found = f(0.0, lifted, where)
+        proposed = torch.nn.functional.pad(f.free(0.0, z, where), (0, 0, 0, 1))
         for x, b, dx in zip(lifted.flatten(1), proposed.flatten(1), found.flatten(1), strict=True):
             skew = (torch.outer(b, x) - torch.outer(x, b)) / x.dot(x)
             torch.testing.assert_close(
@@ -34,7 +33,8 @@ def test_it_is_the_double_bracket_of_a_skew_operator_of_rank_two():
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("h", [0.1, 1.0, 50.0])
 def test_energy_never_rises_at_any_step_size(h, dtype, slack, steps):
-    f, (z, where) = field(dtype=dtype), context(dtype=dtype)
+    f = field(dtype=dtype)
+    z, where = context(dtype=dtype)
     z = f.lift(z, where)
     before = first = half_square(z)
     for x, _ in march(f, SphereExponential(), z, where, h, steps):
@@ -47,7 +47,8 @@ def test_energy_never_rises_at_any_step_size(h, dtype, slack, steps):
 @STEPS
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 def test_without_damping_energy_is_constant(dtype, bound, steps):
-    f, (z, where) = field(0.0, learned=False, dtype=dtype), context(dtype=dtype)
+    f = field(0.0, learned=False, dtype=dtype)
+    z, where = context(dtype=dtype)
     z = f.lift(z, where)
     first = half_square(z)
     *_, (x, _) = march(f, SphereExponential(), z, where, 0.7, steps)
@@ -57,7 +58,8 @@ def test_without_damping_energy_is_constant(dtype, bound, steps):
 
 
 def test_a_step_loses_what_its_angle_costs():
-    f, (z, where) = field(), context()
+    f = field()
+    z, where = context()
     z = f.lift(z, where)
     x, _ = next(march(f, SphereExponential(), z, where, 0.3, 1))
     with torch.no_grad():
@@ -70,7 +72,8 @@ def test_a_step_loses_what_its_angle_costs():
 
 
 def test_its_order_is_one():
-    f, (z, where) = field(), context(6, batch=1)
+    f = field()
+    z, where = context(6, batch=1)
     ends = [
         list(march(f, SphereExponential(), f.lift(z, where), where, 1 / steps, steps))[-1][0]
         for steps in (16, 32, 64)
@@ -79,7 +82,8 @@ def test_its_order_is_one():
 
 
 def test_small_steps_follow_the_field():
-    f, (z, where) = field(), context()
+    f = field()
+    z, where = context()
     z = f.lift(z, where)
     x, _ = next(march(f, SphereExponential(), z, where, 1e-6, 1))
     with torch.no_grad():
@@ -87,15 +91,18 @@ def test_small_steps_follow_the_field():
 
 
 def test_a_flipped_sign_breaks_the_law(monkeypatch):
-    f, (z, where) = field(), context()
-    z, damping = f.lift(z, where), f.damping()
+    f = field()
+    z, where = context()
+    z = f.lift(z, where)
+    damping = f.damping()
     monkeypatch.setattr(type(f.damping), "forward", lambda self: -damping)
     *_, (x, _) = march(f, SphereExponential(), z, where, 0.5, 5)
     assert (half_square(x) > 1.001 * half_square(z)).any()
 
 
 def test_tokens_of_no_size_stay():
-    f, (z, where) = field(), context()
+    f = field()
+    z, where = context()
     still = f.lift(torch.zeros_like(z), where)
     x, _ = next(march(f, SphereExponential(), still, where, 1.0, 1))
     assert torch.equal(x, still)
@@ -103,10 +110,12 @@ def test_tokens_of_no_size_stay():
 
 @pytest.mark.parametrize("reservoir", [0.0, 1.0, 3.0])
 def test_tokens_never_outgrow_what_the_reservoir_gives(reservoir):
-    f, (z, where) = field(0.0, learned=False, reservoir=reservoir), context()
+    f = field(0.0, learned=False, reservoir=reservoir)
+    z, where = context()
     with torch.no_grad():
         f.free.block.mlp.layers[-1].bias += 3.0  # pushes all tokens outwards
-    first, largest = half_square(z), half_square(z)
+    first = half_square(z)
+    largest = half_square(z)
     for x, _ in march(f, SphereExponential(), f.lift(z, where), where, 0.5, 100):
         largest = torch.maximum(largest, half_square(f.project(x)))
     assert (largest <= (1 + reservoir**2) * first * (1 + 1e-12)).all()

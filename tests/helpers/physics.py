@@ -62,12 +62,15 @@ def attention_energy(field, z: Tensor, where: Context) -> Tensor:
 
 
 def _attention_energy(field, z: Tensor, where: Context) -> Tensor:
-    v, out = field.v, []
-    heads, c = v.heads, z.shape[-1] // 2
+    v = field.v
+    out = []
+    heads = v.heads
+    c = z.shape[-1] // 2
     d = c // heads
     turn = None if where.pos is None else v.rotary(where.pos, where.periodic)
     for b in range(len(z)):
-        q, p = z[b, :, :c], z[b, :, c:]
+        q = z[b, :, :c]
+        p = z[b, :, c:]
         g = v.features.gamma * q / (1 + (q * q).sum(-1, keepdim=True) / c).sqrt()
         total = (
             0.5 * (p * p * field.log_inverse_mass.exp()).sum()
@@ -75,9 +78,11 @@ def _attention_energy(field, z: Tensor, where: Context) -> Tensor:
         )
         for h in range(heads):
             rows = slice(h * d, (h + 1) * d)
-            queries, keys = g @ v.query[rows].T, g @ v.key[rows].T
+            queries = g @ v.query[rows].T
+            keys = g @ v.key[rows].T
             if turn is not None:
-                cos, sin = turn[0][0, 0], turn[1][0, 0]
+                cos = turn[0][0, 0]
+                sin = turn[1][0, 0]
                 queries, keys = (
                     torch.cat(
                         [

@@ -54,7 +54,8 @@ def compressed(path, code):
         properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((3, 4, 6))
         h5py.h5d.create(file.id, b"tensor", h5py.h5t.NATIVE_FLOAT, space, properties)
-        file["x-coordinate"], file["t-coordinate"] = np.arange(6.0), np.arange(4.0)
+        file["x-coordinate"] = np.arange(6.0)
+        file["t-coordinate"] = np.arange(4.0)
 
 
 # HDF5 reserves 256 to 511 for testing, so that no installed plugin can provide this filter.
@@ -190,7 +191,8 @@ def test_a_corrupt_chunk_is_named_when_it_is_read_and_the_rest_stays_readable(tm
         file.create_dataset(
             "tensor", data=writers.rng().random((3, 4, 64)), chunks=(1, 1, 64), fletcher32=True
         )
-        file["x-coordinate"], file["t-coordinate"] = np.arange(64.0), np.arange(4.0)
+        file["x-coordinate"] = np.arange(64.0)
+        file["t-coordinate"] = np.arange(4.0)
         place = file["tensor"].id.get_chunk_info_by_coord((1, 2, 0)).byte_offset
     raw = bytearray((tmp_path / "a.h5").read_bytes())
     raw[place + 9] ^= 255

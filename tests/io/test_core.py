@@ -53,7 +53,8 @@ def test_the_native_layout_returns_what_was_written(tmp_path):
 
 def test_coordinates_and_variables_keep_their_order(tmp_path):
     """A scattered point is (x, y, t), not in alphabetical order; also with many attributes."""
-    names, dims = ("v", "a_seen", "u"), ("sample", "point")
+    names = ("v", "a_seen", "u")
+    dims = ("sample", "point")
     data = {
         n: (dims, np.random.rand(2, 5), {"role": "output" if n == "u" else "input"}) for n in names
     }

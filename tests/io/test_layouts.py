@@ -262,7 +262,8 @@ def test_apebench(tmp_path, channels):
 
 
 def cf_file(path, engine):
-    lon, lat = np.arange(8) * 45.0, np.array([-60.0, 0, 60])
+    lon = np.arange(8) * 45.0
+    lat = np.array([-60.0, 0, 60])
     raw = np.ma.masked_values(np.arange(2 * 3 * 8).reshape(2, 3, 8).astype("f4"), 5)
     ds = xr.Dataset(
         {
@@ -349,7 +350,8 @@ def test_a_mapping_opens_an_unknown_file(tmp_path):
             }
         )
         file.attrs["nu"] = 0.1
-        psi, begin = file["out/psi"][...], file["begin"][...]
+        psi = file["out/psi"][...]
+        begin = file["begin"][...]
     mapping = tmp_path / "m.yaml"
     mapping.write_text(
         "dims: [time, sample, x, 1]\n"

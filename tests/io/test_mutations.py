@@ -76,7 +76,8 @@ def opened_correctly(path, truth, what, *, exact=True, options):
 
 def damaged(raw, kind, rng):
     """The bytes after one random change, and a description of it."""
-    place, out = int(rng.integers(len(raw))), bytearray(raw)
+    place = int(rng.integers(len(raw)))
+    out = bytearray(raw)
     if kind == "cut":
         del out[place:]
     elif kind == "deleted":
@@ -101,7 +102,8 @@ def check_damaged_copies(tmp_path, name, cases):
     example = EXAMPLES[name]
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
-    truth, place = read(path, example.options), path.relative_to(tmp_path / "whole")
+    truth = read(path, example.options)
+    place = path.relative_to(tmp_path / "whole")
     files = sorted(
         file.relative_to(tmp_path / "whole")
         for file in (tmp_path / "whole").rglob("*")
@@ -166,7 +168,8 @@ def test_missing_parts(tmp_path, name, most):
     example = EXAMPLES[name]
     (tmp_path / "whole").mkdir()
     path = example.write(tmp_path / "whole")
-    truth, place = read(path, example.options), path.relative_to(tmp_path / "whole")
+    truth = read(path, example.options)
+    place = path.relative_to(tmp_path / "whole")
     files = [
         file.relative_to(tmp_path / "whole")
         for file in sorted((tmp_path / "whole").rglob("*"))

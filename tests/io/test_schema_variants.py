@@ -16,7 +16,8 @@ from fields.io import open_dataset, write_dataset
 QUICK = settings(
     max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-SIZE, FEW = st.integers(2, 5), st.integers(1, 3)
+SIZE = st.integers(2, 5)
+FEW = st.integers(1, 3)
 
 
 def same(found, wanted, dims=None):
@@ -95,7 +96,8 @@ def test_pdearena(tmp_path_factory, mode, samples, frames, n, absent):
     single=st.booleans(),
 )
 def test_fno_mat(tmp_path_factory, version, samples, n, m, single):
-    r, path = writers.rng(), tmp_path_factory.mktemp("a") / "a.mat"
+    r = writers.rng()
+    path = tmp_path_factory.mktemp("a") / "a.mat"
     kind = "f4" if single else "f8"
     for arrays in (
         {
@@ -150,7 +152,8 @@ def test_apebench(tmp_path_factory, samples, frames, channels, grid, about):
     bools=st.booleans(),
 )
 def test_neuraloperator(tmp_path_factory, samples, grid, frames, bools):
-    path, r = tmp_path_factory.mktemp("a") / "a.pt", writers.rng()
+    path = tmp_path_factory.mktemp("a") / "a.pt"
+    r = writers.rng()
     x = torch.from_numpy(r.random((samples, *grid)) > 0.5 if bools else r.random((samples, *grid)))
     y = torch.from_numpy(r.random((samples, *((frames,) if frames else ()), *grid)))
     torch.save({"x": x, "y": y}, path)
@@ -185,7 +188,11 @@ def test_neuraloperator(tmp_path_factory, samples, grid, frames, bools):
     components=st.sampled_from([0, 2, 4]),
 )
 def test_points(tmp_path_factory, joint, d, moving, timed, components):
-    path, r, samples, frames, count = tmp_path_factory.mktemp("a") / "a.h5", writers.rng(), 3, 2, 20
+    path = tmp_path_factory.mktemp("a") / "a.h5"
+    r = writers.rng()
+    samples = 3
+    frames = 2
+    count = 20
     places = r.random((*((samples,) if moving else ()), count, d))
     lead = ((samples, frames) if moving else (frames,)) if timed else ((samples,) if moving else ())
     u = r.random((*lead, count, *((components,) if components else ())))
@@ -247,7 +254,8 @@ def test_cf_netcdf(tmp_path_factory, engine, packed, members, timed, level, curv
     parameter=st.booleans(),
 )
 def test_native(tmp_path_factory, samples, frames, grid, logical, compression, parameter):
-    r, axes = writers.rng(), "xyz"[: len(grid)]
+    r = writers.rng()
+    axes = "xyz"[: len(grid)]
     lead = {"sample": samples} | ({"time": frames} if frames else {})
     u = r.normal(size=(*lead.values(), *grid)).astype("f4")
     variables = {"u": ((*lead, *axes), u, {"role": "state" if frames else "output"})}

@@ -15,7 +15,8 @@ def the_well(
     path, *, samples=2, frames=3, sample_time=False, still=True, trajectory=0, grid=(4, 5)
 ):
     """Scalars, a vector and a tensor on a 2-D grid, periodic in x, walls in y."""
-    names, d = ("x", "log_y"), 2
+    names = ("x", "log_y")
+    d = 2
     random = np.random.default_rng(trajectory)
     data = {
         "t0_fields/density": random.normal(size=(samples, frames, *grid)).astype("f4"),
@@ -119,7 +120,8 @@ def pdebench_groups(path, *, kind="react", samples=3, frames=4, nx=5, ny=6):
         for i, values in enumerate(data):
             group = file.create_group(f"{i:04d}")
             group.create_dataset("data", data=values, compression="lzf")
-            group["grid/x"], group["grid/t"] = (np.arange(nx) + 0.5) / nx, np.linspace(0, 5, frames)
+            group["grid/x"] = (np.arange(nx) + 0.5) / nx
+            group["grid/t"] = np.linspace(0, 5, frames)
             if kind != "sorption":
                 group["grid/y"] = (np.arange(ny) + 0.5) / ny
             group.attrs["config"] = "seed: 1"
@@ -164,11 +166,9 @@ def kuramoto(path, *, attributes, samples=2, frames=3, n=4):
             )
             group["alpha"] = np.arange(samples) * 1.0
         else:
-            group["dt"], group["dx"], group["v"] = (
-                np.full(samples, 0.2),
-                np.linspace(0.5, 1, samples),
-                np.ones(samples),
-            )
+            group["dt"] = np.full(samples, 0.2)
+            group["dx"] = np.linspace(0.5, 1, samples)
+            group["v"] = np.ones(samples)
     return u
 
 
@@ -193,7 +193,9 @@ def maxwell(path, *, mode="train", samples=2, frames=3, grid=(2, 3, 4)):
 
 def pdearena_sphere(path, *, split="", seeds=2, runs=2, frames=3, level=True):
     """One netCDF file per run, with an axis of one level in the velocities."""
-    data, (nlat, nlon) = [], (4, 8)
+    data = []
+    nlat = 4
+    nlon = 8
     for seed in range(seeds):
         for run in range(runs):
             values = {
@@ -224,7 +226,8 @@ def pdearena_sphere(path, *, split="", seeds=2, runs=2, frames=3, level=True):
 
 def geo_fno(path, *, samples=3, grid=(4, 5), channels=5):
     """A curvilinear grid; ``path`` is the folder."""
-    x, y = rng().random((samples, *grid)), rng().random((samples, *grid)) + 1
+    x = rng().random((samples, *grid))
+    y = rng().random((samples, *grid)) + 1
     q = rng().normal(size=(samples, channels, *grid))
     for word, values in (("X", x), ("Y", y), ("Q", q)):
         np.save(path / f"NACA_Cylinder_{word}.npy", values)
@@ -232,7 +235,8 @@ def geo_fno(path, *, samples=3, grid=(4, 5), channels=5):
 
 
 def geo_fno_scattered(path, *, samples=3, points=7):
-    xy, sigma = rng().random((points, 2, samples)), rng().normal(size=(points, samples))
+    xy = rng().random((points, 2, samples))
+    sigma = rng().normal(size=(points, samples))
     np.save(path / "Random_UnitCell_XY_10.npy", xy)
     np.save(path / "Random_UnitCell_sigma_10.npy", sigma)
     return xy, sigma
@@ -241,7 +245,9 @@ def geo_fno_scattered(path, *, samples=3, points=7):
 def dino_sphere(path, *, trajectories=2, frames=3, sim_time=True):
     """Dedalus' analysis files: coordinates are dimension scales of shape (n, 1) and (1, n)."""
     path.mkdir()
-    data, phi, theta = [], np.arange(8) * np.pi / 4, np.linspace(3, 0.1, 5)
+    data = []
+    phi = np.arange(8) * np.pi / 4
+    theta = np.linspace(3, 0.1, 5)
     for i in range(trajectories):
         values = {
             name: np.random.default_rng(i).normal(size=(frames, 8, 5)) + k

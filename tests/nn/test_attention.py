@@ -16,7 +16,9 @@ PERIODIC = torch.tensor([True, False])
 
 def dense(q, k, v, *, bias=None, mask=None, columns=None):
     """The definition, in float64."""
-    q, k, v = q.double(), k.double(), v.double()
+    q = q.double()
+    k = k.double()
+    v = v.double()
     score = q @ k.mT / q.shape[-1] ** 0.5
     score = score if bias is None else score + bias.double()
     score = score if columns is None else score + columns[0].double() @ columns[1].double().mT
@@ -26,7 +28,9 @@ def dense(q, k, v, *, bias=None, mask=None, columns=None):
 
 
 def qkv(m=6, k=9, dtype=torch.float64, grad=True):
-    q, keys, v = torch.randn(2, 3, m, 8), torch.randn(2, 3, k, 8), torch.randn(2, 3, k, 5)
+    q = torch.randn(2, 3, m, 8)
+    keys = torch.randn(2, 3, k, 8)
+    v = torch.randn(2, 3, k, 5)
     return [x.to(dtype).requires_grad_(grad) for x in (q, keys, v)]
 
 
@@ -61,7 +65,8 @@ def test_short_lengths_survive_bfloat16(limits, monkeypatch):
     locality, x_q, x_k = places(m=50, k=400, length=0.02, dtype=torch.float32)
     columns = locality(x_q, x_k, PERIODIC)
     q = torch.zeros(2, 3, 50, 8, dtype=torch.bfloat16)
-    k, v = torch.zeros(2, 3, 400, 8, dtype=torch.bfloat16), torch.rand(2, 3, 400, 5).bfloat16()
+    k = torch.zeros(2, 3, 400, 8, dtype=torch.bfloat16)
+    v = torch.rand(2, 3, 400, 5).bfloat16()
     error = (attention_kernel(q, k, v, columns=columns) - dense(q, k, v, columns=columns)).abs()
     assert error.max() < 0.05
 
@@ -106,7 +111,8 @@ def test_a_soft_dictionary():
     """Between the values, equal where they are equal, and a lookup when it is cold."""
     q, k, v = qkv(grad=False)
     out = attention_kernel(q, k, v)
-    low, high = v.amin(-2, keepdim=True), v.amax(-2, keepdim=True)
+    low = v.amin(-2, keepdim=True)
+    high = v.amax(-2, keepdim=True)
     assert (
         (out >= low - 1e-12).all()
         and (out <= high + 1e-12).all()
@@ -124,7 +130,9 @@ def test_a_set_has_no_order_until_it_has_positions():
     plain, located = (
         Attention(12, heads=3, lengths=lengths).double() for lengths in (None, (0.1, 0.5))
     )
-    z, x, order = torch.randn(2, 7, 12).double(), torch.rand(1, 7, 2).double(), torch.randperm(7)
+    z = torch.randn(2, 7, 12).double()
+    x = torch.rand(1, 7, 2).double()
+    order = torch.randperm(7)
     where = {"x_q": x, "x_k": x, "periodic": PERIODIC}
     assert (plain(z[:, order], z[:, order]) - plain(z, z)[:, order]).abs().max() < 1e-12
     assert (
@@ -159,10 +167,8 @@ def test_the_future_does_not_leak(located, grad, dtype):
         .to(dtype)
         .requires_grad_(grad)
     )
-    x, z = (
-        torch.rand(1, 7, 2).to(torch.promote_types(dtype, torch.float32)),
-        torch.randn(2, 7, 12).to(dtype),
-    )
+    x = torch.rand(1, 7, 2).to(torch.promote_types(dtype, torch.float32))
+    z = torch.randn(2, 7, 12).to(dtype)
     if located:
         layer.locality.to(x.dtype)
     moved = z.clone()
@@ -180,7 +186,8 @@ def test_the_future_does_not_leak(located, grad, dtype):
 
 def test_padding_is_ignored_and_masks_combine():
     layer = Attention(12, heads=3, lengths=(0.1, 0.5)).double()
-    x, z = torch.rand(1, 7, 2).double(), torch.randn(1, 7, 12).double()
+    x = torch.rand(1, 7, 2).double()
+    z = torch.randn(1, 7, 12).double()
     real = torch.tensor([[True] * 5 + [False] * 2])
     junk = torch.where(real[..., None], z, 1e3 * torch.randn(1, 7, 12).double())
 
@@ -209,15 +216,14 @@ def test_padding_is_ignored_and_masks_combine():
 
 @pytest.mark.parametrize("m", [1, 17])
 def test_equals_torch_multihead_attention(m):
-    ours, theirs = (
-        Attention(24, heads=4, dim_kv=24).double(),
-        nn.MultiheadAttention(24, 4, batch_first=True).double(),
-    )
+    ours = Attention(24, heads=4, dim_kv=24).double()
+    theirs = nn.MultiheadAttention(24, 4, batch_first=True).double()
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
         theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
         theirs.out_proj.load_state_dict(ours.out.state_dict())
-    q, z = torch.randn(3, m, 24).double(), torch.randn(3, 11, 24).double()
+    q = torch.randn(3, m, 24).double()
+    z = torch.randn(3, 11, 24).double()
     mask = torch.rand(3, 11) > 0.3
     mask[:, 0] = True
     assert (ours(q, z) - theirs(q, z, z)[0]).abs().max() < 1e-12
@@ -228,10 +234,13 @@ def test_permutations_of_tokens_and_subsets_of_queries():
     layer = Attention(
         48, heads=3, lengths=(0.1, 0.5), max_frequency=4.0, rotate_values=True
     ).double()
-    y, x = torch.rand(1, 8, 2).double(), torch.rand(1, 7, 2).double()
-    q, z = torch.randn(1, 8, 48).double(), torch.randn(1, 7, 48).double()
+    y = torch.rand(1, 8, 2).double()
+    x = torch.rand(1, 7, 2).double()
+    q = torch.randn(1, 8, 48).double()
+    z = torch.randn(1, 7, 48).double()
     out = layer(q, z, x_q=y, x_k=x, periodic=PERIODIC)
-    order, some = torch.randperm(7), torch.tensor([5, 2])
+    order = torch.randperm(7)
+    some = torch.tensor([5, 2])
     shuffled = layer(q[:, some], z[:, order], x_q=y[:, some], x_k=x[:, order], periodic=PERIODIC)
     assert (out[:, some] - shuffled).abs().max() < 1e-12
     moved = layer(q, z, x_q=y + 0.3, x_k=x + 0.3, periodic=torch.tensor([True, True]))
@@ -243,10 +252,8 @@ def test_permutations_of_tokens_and_subsets_of_queries():
 @pytest.mark.parametrize("kind", [DiagonalForm, GramForm])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_metrics(kind, heads):
-    plain, layer = (
-        Attention(12, heads=3).double(),
-        Attention(12, heads=3, metric=kind(4, heads=heads)).double(),
-    )
+    plain = Attention(12, heads=3).double()
+    layer = Attention(12, heads=3, metric=kind(4, heads=heads)).double()
     layer.load_state_dict(plain.state_dict(), strict=False)
     z = torch.randn(2, 5, 12).double()
     assert (layer(z, z) - plain(z, z)).abs().max() < 1e-12
@@ -256,7 +263,8 @@ def test_metrics(kind, heads):
     g = layer.metric.matrix()
     assert (g - g.mT).abs().max() < 1e-15 and torch.linalg.eigvalsh(g).min() > -1e-12
     q, k, v = qkv()
-    q, k = q[..., :4], k[..., :4]
+    q = q[..., :4]
+    k = k[..., :4]
     expected = (
         torch.softmax(torch.einsum("bhme,hef,bhkf->bhmk", q, g.expand(3, 4, 4), k) / 2, -1) @ v
     )

@@ -7,7 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fields.nn.attention.kernels import attention_kernel
 from fields.nn.geometry import DistanceScore
 
-HEADS, WIDTH = 2, 16
+HEADS = 2
+WIDTH = 16
 
 
 class Largest(TorchDispatchMode):

@@ -8,7 +8,9 @@ from fields.nn.dropout import NeuronDropout, hold_dropout_masks
 
 
 def test_the_mean_over_masks_is_evaluation():
-    layer, z, p = NeuronDropout(8, p=0.3), torch.randn(8), 0.3
+    layer = NeuronDropout(8, p=0.3)
+    z = torch.randn(8)
+    p = 0.3
     draws = 100_000
     seen = torch.vmap(lambda _: layer(z), randomness="different")(torch.empty(draws))
     sigma = z.abs() * (p * (1 - p) / draws) ** 0.5
@@ -39,11 +41,13 @@ def test_held_masks_stay_and_are_released():
 
 
 def test_an_energy_stays_one_function_along_a_rollout():
-    first, drop = nn.Linear(16, 32).double(), NeuronDropout(32, p=0.5)
+    first = nn.Linear(16, 32).double()
+    drop = NeuronDropout(32, p=0.5)
     energy = lambda z: drop(first(z).tanh()).square().sum()  # noqa: E731
 
     def rollout():
-        z, levels = torch.randn(5, 16).double(), []
+        z = torch.randn(5, 16).double()
+        levels = []
         for _ in range(40):
             z = z.detach().requires_grad_()
             level = energy(z)

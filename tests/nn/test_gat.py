@@ -9,14 +9,16 @@ from fields.nn.graph.graph_attention import GraphAttention
 def graph(n=7):
     edges = torch.rand(1, n, n) > 0.4
     edges[0, 3] = False  # looks at nobody
-    edges[0, 0, 1], edges[0, 1, 0] = True, True
+    edges[0, 0, 1] = True
+    edges[0, 1, 0] = True
     return edges, torch.randn(2, n, 6).double()
 
 
 def test_formula():
     edges, h = graph()
     layer = GraphAttention(6, out=8, heads=2).double()
-    out, lifted = layer(h, edges), (h @ layer.lift.weight.T).reshape(2, 7, 2, 4)
+    out = layer(h, edges)
+    lifted = (h @ layer.lift.weight.T).reshape(2, 7, 2, 4)
     for b, i, a in [(0, 0, 0), (1, 2, 1), (1, 6, 0)]:
         near = edges[0, i].nonzero()[:, 0]
         pairs = torch.cat([lifted[b, i, a].expand(len(near), 4), lifted[b, near, a]], dim=-1)
@@ -29,7 +31,8 @@ def test_formula():
 def test_weights_and_lonely_nodes():
     edges, h = graph()
     layer = GraphAttention(6, heads=2).double()
-    alpha, h = layer.weights(h, edges), h.requires_grad_()
+    alpha = layer.weights(h, edges)
+    h = h.requires_grad_()
     some = edges.any(-1)[:, None].expand(2, 2, 7)
     assert (alpha.sum(-1)[some] - 1).abs().max() < 1e-12 and alpha[
         ~edges[:, None].expand_as(alpha)

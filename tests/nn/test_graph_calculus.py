@@ -31,25 +31,28 @@ def graphs() -> list[Graph]:
 @pytest.mark.parametrize("graph", graphs(), ids=["complete", "knn", "mesh"])
 def test_differences_have_no_circulation_and_adjoints_are_adjoint(graph):
     torch.manual_seed(0)
-    up, round_ = coboundary0(graph), coboundary1(graph)
+    up = coboundary0(graph)
+    round_ = coboundary1(graph)
     assert len(graph.triangles) > 0 and (round_ @ up == 0).all() and (up.sum(1) == 0).all()
     assert (round_ @ torch.randn(len(up)).double()).abs().max() > 0.1
     for delta in (up, round_):
-        w, w2 = torch.rand(delta.shape[1]).double() + 0.1, torch.rand(delta.shape[0]).double() + 0.1
-        v, u = torch.randn(delta.shape[1]).double(), torch.randn(delta.shape[0]).double()
-        left, right = (w * v) @ (codifferential(delta, w, w2) @ u), (w2 * (delta @ v)) @ u
+        w = torch.rand(delta.shape[1]).double() + 0.1
+        w2 = torch.rand(delta.shape[0]).double() + 0.1
+        v = torch.randn(delta.shape[1]).double()
+        u = torch.randn(delta.shape[0]).double()
+        left = (w * v) @ (codifferential(delta, w, w2) @ u)
+        right = (w2 * (delta @ v)) @ u
         assert abs(left - right) <= 1e-12 * v.norm() * u.norm()
 
 
 @pytest.mark.parametrize("graph", graphs(), ids=["complete", "knn", "mesh"])
 def test_hodge(graph):
     torch.manual_seed(0)
-    m, t = len(graph.edges), len(graph.triangles)
-    f, w1, w2 = (
-        torch.randn(m, 2).double(),
-        torch.rand(m).double() + 0.5,
-        torch.rand(t).double() + 0.5,
-    )
+    m = len(graph.edges)
+    t = len(graph.triangles)
+    f = torch.randn(m, 2).double()
+    w1 = torch.rand(m).double() + 0.5
+    w2 = torch.rand(t).double() + 0.5
     parts = hodge_decomposition(graph, f, edge_weight=w1, face_weight=w2)
     torch.testing.assert_close(sum(parts), f)
     for i in range(3):

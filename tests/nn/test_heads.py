@@ -59,7 +59,8 @@ def test_heads_differ_after_training(lengths):
 
 
 def test_heads_of_a_shipped_model_differ_in_every_layer():
-    model, x = fields.load("darcy16"), torch.arange(16) / 16
+    model = fields.load("darcy16")
+    x = torch.arange(16) / 16
     soft = nn.functional.avg_pool2d(torch.randn(3, 1, 20, 20), 5, stride=1)[:, 0] > 0
     ds = xr.Dataset(
         {"input": (("sample", "x", "y"), np.asarray(soft))}, coords={"x": x.numpy(), "y": x.numpy()}

@@ -38,20 +38,20 @@ def recalled(network, patterns, steps=5):
 
 def test_classical_capacity():
     torch.manual_seed(0)
-    few, many = signs(10, 100), signs(30, 100)
+    few = signs(10, 100)
+    many = signs(30, 100)
     assert recalled(HopfieldNetwork(few), few) >= 0.95
     assert recalled(HopfieldNetwork(many), many) < 0.5
 
 
 def test_classical_energy_never_rises():
-    network, states = (
-        HopfieldNetwork(signs(8, 40), threshold=torch.randn(40).double()),
-        signs(50, 40),
-    )
+    network = HopfieldNetwork(signs(8, 40), threshold=torch.randn(40).double())
+    states = signs(50, 40)
     for step in (network.update, network.sweep):
         now = states
         for _ in range(4):
-            before, now = network.energy(now), step(now)
+            before = network.energy(now)
+            now = step(now)
             assert (network.energy(now) - before).max() <= 1e-9
         assert (now != states).any()
     still = HopfieldNetwork(torch.ones(1, 4).double())
@@ -63,29 +63,32 @@ def test_classical_energy_never_rises():
 
 def test_polynomial_memory():
     torch.manual_seed(0)
-    few, many = signs(40, 40), signs(200, 40)
+    few = signs(40, 40)
+    many = signs(200, 40)
     assert recalled(PolynomialMemory(few, power=3), few, steps=3) >= 0.95
     assert recalled(PolynomialMemory(many, power=3), many, steps=3) < 0.6
-    states, two, classical = signs(20, 40), PolynomialMemory(few, power=2), HopfieldNetwork(few)
+    states = signs(20, 40)
+    two = PolynomialMemory(few, power=2)
+    classical = HopfieldNetwork(few)
     assert torch.allclose(two.energy(states) * 40**2 / 2, classical.energy(states))
 
 
 def test_exponential_memory():
     torch.manual_seed(0)
     patterns = signs(1000, 40)
-    network, some = ExponentialMemory(patterns), patterns[:50]
+    network = ExponentialMemory(patterns)
+    some = patterns[:50]
     states = flip(some, 0.1)
-    before, states = network.energy(states), network.sweep(states)
+    before = network.energy(states)
+    states = network.sweep(states)
     assert (network.energy(states) <= before).all() and (states == some).all()
 
 
 @pytest.mark.parametrize("beta", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("damping", [0.3, 1.0, 1.9])
 def test_continuous_energy_never_rises_and_its_gradient_is_right(beta, damping):
-    patterns, states = (
-        torch.randn(1, 1, 12, 6).double(),
-        (2 * torch.randn(1, 1, 5, 6).double()).requires_grad_(),
-    )
+    patterns = torch.randn(1, 1, 12, 6).double()
+    states = (2 * torch.randn(1, 1, 5, 6).double()).requires_grad_()
     mask = torch.rand(1, 1, 5, 12) > 0.3
     expected = torch.autograd.grad(
         hopfield_energy(states, patterns, beta=beta, mask=mask).sum(), states
@@ -95,10 +98,8 @@ def test_continuous_energy_never_rises_and_its_gradient_is_right(beta, damping):
     ).abs().max() < 1e-12
     now = states.detach()
     for _ in range(30):
-        before, slope = (
-            hopfield_energy(now, patterns, beta=beta),
-            hopfield_energy_grad(now, patterns, beta=beta),
-        )
+        before = hopfield_energy(now, patterns, beta=beta)
+        slope = hopfield_energy_grad(now, patterns, beta=beta)
         now = retrieve(now, patterns, beta=beta, damping=damping)
         bound = damping * (1 - damping / 2) * slope.square().sum(-1)
         assert (hopfield_energy(now, patterns, beta=beta) - before + bound).max() < 1e-12
@@ -132,16 +133,12 @@ def test_regimes_follow_the_temperature():
 
 
 def test_projected_retrieval_is_attention_iterated():
-    attention, module = (
-        Attention(12, heads=3, dim_kv=7).double(),
-        HopfieldLayer(12, heads=3, dim_kv=7, steps=1).double(),
-    )
+    attention = Attention(12, heads=3, dim_kv=7).double()
+    module = HopfieldLayer(12, heads=3, dim_kv=7, steps=1).double()
     module.attention.load_state_dict(attention.state_dict())
-    z, y, mask = (
-        torch.randn(2, 5, 12).double(),
-        torch.randn(2, 9, 7).double(),
-        torch.rand(2, 9) > 0.3,
-    )
+    z = torch.randn(2, 5, 12).double()
+    y = torch.randn(2, 9, 7).double()
+    mask = torch.rand(2, 9) > 0.3
     assert (module(z, y, mask=mask) - attention(z, y, mask=mask)).abs().max() < 1e-12
     module.steps = 3
     more = module(z, y, mask=mask)
@@ -150,7 +147,8 @@ def test_projected_retrieval_is_attention_iterated():
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
 def test_maximum_likelihood(beta):
-    density, states = PatternDensity(5, patterns=7, beta=beta).double(), torch.randn(30, 5).double()
+    density = PatternDensity(5, patterns=7, beta=beta).double()
+    states = torch.randn(30, 5).double()
     x = density.patterns
     mixture = torch.distributions.MixtureSameFamily(
         torch.distributions.Categorical(logits=0.5 * beta * x.square().sum(-1)),
@@ -167,10 +165,8 @@ def test_maximum_likelihood(beta):
 
 def test_learning_finds_the_patterns_that_made_the_data():
     torch.manual_seed(0)
-    truth, model = (
-        PatternDensity(2, patterns=3, beta=8.0).double(),
-        PatternDensity(2, patterns=3, beta=8.0).double(),
-    )
+    truth = PatternDensity(2, patterns=3, beta=8.0).double()
+    model = PatternDensity(2, patterns=3, beta=8.0).double()
     with torch.no_grad():
         angle = torch.arange(3) * 2 * math.pi / 3
         truth.patterns.copy_(2 * torch.stack([angle.cos(), angle.sin()], -1))

@@ -10,14 +10,17 @@ from fields.nn.attention.kernels import attention_kernel
 def interpolate(log_phi, values):
     """Σᵢ φᵢ(x) yᵢ by attention with zero queries and keys and the score log φᵢ."""
     m, k = log_phi.shape
-    q, keys = torch.zeros(1, 1, m, 4).double(), torch.zeros(1, 1, k, 4).double()
+    q = torch.zeros(1, 1, m, 4).double()
+    keys = torch.zeros(1, 1, k, 4).double()
     return attention_kernel(q, keys, values[None, None], bias=log_phi[None, None])[0, 0]
 
 
 def hats(x, nodes):
     """φᵢ on a line, nodes in increasing order."""
-    left, right = torch.cat([nodes[:1] - 1, nodes[:-1]]), torch.cat([nodes[1:], nodes[-1:] + 1])
-    rise, fall = (x[:, None] - left) / (nodes - left), (right - x[:, None]) / (right - nodes)
+    left = torch.cat([nodes[:1] - 1, nodes[:-1]])
+    right = torch.cat([nodes[1:], nodes[-1:] + 1])
+    rise = (x[:, None] - left) / (nodes - left)
+    fall = (right - x[:, None]) / (right - nodes)
     return torch.minimum(rise, fall).clamp_min(0)
 
 
@@ -35,7 +38,8 @@ def test_hats_on_a_line_reproduce_interpolation():
 
 def test_barycentric_coordinates_on_triangles_reproduce_planes():
     rng = np.random.default_rng(0)
-    nodes, x = rng.random((30, 2)), 0.3 + 0.4 * rng.random((100, 2))
+    nodes = rng.random((30, 2))
+    x = 0.3 + 0.4 * rng.random((100, 2))
     mesh = Delaunay(nodes)
     cell = mesh.find_simplex(x)
     affine = mesh.transform[cell]

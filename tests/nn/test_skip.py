@@ -18,13 +18,12 @@ def test_moments_are_those_of_the_formula(periodic: tuple[bool, bool], points: s
         torch.rand(3 if points == "own" else 1, count, 2, generator=generator) - 0.5
         for count in (40, 7)
     )
-    u, wraps = torch.randn(3, 40, 2, generator=generator), torch.tensor(periodic)
+    u = torch.randn(3, 40, 2, generator=generator)
+    wraps = torch.tensor(periodic)
     mask = torch.rand(len(x), 40, generator=generator) < 0.8
     if "grid" in points:
-        x, mask = (
-            torch.cartesian_prod(x[0, :8, 0], x[0, :5, 1])[None],
-            torch.ones(1, 40, dtype=torch.bool),
-        )
+        x = torch.cartesian_prod(x[0, :8, 0], x[0, :5, 1])[None]
+        mask = torch.ones(1, 40, dtype=torch.bool)
     if "turned" in points:
         x = x.flip(-1)
     local = SkipMoments(2, lengths=(0.05, 0.3))

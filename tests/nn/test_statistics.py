@@ -24,7 +24,8 @@ KERNELS = ("softmax", "log_softmax", "scaled_dot_product_attention")
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_identities(beta):
-    scores, b = torch.randn(5, 8).double(), torch.tensor(beta, dtype=torch.float64).requires_grad_()
+    scores = torch.randn(5, 8).double()
+    b = torch.tensor(beta, dtype=torch.float64).requires_grad_()
     p = torch.softmax(beta * scores, -1)
     stats = attention_statistics(scores, beta=b)
     assert (stats.log_partition - torch.log(torch.exp(beta * scores).sum(-1))).abs().max() < 1e-12
@@ -69,7 +70,8 @@ def test_huge_scores_keep_their_digits(dtype):
 
 
 def test_masked_keys_do_not_count():
-    scores, mask = torch.randn(5, 8).double(), torch.arange(8) < 5
+    scores = torch.randn(5, 8).double()
+    mask = torch.arange(8) < 5
     for a, b in zip(
         attention_statistics(scores, mask=mask), attention_statistics(scores[:, :5]), strict=True
     ):
@@ -86,13 +88,12 @@ def test_statistics_of_a_layer_are_those_of_its_weights(causal):
         layer.key_value.bias.zero_()
         layer.out.weight.copy_(torch.eye(8))
         layer.out.bias.zero_()
-    x, z = torch.rand(1, 4, 2).double(), torch.eye(4, 8).double()[None]
+    x = torch.rand(1, 4, 2).double()
+    z = torch.eye(4, 8).double()[None]
     z = z + torch.eye(4, 8).roll(4, -1).double()
     kwargs = {"x_q": x, "x_k": x, "periodic": torch.tensor([False, True]), "causal": causal}
-    weights, stats = (
-        layer(z, z, **kwargs).reshape(1, 4, 2, 4).transpose(1, 2),
-        layer.stats(z, z, **kwargs),
-    )
+    weights = layer(z, z, **kwargs).reshape(1, 4, 2, 4).transpose(1, 2)
+    stats = layer.stats(z, z, **kwargs)
     assert (weights.sum(-1) - 1).abs().max() < 1e-12
     assert (layer.weights(z, z, **kwargs) - weights).abs().max() < 1e-12
     assert (stats.entropy - torch.special.entr(weights.clamp_min(0)).sum(-1)).abs().max() < 1e-12
@@ -118,7 +119,8 @@ def test_results_come_with_their_statistics(where):
     layer = Attention(
         8, heads=2, lengths=(0.1, 0.4) if where == "located" else None, metric=GramForm(4)
     ).double()
-    x, z = torch.rand(1, 5, 2).double(), torch.randn(3, 5, 8).double()
+    x = torch.rand(1, 5, 2).double()
+    z = torch.randn(3, 5, 8).double()
     kwargs = {
         "x_q": x,
         "x_k": x,
@@ -138,7 +140,8 @@ def test_results_come_with_their_statistics(where):
 
 
 def test_the_normal_path_makes_no_statistics(monkeypatch):
-    layer, z = Attention(8, heads=2), torch.randn(3, 5, 8)
+    layer = Attention(8, heads=2)
+    z = torch.randn(3, 5, 8)
     for target in (
         "fields.nn.attention.statistics.attention_statistics",
         "fields.nn.attention.multihead.ProjectedTokens.scores",
@@ -168,10 +171,8 @@ def test_the_normal_path_makes_no_statistics(monkeypatch):
 )
 def test_every_kind_of_attention_can_be_asked(make, layers):
     torch.manual_seed(0)
-    processor, latent = (
-        make(),
-        Latent(torch.randn(2, 9, 16), torch.rand(1, 9, 2) - 0.5, torch.tensor([True, False])),
-    )
+    processor = make()
+    latent = Latent(torch.randn(2, 9, 16), torch.rand(1, 9, 2) - 0.5, torch.tensor([True, False]))
     plain = processor(latent).z
     with capture_attention(processor) as seen:
         watched = processor(latent).z

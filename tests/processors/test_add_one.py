@@ -22,7 +22,8 @@ def tree(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     for name in TESTS:
-        source, target = ROOT / "tests" / name, tmp_path / "tests" / name
+        source = ROOT / "tests" / name
+        target = tmp_path / "tests" / name
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     return tmp_path
 

@@ -26,9 +26,11 @@ def test_the_walk_finds_the_shipped_ones():
 
 @PROCESSORS
 def test_the_order_of_tokens_matters_as_declared(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     other, order = permuted(latent, processor.permutation_equivariant)
-    a, b = processor(latent).z[:, order], processor(other).z
+    a = processor(latent).z[:, order]
+    b = processor(other).z
     torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
     assert (a - other.z).norm() > 0.01 * latent.z.norm()
     if not processor.permutation_equivariant:
@@ -38,7 +40,8 @@ def test_the_order_of_tokens_matters_as_declared(cls):
 
 @PROCESSORS
 def test_samples_do_not_see_each_other_and_one_token_is_enough(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     single = processor(latent._replace(z=latent.z[1:2])).z
     torch.testing.assert_close(processor(latent).z[1:2], single, atol=1e-12, rtol=1e-12)
     if processor.permutation_equivariant:
@@ -47,7 +50,8 @@ def test_samples_do_not_see_each_other_and_one_token_is_enough(cls):
 
 @PROCESSORS
 def test_positions_matter_as_declared_and_periods_do_not(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     z = processor(latent).z
     moved = latent._replace(pos=latent.pos.flip(1))
     assert ((processor(moved).z - z).abs().max() > 1e-6) == processor.uses_positions
@@ -57,7 +61,8 @@ def test_positions_matter_as_declared_and_periods_do_not(cls):
 
 @PROCESSORS
 def test_conditioning_changes_the_answer(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     assert (processor(latent, conditioning()).z - processor(latent).z).abs().max() > 1e-6
 
 
@@ -76,7 +81,8 @@ def test_its_law_holds_at_every_step_in_both_precisions(cls, by, steps):
 
 @PROCESSORS
 def test_weights_and_arguments_are_read_back_as_they_were_written(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     description = json.loads(json.dumps(processor.describe()))
     again = build_component(description).double()
     assert type(again) is cls and again.describe() == description
@@ -87,7 +93,8 @@ def test_weights_and_arguments_are_read_back_as_they_were_written(cls):
 @PROCESSORS
 def test_gradients_reach_every_parameter_after_two_updates(cls):
     torch.manual_seed(0)
-    processor, latent = cls(DIM, **options(cls)), tokens(dtype=torch.float32)
+    processor = cls(DIM, **options(cls))
+    latent = tokens(dtype=torch.float32)
     target = torch.randn(3, 12, DIM)
     optimizer = torch.optim.SGD(processor.parameters(), lr=1e-2)
     cond = torch.randn(3, DIM)
@@ -106,7 +113,8 @@ def test_gradients_reach_every_parameter_after_two_updates(cls):
 @PROCESSORS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtype_and_inference_mode(cls, dtype):
-    processor, latent = build(cls, dtype), tokens(dtype=dtype)
+    processor = build(cls, dtype)
+    latent = tokens(dtype=dtype)
     expected = processor(latent).z
     assert expected.dtype == dtype
     with torch.inference_mode():
@@ -116,7 +124,8 @@ def test_dtype_and_inference_mode(cls, dtype):
 
 @STACKS
 def test_recomputing_instead_of_saving_gives_the_same_gradients(cls):
-    latent, grads = tokens(), []
+    latent = tokens()
+    grads = []
     for recompute in (False, True):
         processor = build(cls)
         processor.recompute = recompute
@@ -138,7 +147,8 @@ def test_gradients_are_those_of_finite_differences(cls):
 
 @PROCESSORS
 def test_half_precision_training_keeps_the_state_in_single(cls):
-    processor, latent = build(cls, torch.float32), tokens(dtype=torch.float32)
+    processor = build(cls, torch.float32)
+    latent = tokens(dtype=torch.float32)
     exact = processor(latent).z
     double = (
         copy.deepcopy(processor)
@@ -153,7 +163,8 @@ def test_half_precision_training_keeps_the_state_in_single(cls):
 
 @STACKS
 def test_answers_at_several_times_are_stacked(cls):
-    processor, latent = build(cls), tokens()
+    processor = build(cls)
+    latent = tokens()
     t = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64)
     z = processor(latent, None, t).z
     assert z.shape == (9, 12, DIM)
@@ -166,10 +177,12 @@ def test_answers_at_several_times_are_stacked(cls):
 def test_compiles_as_one_graph_forwards_and_backwards(cls):
     torch._dynamo.reset()
     shallow = {"depth": 1} if "depth" in inspect.signature(cls).parameters else {}
-    processor, latent = build(cls, torch.float32, **shallow), tokens(dtype=torch.float32)
+    processor = build(cls, torch.float32, **shallow)
+    latent = tokens(dtype=torch.float32)
 
     def run(forward):
-        z, cond = latent.z.clone().requires_grad_(), torch.ones(3, DIM)
+        z = latent.z.clone().requires_grad_()
+        cond = torch.ones(3, DIM)
         out = forward(latent._replace(z=z), cond).z
         return out.detach(), *torch.autograd.grad(out.square().mean(), [z, *processor.parameters()])
 

@@ -16,7 +16,8 @@ from fields.flows.metriplectic import Metriplectic
 
 
 def test_without_damping_the_double_bracket_processor_is_the_hamiltonian_one_bit_by_bit():
-    wave, latent = build(GraphHamiltonian), tokens()
+    wave = build(GraphHamiltonian)
+    latent = tokens()
     bracket = DoubleBracket(DIM, gamma=0.0, learned=False).double()
     missing, unexpected = bracket.load_state_dict(wave.state_dict(), strict=False)
     assert not unexpected and all(name.endswith("damping.raw") for name in missing)
@@ -27,7 +28,8 @@ def test_without_damping_the_double_bracket_processor_is_the_hamiltonian_one_bit
 
 
 def test_without_friction_the_metriplectic_processor_moves_like_the_hamiltonian_one():
-    wave, latent = build(GraphHamiltonian), tokens()
+    wave = build(GraphHamiltonian)
+    latent = tokens()
     warm = Metriplectic(DIM, gamma=0.0).double()
     warm.load_state_dict(wave.state_dict(), strict=False)
     torch.testing.assert_close(warm(latent).z, wave(latent).z, atol=1e-12, rtol=0)
@@ -45,12 +47,11 @@ def test_without_friction_the_metriplectic_processor_moves_like_the_hamiltonian_
 )
 def test_laws_hold_after_training_in_half_precision(cls):
     torch.manual_seed(0)
-    processor, latent = cls(DIM), tokens(dtype=torch.float32)
-    target, optimizer, losses = (
-        torch.randn(3, 12, DIM),
-        torch.optim.AdamW(processor.parameters(), lr=1e-2),
-        [],
-    )
+    processor = cls(DIM)
+    latent = tokens(dtype=torch.float32)
+    target = torch.randn(3, 12, DIM)
+    optimizer = torch.optim.AdamW(processor.parameters(), lr=1e-2)
+    losses = []
     for _ in range(60):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = (processor(latent).z - target).square().mean()

@@ -70,7 +70,8 @@ def die(folder: Path, run: str, when: str, number: int) -> None:
         task = KilledAtAStep(dim=32, encoder=encoder, queries=8, seed=3)
         task.left = number
     else:
-        write, left = torch.save, [number]
+        write = torch.save
+        left = [number]
 
         def half(what, path, *args, **kwargs):
             left[0] -= 1

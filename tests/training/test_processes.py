@@ -105,7 +105,8 @@ def test_two_processes_train_as_one(alone, strategy, optimizer, tolerance):
     if not (alone / optimizer).is_dir():
         train.main(settings(alone, optimizer, 8, *OPTIMIZERS[optimizer]))
     pair(settings(alone, name, 4, f"--trainer.strategy={strategy}", *OPTIMIZERS[optimizer]))
-    one, two = curve(alone / optimizer), curve(alone / name)
+    one = curve(alone / optimizer)
+    two = curve(alone / name)
     assert one.shape == (3, 2) and float(one[-1, 1]) < float(one[0, 1])
     torch.testing.assert_close(one, two, rtol=tolerance, atol=0)
     scores = [

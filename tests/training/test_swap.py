@@ -39,9 +39,11 @@ def test_every_decoder_takes_the_local_path_of_every_problem(decoder):
         settings = parser.parse_args(["--config", str(file), "--config", str(decoder)])
         model = parser.instantiate(settings).model
         axes = len(yaml.safe_load(file.read_text())["tokens"])
-        made, local = model.decoder(32, schema((False,) * axes)), model.skip and model.skip(axes)
+        made = model.decoder(32, schema((False,) * axes))
+        local = model.skip and model.skip(axes)
         assert type(made).__name__ == chosen["class_path"].split(".")[-1]
-        y, features = torch.rand(1, 5, axes) - 0.5, 0 if local is None else local.features
+        y = torch.rand(1, 5, axes) - 0.5
+        features = 0 if local is None else local.features
         latent = fields.Latent(
             torch.randn(2, 12, 32), torch.rand(1, 12, axes) - 0.5, torch.tensor((False,) * axes)
         )
@@ -67,10 +69,8 @@ def test_training_gives_the_decoder_the_outputs_of_the_training_split(tmp_path):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    basis, every = (
-        task.model.decoder.basis,
-        collate([data.train[i] for i in range(len(data.train))]),
-    )
+    basis = task.model.decoder.basis
+    every = collate([data.train[i] for i in range(len(data.train))])
     rows = task.model.normalizer.normalized(every.v[:, 0], every.params).flatten(1)
     torch.testing.assert_close(basis.mean, rows.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(basis(basis.coefficients(rows)), rows, atol=1e-3, rtol=0)

@@ -193,7 +193,8 @@ def test_the_process_is_left_as_it_was_found(tmp_path):
         handlers = list(loggers[0].handlers)
         return signal.getsignal(signal.SIGTERM), handlers, [log.level for log in loggers]
 
-    before, filters = state(), list(warnings.filters)
+    before = state()
+    filters = list(warnings.filters)
     config = ["--config", str(ROOT / "configs" / "burgers.yaml"), "--run.baseline=false"]
     train.main([*config, *run_overrides(tmp_path, data_file(tmp_path))])
     assert state() == before and warnings.filters == filters
@@ -303,7 +304,8 @@ def test_resuming_equals_never_stopping(tmp_path):
 
     def weights(folder: str, resume: bool = False, callbacks=()) -> dict[str, torch.Tensor]:
         L.seed_everything(0, verbose=False)
-        lightning, data = task(), FieldDataModule(str(path), batch_size=6)
+        lightning = task()
+        data = FieldDataModule(str(path), batch_size=6)
         fit(
             lightning,
             data,
@@ -331,7 +333,8 @@ def test_training_learns_and_seeds_fix_it(tmp_path):
     errors = []
     for folder, callbacks in (("whole", []), ("begun", [EndAfter(2)])):
         L.seed_everything(0, verbose=False)
-        lightning, data = task(), FieldDataModule(str(path), batch_size=8)
+        lightning = task()
+        data = FieldDataModule(str(path), batch_size=8)
         fit(lightning, data, tmp_path / folder, max_epochs=12, callbacks=callbacks, **QUICK)
         errors.append([h["val_error"] for h in lightning.history])
     assert len(errors[0]) == 12 and len(errors[1]) == 2

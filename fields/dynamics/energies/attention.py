@@ -187,7 +187,8 @@ class AttentionEnergy(Energy):
 
     def _attention(self, g: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """The attention term and its gradient in g."""
-        beta, turn = (g.shape[-1] // self.heads) ** -0.5, None
+        beta = (g.shape[-1] // self.heads) ** -0.5
+        turn = None
         weight = torch.cat([beta * self.query, self.key])
         both = rearrange(F.linear(g, weight), "b k (two h e) -> two b h k e", two=2, h=self.heads)
         if context.pos is not None:

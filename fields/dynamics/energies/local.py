@@ -106,7 +106,8 @@ class LocalEnergy(Energy):
         density = torch.addcmul(weight * (value - LogCosh.apply(self.bias)[0]), pull, a, value=0.5)
         if self.quartic is not None:
             cube = self.quartic.square() * a.pow(3)
-            density, pull = torch.addcmul(density, cube, a, value=0.25), pull + cube
+            density = torch.addcmul(density, cube, a, value=0.25)
+            pull = pull + cube
         grad = self._gathered(torch.addcmul(pull, weight, slope) @ stencils)
         if self.differences:  # zero up to a rounding error that every step would repeat
             grad = grad - grad.mean(1, keepdim=True)
@@ -139,7 +140,8 @@ class LocalEnergy(Energy):
         (a + sd)⁴ are at most s² times their size at s = 1.
         """
         stencils = self.kernels()
-        a, d = self.responses(z, stencils), self.responses(move, stencils)
+        a = self.responses(z, stencils)
+        d = self.responses(move, stencils)
         stiffness, weight = self.material(z, context)
         out = 0.5 * (stiffness + weight.relu()) * d.square()
         if self.quartic is not None:
@@ -170,7 +172,8 @@ class LocalEnergy(Energy):
         self, z: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "*b k m"], Float[Tensor, "*b k m"]]:
         """κ > 0 and w at every place; without a place axis where they are constant."""
-        raw, weight = self.raw_stiffness, self.weight
+        raw = self.raw_stiffness
+        weight = self.weight
         if context.cond is not None and self.steer is None:
             raise ValueError(
                 "LocalEnergy does not use the constants of the PDE that the data have. "
@@ -180,12 +183,14 @@ class LocalEnergy(Energy):
             stiffer, heavier = self.steer(
                 context.cond[:, None, : self.steer.in_features].to(z.dtype)
             ).chunk(2, dim=-1)
-            raw, weight = raw + stiffer, weight + heavier
+            raw = raw + stiffer
+            weight = weight + heavier
         if self.medium is not None:
             stiffer, heavier = self.medium(
                 around(z[..., self.moving :], self.tokens, self.radius)
             ).chunk(2, dim=-1)
-            raw, weight = raw + stiffer, weight + heavier
+            raw = raw + stiffer
+            weight = weight + heavier
         return F.softplus(raw), weight
 
     def _gathered(self, around: Float[Tensor, "b k e"]) -> Float[Tensor, "b k c"]:
@@ -211,7 +216,8 @@ class LogCosh(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a: Tensor) -> tuple[Tensor, Tensor]:
         """log cosh a and tanh a, of any shape."""
-        t, size = a.tanh(), a.abs()
+        t = a.tanh()
+        size = a.abs()
         ctx.save_for_backward(t)
         return size + (-2 * size).exp().log1p() - math.log(2), t
 

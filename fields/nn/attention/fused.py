@@ -74,7 +74,8 @@ class FusedCrossAttention:
         self.root = torch.linalg.qr((both - both.mean(0)) * len(bias) ** -0.5, mode="r")[1]
         self.shift = F.linear(block.norm.bias, attention.query.weight, attention.query.bias)[order]
         self.out = attention.out.weight[:, order].T
-        first, last = cast(nn.Linear, block.mlp.layers[0]), cast(nn.Linear, block.mlp.layers[-1])
+        first = cast(nn.Linear, block.mlp.layers[0])
+        last = cast(nn.Linear, block.mlp.layers[-1])
         self.first = (
             first.weight * block.norm_mlp.weight,
             F.linear(block.norm_mlp.bias, first.weight, first.bias),
@@ -82,7 +83,8 @@ class FusedCrossAttention:
         self.last = last.weight.T, last.bias
         k, v = (part[..., order] for part in attention.key_value(latent.z).chunk(2, dim=-1))
         turn = rotary_phases(self.rotary, latent.pos, latent.periodic)
-        self.k, self.v = self._turned(k, turn), self._turned(v, turn)
+        self.k = self._turned(k, turn)
+        self.v = self._turned(v, turn)
 
     @staticmethod
     def possible(block: TransformerBlock) -> bool:

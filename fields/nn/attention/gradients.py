@@ -78,7 +78,8 @@ def log_sum_exp(
     weights = torch.exp(scaled - total)
     if mask is not None:
         some = mask.any(-1, keepdim=True)
-        total, weights = torch.where(some, total, 0.0), torch.where(some, weights, 0.0)
+        total = torch.where(some, total, 0.0)
+        weights = torch.where(some, weights, 0.0)
     return (total / beta)[..., 0], weights
 
 

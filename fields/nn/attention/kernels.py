@@ -56,19 +56,23 @@ def attention_kernel(
         >>> attention_kernel(q, k, v).shape
         torch.Size([1, 2, 3, 6])
     """
-    size, width, on_cpu = q.shape[-2] * k.shape[-2], v.shape[-1], q.device.type == "cpu"
+    size = q.shape[-2] * k.shape[-2]
+    width = v.shape[-1]
+    on_cpu = q.device.type == "cpu"
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
     # in an exported program m is any number
     few = q.dtype == torch.float32 and (torch.compiler.is_exporting() or q.shape[-2] <= FEW)
     if columns is not None and on_cpu and not learns and (few or size <= BIAS):
         product = torch.matmul(columns[0], columns[1].mT)
-        bias, columns = product if bias is None else product + bias, None
+        bias = product if bias is None else product + bias
+        columns = None
     if columns is not None:
         q, k = _append(q, k, columns, scale)
     if causal and (mask is not None or bias is not None):
         lower = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
-        mask, causal = lower if mask is None else mask & lower, False
+        mask = lower if mask is None else mask & lower
+        causal = False
     if (
         on_cpu
         and learns
@@ -97,14 +101,15 @@ def _append(
     If q is narrower than float32, each column is split into leading and trailing digits,
     x = x₀ + x₁, and x y ≈ x₀ y₀ + x₀ y₁ + x₁ y₀ has an error of 2⁻¹⁸ instead of 2⁻⁹.
     """
-    cols_q, cols_k = columns[0] / scale, columns[1]
+    cols_q = columns[0] / scale
+    cols_k = columns[1]
     if q.dtype in (torch.bfloat16, torch.float16):
-        lead_q, lead_k = cols_q.to(q.dtype), cols_k.to(q.dtype)
-        rest_q, rest_k = (cols_q - lead_q).to(q.dtype), (cols_k - lead_k).to(q.dtype)
-        cols_q, cols_k = (
-            torch.cat([lead_q, lead_q, rest_q], -1),
-            torch.cat([lead_k, rest_k, lead_k], -1),
-        )
+        lead_q = cols_q.to(q.dtype)
+        lead_k = cols_k.to(q.dtype)
+        rest_q = (cols_q - lead_q).to(q.dtype)
+        rest_k = (cols_k - lead_k).to(q.dtype)
+        cols_q = torch.cat([lead_q, lead_q, rest_q], -1)
+        cols_k = torch.cat([lead_k, rest_k, lead_k], -1)
     pad = -(q.shape[-1] + cols_q.shape[-1]) % 16
 
     def beside(x: Tensor, c: Tensor) -> Tensor:

@@ -103,7 +103,9 @@ class Attention(AttentionLayer):
                 f"Attention compares {dim // heads} channels per head, but the metric has "
                 f"{metric.matrix().shape[-1]}. Build it with width dim // heads."
             )
-        self.heads, self.rotate_values, self.metric = heads, rotate_values, metric
+        self.heads = heads
+        self.rotate_values = rotate_values
+        self.metric = metric
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim_kv or dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
@@ -168,10 +170,13 @@ class Attention(AttentionLayer):
             with torch.autocast(q.device.type, enabled=False):
                 columns = self.locality(x_q, x_k, periodic)
         if self.rotary is not None:
-            turn_q, turn_k = self.rotary(x_q, periodic), self.rotary(x_k, periodic)
-            q, k = rotate(q, turn_q), rotate(k, turn_k)
+            turn_q = self.rotary(x_q, periodic)
+            turn_k = self.rotary(x_k, periodic)
+            q = rotate(q, turn_q)
+            k = rotate(k, turn_k)
             if self.rotate_values:
-                v, turn = rotate(v, turn_k), turn_q
+                v = rotate(v, turn_k)
+                turn = turn_q
         q = q if self.metric is None else self.metric(q)
         both = (
             allowed

@@ -43,7 +43,9 @@ class NearestAttention(nn.Module):
                 f"Attention to the nearest keys got nearest {nearest}. "
                 "Give at least 1, or None for all keys."
             )
-        self.attention, self.nearest, self.softmax = attention, nearest, Softmax()
+        self.attention = attention
+        self.nearest = nearest
+        self.softmax = Softmax()
 
     def forward(
         self,
@@ -109,7 +111,8 @@ def nearest_neighbors(
 
     If there are at most ``count`` keys, all of them are returned and the window is 1.
     """
-    q, k = periodic_coordinates(y, periodic), periodic_coordinates(pos.to(y.dtype), periodic)
+    q = periodic_coordinates(y, periodic)
+    k = periodic_coordinates(pos.to(y.dtype), periodic)
     everyone = count >= pos.shape[1]
     if everyone:
         index = torch.arange(pos.shape[1], device=y.device).expand(

@@ -43,7 +43,8 @@ class WeightedAttention(nn.Module):
         mask: Bool[Tensor, "#b k"] | None = None,
     ) -> Float[Tensor, "b m h"]:
         """Queries z_q at x_q attend to keys z_kv at x_k, whose last channel is log w."""
-        z_kv, log_weight = z_kv[..., :-1], z_kv[..., -1]
+        log_weight = z_kv[..., -1]
+        z_kv = z_kv[..., :-1]
         asked = self.attention.project(z_q, z_kv, x_q=x_q, x_k=x_k, periodic=periodic, mask=mask)
         assert asked.columns is not None  # the geometric term
         cols_q, cols_k = asked.columns

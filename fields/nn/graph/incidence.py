@@ -174,7 +174,8 @@ class SoftIncidence(nn.Module):
         query = query.to(key.dtype)
         if pos is not None and periodic is not None:
             nodes, edges = self.turns(pos, periodic)
-            key, query = rotate(key, nodes), rotate(query, edges)
+            key = rotate(key, nodes)
+            query = rotate(query, edges)
             distance2 = distance2 if self.edges is None else self._distance2(pos, periodic)
         # both ends in one product with the keys
         ends = rearrange(key.shape[-1] ** -0.5 * query, "two b heads m e -> b heads (two m) e")
@@ -225,9 +226,7 @@ class SoftIncidence(nn.Module):
         return self.position[None, :, :axes].to(pos.dtype)
 
     def _distance2(self, pos: Float[Tensor, "b n d"], periodic: Tensor) -> Float[Tensor, "b m n"]:
-        edges, tokens = (
-            periodic_coordinates(self._position(pos), periodic),
-            periodic_coordinates(pos, periodic),
-        )
+        edges = periodic_coordinates(self._position(pos), periodic)
+        tokens = periodic_coordinates(pos, periodic)
         sizes = edges.square().sum(-1)[:, :, None] + tokens.square().sum(-1)[:, None]
         return sizes - 2 * edges @ tokens.mT  # avoids a tensor of m × n × d differences

@@ -25,7 +25,9 @@ from fields.nn.attention.kernels import attention_kernel
 from fields.nn.attention.multihead import Attention
 from fields.nn.attention.statistics import attention_statistics
 
-GLOBAL, METASTABLE, SINGLE = 0, 1, 2
+GLOBAL = 0
+METASTABLE = 1
+SINGLE = 2
 
 
 def hopfield_energy(

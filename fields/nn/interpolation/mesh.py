@@ -49,7 +49,8 @@ def _periodic_copies(nodes: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor]:
 
 def _on_line(y: Tensor, copies: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
     order = copies[:, 0].argsort()
-    at, owner = copies[order, 0], owner[order]
+    at = copies[order, 0]
+    owner = owner[order]
     if len(at) == 1:
         return owner.expand(len(y), 2), y.new_tensor([1.0, 0.0]).expand(len(y), 2)
     right = torch.searchsorted(at.detach(), y[:, 0].detach().contiguous()).clamp(1, len(at) - 1)

@@ -48,7 +48,8 @@ def _cell(axis: Tensor, y: Tensor, wrap: bool) -> tuple[Tensor, Tensor, Tensor]:
         return first, first, torch.zeros_like(y)
     count = len(axis)
     if wrap:
-        axis, y = torch.cat([axis, axis[:1] + 1]), axis[0] + (y - axis[0]) % 1
+        y = axis[0] + (y - axis[0]) % 1
+        axis = torch.cat([axis, axis[:1] + 1])
     right = torch.searchsorted(axis.contiguous(), y.contiguous()).clamp(1, len(axis) - 1)
     t = ((y - axis[right - 1]) / (axis[right] - axis[right - 1])).clamp(0, 1)
     return right - 1, right % count, t
