@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fields.core.files import write_atomically
+
 T = TypeVar("T")
 
 
@@ -28,9 +30,7 @@ def cached(file: Path, make: Callable[[], Any]) -> Any:
     if not file.is_file():
         result = make()
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(result))
-        part.replace(file)
+        write_atomically(file, json.dumps(result))
     return json.loads(file.read_text())
 
 

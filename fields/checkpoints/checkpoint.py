@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from fields.checkpoints.remote import SCHEME, WEIGHTS, download
 from fields.core.component import build
+from fields.core.files import write_atomically
 from fields.core.moved_names import current_description, current_record, current_weight
 from fields.core.protocols import Savable
 from fields.core.sample import Schema
@@ -25,12 +25,15 @@ KEY = "bracketfields"  # of the header's entry that is ours
 def save(model: Savable, path: str | Path, *, card: dict[str, Any] | None = None) -> None:
     """Write weights, configuration, schema and statistics of a model to one safetensors file.
 
-    The file is written beside its place and then renamed, so an interruption leaves the old file.
+    An interruption or a failure leaves the old file as it was; see `fields.core.files`.
 
     Args:
         model: the trained model.
         path: the file; an existing one is replaced.
         card: training protocol, metrics and whatever else a reader should know, as plain values.
+
+    Raises:
+        WriteError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -50,10 +53,8 @@ def save(model: Savable, path: str | Path, *, card: dict[str, Any] | None = None
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
     }
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={KEY: json.dumps(header)})
-    os.replace(part, path)
+    # Python writes the bytes, so that a full disk is an OSError.
+    write_atomically(path, to_bytes(tensors, metadata={KEY: json.dumps(header)}))
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> Any:

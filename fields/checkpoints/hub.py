@@ -7,7 +7,6 @@ load the model; the other two repeat its header, for programs and for people.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from fields.checkpoints.checkpoint import load, read_header, save
 from fields.checkpoints.model_cards import render_model_card
 from fields.checkpoints.remote import SCHEME, WEIGHTS, download, hub_library
+from fields.core.files import write_atomically
 from fields.core.protocols import Savable
 
 CONFIG = "config.json"
@@ -40,9 +40,7 @@ def save_pretrained(model: Savable, folder: str | Path, *, source: str | None = 
         CARD: render_model_card(header, source.rstrip("/").rsplit("/", 1)[-1], source),
     }
     for name, text in texts.items():
-        part = folder / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, folder / name)
+        write_atomically(folder / name, text)
     return folder
 
 

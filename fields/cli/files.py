@@ -19,9 +19,12 @@ def inspect_file(
         picture: also draw one sample into this image file.
         json: print JSON for programs.
     """
+    from fields.core.files import check_not_source
     from fields.io import open_dataset
     from fields.io.tools.describe import describe
 
+    if picture is not None:
+        check_not_source(picture, file)
     about = describe(file, mapping)
     if picture is not None and about["layout"] is not None:
         from fields.io.tools.preview import draw

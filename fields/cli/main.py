@@ -38,8 +38,14 @@ def main(args: Sequence[str] | None = None) -> int:
     given = vars(command_parser(COMMANDS, program).parse_args(words or ["--help"]))
     try:
         return COMMANDS[given.pop("command")](**given)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except BrokenPipeError:  # `... | head`
+        sys.stderr.close()
+        return 1
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)  # DataError is a ValueError
+        return 2
+    except MemoryError as error:
+        print(f"error: there is not enough memory. {error}".rstrip(), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -48,6 +54,3 @@ def main(args: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:  # `... | head`
-        sys.stderr.close()
-        return 1

@@ -36,12 +36,15 @@ def predict_file(
             cost.
         json: print JSON for programs.
     """
-    from fields.checkpoints.checkpoint import load
+    from fields.checkpoints.checkpoint import find_checkpoint, load
+    from fields.core.files import check_not_source, writable_target
     from fields.inference.targets import regular_grid
     from fields.io import open_dataset
     from fields.io.tools.terminal import progress_bar
     from fields.io.writer import write_dataset
 
+    check_not_source(out, source, find_checkpoint(checkpoint))
+    writable_target(out)  # refuses before the work
     model = load(checkpoint)
     ds = open_dataset(source)
     symmetries = getattr(model, "card", {}).get("symmetries", ()) if symmetrize else ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fields.core.files import write_atomically
 from fields.data.scaling import Scaling, Standard, Statistics
 
 # The cache of one file holds the statistics of this many selections (splits, strides, scalings).
@@ -20,6 +20,13 @@ MAX_ENTRIES = 16
 
 # Fields of `Statistics` that the cache holds: all but the scaling.
 STORED = len(Statistics._fields) - 1
+
+
+# Size of a sample of a file's content: files up to WHOLE bytes are read wholly, of longer ones
+# BLOCKS blocks of BLOCK bytes at equal distances.
+WHOLE = 4 * 2**20
+BLOCKS = 256
+BLOCK = 4096
 
 
 def cached_statistics(
@@ -49,30 +56,54 @@ def cached_statistics(
     statistics = compute()
     entries[key] = {name: _to_json(values) for name, values in statistics.items()}
     newest = dict(list(entries.items())[-MAX_ENTRIES:])
-    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps({"file": stamp, "statistics": newest}, indent=1))
-        os.replace(part, cache)
+        write_atomically(cache, json.dumps({"file": stamp, "statistics": newest}, indent=1))
     except OSError as error:
         warnings.warn(
-            f"The statistics of {path} cannot be cached, because {cache} cannot be written "
-            f"({error}). They are computed again in every run; make the folder writable to avoid "
-            "this.",
+            f"The statistics of {path} are not cached and will be computed again in every run. "
+            f"{error}",
             stacklevel=2,
         )
     return statistics
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Size and modification time of a file; of a folder, a digest of those of all files in it."""
+    """Size and a digest of a sample of the content of a file, or of all files in a folder.
+
+    The time of modification is not part of it: a copy of a file has the same fingerprint, and a
+    file that is replaced by one of equal size and time has another one.
+    """
     if not path.is_dir():
-        return {"size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
+        return {"size": path.stat().st_size, "content": sampled_digest(path)}
     facts = [
-        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
+        (str(file.relative_to(path)), file.stat().st_size, sampled_digest(file))
         for file in sorted(path.rglob("*"))
         if file.is_file()
     ]
-    return {"size": sum(size for _, size, _ in facts), "files": digest(facts)}
+    return {"size": sum(size for _, size, _ in facts), "content": digest(facts)}
+
+
+def sampled_digest(path: Path) -> str:
+    """24 hexadecimal digits that depend on a file's size and on a sample of its content.
+
+    Example:
+        >>> import tempfile
+        >>> a, b = (Path(tempfile.mkdtemp()) / "a" for _ in range(2))
+        >>> a.write_bytes(bytes(8)), b.write_bytes(bytes(7) + b"1")
+        (8, 8)
+        >>> sampled_digest(a) == sampled_digest(b)
+        False
+    """
+    size = path.stat().st_size
+    sha = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= WHOLE:
+            sha.update(file.read())
+        else:
+            for i in range(BLOCKS):
+                file.seek((size - BLOCK) * i // (BLOCKS - 1))
+                sha.update(file.read(BLOCK))
+    return sha.hexdigest()[:24]
 
 
 def digest(values: Any) -> str:

@@ -3,30 +3,28 @@
 Any netCDF-4 or HDF5 program reads them. One chunk is one frame of one sample, so that reading a
 window of frames reads exactly their chunks. Fletcher checksums, and the checksums of the headers in
 the HDF5 1.10 file format, turn silent damage into an error. A file is written under a temporary
-name and then renamed, so that an interrupted write never leaves an incomplete file.
+name and then renamed, so that an interrupted write never leaves an incomplete file, and through
+`fields.io.output_file`, so that a full disk is an error of Python.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5netcdf
-import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends.h5netcdf_ import H5NetCDFStore
 
+from fields.core.files import atomic_path
 from fields.io.base import DataError, check_canonical
+from fields.io.output_file import create_hdf5, open_to_extend
 
 # Value of the attribute ``layout`` in the file.
 NATIVE_LAYOUT = "bracketfields"
-
-# The file format of HDF5 1.10 (2016), the first with checksums in all of its headers.
-LIBVER = ("v110", "v110")
 
 # Bytes per chunk; larger frames are divided along their first axis.
 MAX_CHUNK = 64 * 2**20
@@ -46,6 +44,7 @@ def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None =
 
     Raises:
         DataError: the dataset is not in canonical form.
+        WriteError: the file cannot be written; an existing one is unchanged.
 
     Example:
         >>> import tempfile
@@ -58,7 +57,7 @@ def write_dataset(ds: xr.Dataset, path: str | Path, *, compression: str | None =
     """
     path = Path(path)
     check_canonical(ds, path)
-    with _renamed_when_complete(path) as part:
+    with atomic_path(path) as part:
         write_native(ds, part, compression)
 
 
@@ -79,37 +78,24 @@ def open_for_writing(ds: xr.Dataset, path: str | Path) -> Iterator[WriteBlock]:
     """
     path = Path(path)
     fields = [str(name) for name in check_canonical(ds, path).data_vars]
-    with _renamed_when_complete(path) as part:
+    with atomic_path(path) as part:
         create_empty(ds, part, fields)
-        with h5netcdf.File(part, "a", libver=LIBVER) as file:
+        with open_to_extend(part) as file:
 
             def write(name: str, samples: slice, frames: slice, values: np.ndarray) -> None:
                 file.variables[name][samples, frames] = values
+                file.check()
 
             yield write
-
-
-@contextmanager
-def _renamed_when_complete(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the context is left normally."""
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_native(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
     """Write a dataset to ``path`` in the native layout, without a temporary file."""
     encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
-    _create_file(path)
-    store = H5NetCDFStore.open(path, mode="a", driver_kwds={"libver": LIBVER})
-    try:
+    create_hdf5(path)
+    with open_to_extend(path) as file:
         native = ds.drop_encoding().assign_attrs(layout=NATIVE_LAYOUT)
-        native.dump_to_store(store, encoding=encoding)
-    finally:
-        store.close()
+        native.dump_to_store(H5NetCDFStore(file), encoding=encoding)
 
 
 def create_empty(
@@ -117,7 +103,7 @@ def create_empty(
 ) -> None:
     """Create a file with all of ``ds`` except the values of ``fields``, whose space is reserved."""
     write_native(ds.drop_vars(fields), path)
-    with h5netcdf.File(path, "a", libver=LIBVER) as file:
+    with open_to_extend(path) as file:
         for name in fields:
             _create_variable(file, name, ds[name], compression)
 
@@ -145,20 +131,6 @@ def _create_variable(
         variable.attrs[key] = np.asarray(value) if isinstance(value, tuple | list) else value
     if boolean:
         variable.attrs["dtype"] = "bool"
-
-
-def _create_file(path: Path) -> None:
-    """Create an empty file in which variables keep the order they are written in.
-
-    Coordinates have an order, (x, y, t), which alphabetical order would change. Attributes are not
-    tracked, because HDF5 limits their number if they are. The file is created in format 1.8: a file
-    in a newer format cannot be opened after its writer was killed.
-    """
-    order = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    order.set_link_creation_order(h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED)
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)
-    h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, fcpl=order, fapl=access).close()
 
 
 def frame_encoding(array: xr.DataArray, compression: str | None = None) -> dict[str, Any]:

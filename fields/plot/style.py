@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
+
+from fields.core.files import atomic_path
 
 P = ParamSpec("P")
 
@@ -143,7 +144,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format=path.suffix.removeprefix("."))
-    os.replace(part, path)
+    with atomic_path(path) as part:
+        figure.savefig(part, format=path.suffix.removeprefix("."))
     return path

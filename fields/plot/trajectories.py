@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from fields.core.files import atomic_path
 from fields.plot.field import aspect_ratio, draw_image, middle_plane, symmetric_limits, value_setter
 from fields.plot.samples import PredictedSample, title_at_step
 from fields.plot.style import (
@@ -149,11 +149,10 @@ def animate(sample: PredictedSample, path: str | Path, *, fps: int = 10) -> Path
     figure.draw_without_rendering()  # the layout is computed once instead of for every frame
     figure.set_layout_engine("none")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    FuncAnimation(figure, update, frames=len(sample.t), blit=False).save(
-        part, writer=writer, dpi=100
-    )
-    os.replace(part, path)
+    with atomic_path(path, suffix=path.suffix) as part:
+        FuncAnimation(figure, update, frames=len(sample.t), blit=False).save(
+            part, writer=writer, dpi=100
+        )
     return path
 
 

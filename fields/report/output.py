@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fields.core.files import write_atomically
 from fields.report.html import render_html
 from fields.report.results import COLUMNS, Results, metric_tables, table_cells
 
@@ -76,9 +76,7 @@ def write_report(results: Results, folder: str | Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "report.json", folder / "report.html"
     for path, text in zip(written, (to_json(results), render_html(results)), strict=True):
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_atomically(path, text)
     return written
 
 

@@ -170,7 +170,7 @@ def test_a_cache_that_cannot_be_written_causes_one_warning_and_no_error(tmp_path
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fields.data.statistics_cache.os.replace", refuse)
+    monkeypatch.setattr("fields.core.files.os.replace", refuse)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
         for _ in range(2):
@@ -213,3 +213,20 @@ def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
     assert not FieldDataset(ds, schema_of(ds)).in_memory
     monkeypatch.setattr("fields.data.dataset.available", lambda: 2 * 4 * 6 * 8 * 2 + 1.0)
     assert FieldDataset(ds, schema_of(ds)).in_memory
+
+
+def test_a_file_replaced_by_one_of_equal_size_and_time_is_measured_again(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    ds = waves(10, (8,), (True,))
+    write_dataset(ds, path)
+    before = path.stat()
+    first = FieldDataModule(str(path))
+    first.setup()
+    write_dataset(ds.assign(u=(3 * ds.u).assign_attrs(ds.u.attrs)), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    second = FieldDataModule(str(path))
+    second.setup()
+    assert len(calls) == 2
+    ratio = second.statistics["u"].std / first.statistics["u"].std
+    np.testing.assert_allclose(ratio, 3, rtol=1e-6)

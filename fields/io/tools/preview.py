@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fields.core.files import atomic_path
+
 MAX_PANELS = 6
 
 
@@ -40,7 +42,8 @@ def draw(ds: xr.Dataset, path: Path, *, sample: int = 0) -> None:
         when = "" if frame is None else f", t = {float(array['time']):.4g}"
         axes.set_title(f"{name}{units}{when}", fontsize=9)
         _draw_panel(figure, axes, array, one)
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=110, format=path.suffix.removeprefix(".") or "png")
 
 
 def _draw_panel(figure: Any, axes: Any, array: xr.DataArray, one: xr.Dataset) -> None:

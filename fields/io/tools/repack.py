@@ -2,7 +2,8 @@
 
 The new file grows as ``OUT.part`` and takes its name when it is complete and equal to its source.
 An interrupted run continues from the last sample that reached the disk, at most a second before the
-interruption. A part that cannot be opened is deleted and written anew.
+interruption. A part that cannot be opened is written anew. After an error, such as a full disk,
+nothing is left. A second process that repacks to the same target is refused.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import h5netcdf
-import h5py
 import numpy as np
 import xarray as xr
 
+from fields.core.files import PART, check_not_source, explained, recognizable, writable_target
+from fields.core.locks import lock
 from fields.io.base import DataError
 from fields.io.opening import open_dataset
+from fields.io.output_file import ExtendedFile, open_to_extend
 from fields.io.tools.validate import iter_blocks
-from fields.io.writer import LIBVER, create_empty
+from fields.io.writer import create_empty
 
 # Seconds after which written samples are flushed to the disk.
 FLUSH_INTERVAL = 1.0
@@ -54,28 +57,42 @@ def repack(
 
     Raises:
         DataError: the source cannot be read, or the copy differs from it.
+        WriteError: the target cannot be written.
+        ValueError: the target is the source, or another process is writing it.
     """
     source = Path(source)
-    target = Path(target)
     if compression not in (None, "gzip", "lzf"):
         raise DataError(f"compression is {compression!r}; it must be 'gzip', 'lzf' or None.")
-    if source.resolve() == target.resolve():
-        raise DataError(f"{target} is the source itself. Choose another name for the copy.")
+    check_not_source(target, source)
     ds = open_dataset(source, mapping=mapping)
-    fields = [str(name) for name in ds.data_vars if ds[name].ndim > 1]
-    part = target.with_name(target.name + ".part")
     origin = _origin(source, compression, mapping)
+    complete = writable_target(target)
+    part = complete.with_name(recognizable(complete.name) + PART)
+    busy = f"{target} is being written by another repack"
+    with explained(target), lock(part.with_name(f"{part.name}.lock"), busy):
+        try:
+            _write_part(ds, part, compression, origin, progress)
+            os.replace(part, complete)
+        except Exception:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _write_part(
+    ds: xr.Dataset, part: Path, compression: str | None, origin: str, progress: Progress
+) -> None:
+    """Create or continue the part, compare it with its source and remove the notes in it."""
+    fields = [str(name) for name in ds.data_vars if ds[name].ndim > 1]
     if not _can_continue(part, origin):
         _create_part(ds, part, fields, compression, origin)
     total = sum(ds.sizes["sample"] for _ in fields)
-    with h5py.File(part, "a", libver=LIBVER) as stored, h5netcdf.File(stored, "a") as file:
-        _fill(ds, file, fields, total, progress, stored.flush)
+    with open_to_extend(part) as file:
+        _fill(ds, file, fields, total, progress)
     _verify(ds, part, fields, total, progress)
-    with h5netcdf.File(part, "a", libver=LIBVER) as file:
+    with open_to_extend(part) as file:
         del file.attrs[SOURCE]
         for name in fields:
             del file.variables[name].attrs[SAMPLES_DONE]
-    os.replace(part, target)
 
 
 def _origin(source: Path, compression: str | None, mapping: Any) -> str:
@@ -100,7 +117,7 @@ def _create_part(
 ) -> None:
     """The part without the values of the fields."""
     create_empty(ds, part, fields, compression)
-    with h5netcdf.File(part, "a", libver=LIBVER) as file:
+    with open_to_extend(part) as file:
         for name in fields:
             file.variables[name].attrs[SAMPLES_DONE] = 0
         file.attrs[SOURCE] = origin
@@ -108,11 +125,10 @@ def _create_part(
 
 def _fill(
     ds: xr.Dataset,
-    file: h5netcdf.File,
+    file: ExtendedFile,
     fields: list[str],
     total: int,
     progress: Progress,
-    flush: Callable[[], None],
 ) -> None:
     done = 0
     last_flush = time.monotonic()
@@ -122,8 +138,9 @@ def _fill(
             if sample >= int(variable.attrs[SAMPLES_DONE]):
                 _copy_sample(ds[name], variable, sample)
                 variable.attrs[SAMPLES_DONE] = sample + 1
+                file.check()
                 if time.monotonic() - last_flush > FLUSH_INTERVAL:
-                    flush()
+                    file.to_disk()
                     last_flush = time.monotonic()
             done += 1
             progress("write", done, total)
@@ -148,8 +165,8 @@ def _verify(ds: xr.Dataset, part: Path, fields: list[str], total: int, progress:
                 copies = iter_blocks(written[name], sample)
                 if not all(_equal(a, b) for a, b in zip(blocks, copies, strict=True)):
                     raise DataError(
-                        f"{part}: `{name}` of sample {sample} differs from the source. Delete this "
-                        "file and repack again."
+                        f"{part}: `{name}` of sample {sample} differs from the source. The copy "
+                        "was removed; repack again."
                     )
                 done += 1
                 progress("verify", done, total)
