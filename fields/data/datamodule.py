@@ -24,7 +24,7 @@ from fields.data.schema import schema_of
 from fields.data.splits import split_indices
 from fields.data.statistics import training_statistics
 from fields.data.transfer import collate_to_shared_memory
-from fields.io import open_dataset
+from fields.io import DataError, open_dataset
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,10 @@ class FieldDataModule(L.LightningDataModule):
             what is free when it is opened.
         seed: of the random split, of the order of samples and of the sensors.
 
+    Raises:
+        DataError: a count is not positive, a share not between 0 and 1, or, in `setup`, a part of
+            the split is empty.
+
     Example:
         >>> data = FieldDataModule("data/burgers.h5", stride=4, batch_size=16)
         >>> data.batch_size, data.schema is None  # `setup` opens the file
@@ -97,6 +101,21 @@ class FieldDataModule(L.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
+        check_counts(
+            stride=stride,
+            batch_size=batch_size,
+            samples=samples,
+            history=history,
+            horizon=horizon,
+            time_stride=time_stride,
+            window_stride=window_stride,
+            sensors=sensors,
+        )
+        check_counts(**{f"test_strides[{i}]": each for i, each in enumerate(test_strides)})
+        check_counts(least=0, workers=workers)
+        check_shares(validation=validation, test=test)
+        if not test_strides:
+            raise DataError("`data.test_strides` is empty, so nothing is tested. Set it to [1].")
         self.path = path
         self.test_paths = tuple(test_paths)
         self.mapping = mapping
@@ -130,6 +149,7 @@ class FieldDataModule(L.LightningDataModule):
         if self.sensors is not None:
             self.schema = replace(self.schema, grid=None)
         split = split_indices(ds, validation=self.shares[0], test=self.shares[1], seed=self.seed)
+        self._check_split(split)
         free = available()
         chosen = split["train"][: self.samples]
         self.train = self._dataset(ds, chosen, self.stride, self.horizon, self.window_stride)
@@ -177,6 +197,30 @@ class FieldDataModule(L.LightningDataModule):
             memory_limit=self.memory,
         )
 
+    def _check_split(self, split: dict[str, np.ndarray]) -> None:
+        """Refuse a split without training, validation or test samples.
+
+        Raises:
+            DataError: a part of the split is empty.
+        """
+        counts = {part: len(indices) for part, indices in split.items()}
+        needed = ("train", "validation") if self.test_paths else ("train", "validation", "test")
+        empty = [part for part in needed if not counts[part]]
+        if not empty:
+            return
+        total = self.source.sizes["sample"]
+        remedy = (
+            "The file records this split in its coordinate `split`: change it there"
+            if "split" in self.source.coords
+            else "Set the shares `data.validation` and `data.test` so that every part has a sample"
+        )
+        hint = " or name test files in `data.test_paths`" if empty == ["test"] else ""
+        raise DataError(
+            f"{self.path} has {total} samples, and none are left for {' and '.join(empty)} "
+            f"({counts['train']} training, {counts['validation']} validation, {counts['test']} "
+            f"test). {remedy}{hint}; at least {len(needed)} samples are needed."
+        )
+
     def _test_sets(self, ds: xr.Dataset, split: np.ndarray) -> dict[str, FieldDataset]:
         """By name of the resolution: the test files, or the test split of the training file."""
         sources = {path: open_dataset(path, mapping=self.mapping) for path in self.test_paths}
@@ -217,6 +261,41 @@ class FieldDataModule(L.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             multiprocessing_context=self.start_method if self.workers else None,
+        )
+
+
+def check_counts(least: int = 1, **settings: int | None) -> None:
+    """Refuse settings of the data that are below ``least``; None is not set.
+
+    Raises:
+        DataError: the message names the setting.
+
+    Example:
+        >>> check_counts(stride=0)
+        Traceback (most recent call last):
+        fields.io.base.DataError: `data.stride` is 0, but it must be at least 1.
+    """
+    for name, value in settings.items():
+        if value is not None and not value >= least:
+            raise DataError(f"`data.{name}` is {value}, but it must be at least {least}.")
+
+
+def check_shares(*, validation: float, test: float) -> None:
+    """Refuse shares of the samples that leave none for training.
+
+    Raises:
+        DataError: a share is not between 0 and 1, or both together are not below 1.
+    """
+    for name, share in (("validation", validation), ("test", test)):
+        if not 0 <= share < 1:
+            raise DataError(
+                f"`data.{name}` is {share}, but it is a share of the samples: at least 0 and "
+                "below 1."
+            )
+    if not validation + test < 1:
+        raise DataError(
+            f"`data.validation` ({validation}) and `data.test` ({test}) together leave no samples "
+            "for training. Their sum must be below 1."
         )
 
 

@@ -21,6 +21,7 @@ from fields.data.reading import (
 )
 from fields.data.schema import points_of, require, space_dims
 from fields.data.storage import Storage
+from fields.data.times import with_numeric_times
 from fields.data.windows import Windows
 
 # A read of samples that are to be held in memory brings about this many bytes at a time.
@@ -79,6 +80,7 @@ class FieldDataset(Dataset[Sample]):
         seed: int = 0,
         memory_limit: float | None = None,
     ):
+        ds = with_numeric_times(ds, schema.units.get("time"))
         require(ds, schema)
         names = list(dict.fromkeys((*schema.inputs, *schema.outputs)))
         self.ds = ds[list(dict.fromkeys((*names, *schema.params)))]

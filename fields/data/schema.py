@@ -11,6 +11,8 @@ import xarray as xr
 from torch import Tensor
 
 from fields.core.sample import Schema
+from fields.data.requirements import check_coordinates, check_dims, check_extent, check_roles
+from fields.data.times import check_times, with_numeric_times
 from fields.io.base import DataError
 
 
@@ -24,7 +26,9 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride:
         time_stride: every time_stride-th frame is used.
 
     Raises:
-        DataError: no variables have the roles ``input`` and ``output``, or ``state``.
+        DataError: no variables have the roles ``input`` and ``output``, or ``state``; a variable
+            runs over other dims than its role allows or has no real values; the domain has no
+            extent along an axis; times do not ascend.
 
     Example:
         >>> a, u = ((("sample", "x"), np.zeros((2, 4)), {"role": r}) for r in ("input", "output"))
@@ -32,53 +36,56 @@ def schema_of(ds: xr.Dataset, *, stride: int = 1, history: int = 1, time_stride:
         >>> schema_of(ds, stride=2).grid
         (2,)
     """
-
-    def named(role: str) -> tuple[str, ...]:
-        return tuple(str(n) for n, v in ds.data_vars.items() if v.attrs.get("role") == role)
-
-    states = named("state")
-    inputs = (*states, *named("input"))
-    outputs = states or named("output")
-    if not inputs or not outputs:
-        roles = {str(name): variable.attrs.get("role") for name, variable in ds.data_vars.items()}
-        raise DataError(
-            f"The data have no input and output (or state) variables: their roles are {roles}. "
-            "Set `attrs['role']` of each variable."
-        )
+    ds = with_numeric_times(ds)
+    inputs, outputs, params = check_roles(ds)
+    evolves = ds[outputs[0]].attrs["role"] == "state"
     dims = tuple(str(d) for d in ds[outputs[0]].dims if d not in ("sample", "time"))
     scattered = dims == ("point",)
     coords = tuple(str(c) for c in ds.coords if "point" in ds[c].dims) if scattered else dims
+    check_dims(
+        ds,
+        dims,
+        fields=dict.fromkeys((*inputs, *outputs)),
+        states=outputs if evolves else (),
+        params=params,
+    )
+    check_coordinates(ds, coords)
     symmetries = json.loads(ds.attrs.get("symmetries", "[]"))
     shifts = {name for generator in symmetries for name in generator.get("shift", ())}
-    dt = None
-    if states:
-        dt = time_stride * float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean())
     return Schema(
         coords=coords,
         inputs=inputs,
         outputs=outputs,
-        params=named("parameter"),
+        params=params,
         units={
             str(n): str(v.attrs["units"]) for n, v in ds.variables.items() if v.attrs.get("units")
         },
         periodic=tuple(bool(ds[c].attrs.get("periodic", 0)) for c in coords),
         homogeneous=tuple(c in shifts for c in coords),
-        bounds=tuple(_bounds(ds[c]) for c in coords),
-        grid=None if scattered else tuple(-(-ds.sizes[d] // stride) for d in dims),
-        dt=dt,
+        bounds=tuple(_extent(ds[c]) for c in coords),
+        grid=None if scattered else _grid(ds, dims, stride),
+        dt=_frame_interval(ds, time_stride) if evolves else None,
         history=history,
         weight=next((name for name in inputs if ds[name].attrs.get("quadrature")), None),
     )
 
 
-def require(ds: xr.Dataset, schema: Schema) -> None:
-    """Checks that a dataset has every variable and coordinate of the schema.
+def require(ds: xr.Dataset, schema: Schema, *, targets: bool = True) -> None:
+    """Checks that a dataset has the variables and coordinates of the schema, over fitting dims.
+
+    Args:
+        ds: the dataset; roles are not read.
+        schema: what is needed.
+        targets: whether the outputs and the time axis of states are needed; for a prediction they
+            are not.
 
     Raises:
-        DataError: it lacks one.
+        DataError: it lacks one, or one does not fit (see `fields.data.requirements`).
     """
+    outputs = schema.outputs if targets else ()
+    fields = list(dict.fromkeys((*schema.inputs, *outputs)))
     for kind, names, present in (
-        ("variable", (*schema.inputs, *schema.outputs, *schema.params), ds.data_vars),
+        ("variable", (*fields, *schema.params), ds.data_vars),
         ("coordinate", schema.coords, ds.coords),
     ):
         missing = [name for name in names if name not in present]
@@ -87,6 +94,12 @@ def require(ds: xr.Dataset, schema: Schema) -> None:
                 f"The data have no {kind} {missing[0]!r}; "
                 f"they have {[str(name) for name in present]}. Rename with `ds.rename`."
             )
+    states = schema.outputs if schema.dt is not None else ()
+    space = space_dims(ds, schema)
+    check_dims(ds, space, fields=fields, states=states, params=schema.params, timed=targets)
+    check_coordinates(ds, schema.coords)
+    if states:
+        check_times(ds)
 
 
 def space_dims(ds: xr.Dataset, schema: Schema) -> tuple[str, ...]:
@@ -106,6 +119,36 @@ def points_of(ds: xr.Dataset, schema: Schema) -> Tensor:
     if "point" not in ds.dims:
         columns = [mesh.reshape(-1) for mesh in np.meshgrid(*columns, indexing="ij")]
     return torch.from_numpy(np.stack(columns, axis=-1)).float()
+
+
+def _grid(ds: xr.Dataset, dims: tuple[str, ...], stride: int) -> tuple[int, ...]:
+    """Points per axis that a stride leaves, at least two."""
+    grid = tuple(-(-ds.sizes[dim] // stride) for dim in dims)
+    if min(grid) < 2:
+        axis = dims[int(np.argmin(grid))]
+        raise DataError(
+            f"The axis `{axis}` has {ds.sizes[axis]} points, of which a stride of {stride} leaves "
+            f"{min(grid)}; an axis needs at least 2. Use a smaller stride, or drop an axis of a "
+            f"single point with `ds.isel({axis}=0)`."
+        )
+    return grid
+
+
+def _frame_interval(ds: xr.Dataset, time_stride: int) -> float:
+    """Mean time between the frames that are used."""
+    check_times(ds)
+    if ds.sizes["time"] < 2:
+        raise DataError(
+            "The states have one frame, so nothing evolves. Add later frames, or give the fields "
+            "the roles `input` and `output`."
+        )
+    return time_stride * float(np.diff(np.asarray(ds["time"], dtype=np.float64)).mean())
+
+
+def _extent(coord: xr.DataArray) -> tuple[float, float]:
+    low, high = _bounds(coord)
+    check_extent(str(coord.name), low, high)
+    return low, high
 
 
 def _bounds(coord: xr.DataArray) -> tuple[float, float]:

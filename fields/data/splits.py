@@ -18,7 +18,8 @@ def split_indices(
 
     Args:
         ds: the dataset in canonical form.
-        validation, test: shares of the samples that are drawn at random.
+        validation, test: shares of the samples that are drawn at random. Of four samples or more,
+            a positive share is at least one sample.
         seed: of the random split.
 
     Example:
@@ -31,6 +32,10 @@ def split_indices(
         split = np.asarray(ds["split"])
         return {name: np.flatnonzero(split == code) for code, name in enumerate(SPLITS)}
     order = np.random.default_rng(seed).permutation(ds.sizes["sample"])
-    ends = np.cumsum([round(validation * len(order)), round(test * len(order))])
+    ends = np.cumsum([_count(share, len(order)) for share in (validation, test)])
     held_out, tested, train = np.split(order, ends)
     return {"train": np.sort(train), "validation": np.sort(held_out), "test": np.sort(tested)}
+
+
+def _count(share: float, samples: int) -> int:
+    return max(round(share * samples), 1 if share > 0 and samples > 3 else 0)

@@ -53,7 +53,8 @@ def empty_dataset(
     if schema.dt is not None:
         last = float(ds["time"][-1])
         values = last + times.double().numpy()
-        out = out.assign_coords(time=("time", values, _units("time", schema)))
+        kept = {k: v for k, v in ds["time"].attrs.items() if k == "reference"}
+        out = out.assign_coords(time=("time", values, _units("time", schema) | kept))
     return out, {dim: target.sizes[dim] for dim in space_dims(target, schema)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +16,10 @@ from fields.core.sample import Sample, Schema, collate, to_device
 from fields.data.chunks import find_nonfinite
 from fields.data.dataset import FieldDataset
 from fields.data.schema import require
+from fields.data.times import with_numeric_times
 from fields.inference.targets import check_inside, target_points, target_times
 from fields.io.base import DataError
+from fields.io.complex_parts import split_complex
 
 
 class PredictionRequest(NamedTuple):
@@ -56,7 +57,10 @@ def prepare_request(
             outside the domain of the training data.
     """
     schema = model.schema
-    require(ds, replace(schema, outputs=()))
+    ds = with_numeric_times(ds, schema.units.get("time"))
+    if not any(name in ds and ds[name].dtype.kind == "c" for name in schema.inputs):
+        ds = split_complex(ds)
+    require(ds, schema, targets=False)
     ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
     requested = target_times(ds, times, schema)
     ds = given_frames(ds, schema)
@@ -88,7 +92,7 @@ def first_samples(model: Predictor, ds: xr.Dataset, *, samples: int) -> Sample:
     if "split" in ds.coords:
         split = np.asarray(ds["split"])  # numbered in the order of SPLITS: the test split is last
         ds = ds.isel(sample=np.flatnonzero(split == split.max()))
-    require(ds, replace(model.schema, outputs=()))
+    require(ds, model.schema, targets=False)
     ds = given_frames(ds.isel(sample=slice(0, samples)), model.schema)
     rows = FieldDataset(_with_outputs(ds, model.schema), model.schema, horizon=0)
     return collate([rows[i] for i in range(len(rows))])
@@ -97,13 +101,18 @@ def first_samples(model: Predictor, ds: xr.Dataset, *, samples: int) -> Sample:
 def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     """Select the first frames, as many as the model takes.
 
-    A dataset without a time axis becomes one frame at time 0.
+    A dataset without a time axis becomes one frame, at its scalar time if it has one, else at 0.
     """
     if schema.dt is None:
         return ds
     if "time" not in ds.dims:
         states = ds[list(schema.outputs)]
-        ds = ds.assign(states.expand_dims(time=[0.0]).transpose("sample", ...).data_vars)
+        time = ds["time"].variable if "time" in ds.coords else xr.Variable((), 0.0)
+        states = states.drop_vars("time", errors="ignore")
+        ds = ds.drop_vars("time", errors="ignore").assign(
+            states.expand_dims(time=[float(time)]).transpose("sample", ...).data_vars
+        )
+        ds["time"].attrs.update(time.attrs)
     if ds.sizes["time"] < schema.history:
         raise DataError(
             f"The data hold {ds.sizes['time']} frames, but the model takes {schema.history} as its "

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from fields.io.base import ROLES, DataError, Reader
+from fields.io.complex_parts import split_complex
 from fields.io.hdf5 import open_hdf5, open_values
 from fields.io.hdf5_checks import allow_external_files, external_files, refuse_external_links
 from fields.io.mapping import open_mapped
@@ -42,8 +43,9 @@ def open_dataset(
         reader_options: options of the layout's reader, such as ``periodic=True``.
 
     Returns:
-        A lazy dataset in canonical form (see :mod:`fields.io.base`). It can be pickled and used in
-        forked processes: each process opens the file for itself.
+        A lazy dataset in canonical form (see :mod:`fields.io.base`), each complex variable ``u`` as
+        ``u_re`` and ``u_im``. It can be pickled and used in forked processes: each process opens
+        the file for itself.
 
     Raises:
         DataError: the file is damaged or has an unknown layout; the message says which, and what to
@@ -71,6 +73,7 @@ def open_dataset(
             ds = _with_data_errors(
                 path, f"as layout {reader.layout}", lambda: reader.open(path, **reader_options)
             )
+    ds = split_complex(ds)
     for name, role in (roles or {}).items():
         if name not in ds.data_vars or role not in ROLES:
             raise DataError(

@@ -191,7 +191,8 @@ def test_components_of_one_stored_array_are_read_at_once(tmp_path, monkeypatch, 
     wanted = np.stack([ds[name][1, 1:4].values.reshape(3, -1) for name in s.inputs], -1)
     np.testing.assert_array_equal(held[4].u, np.moveaxis(wanted, 0, 1).reshape(20, -1))
     # Some of the components, in another order.
-    few = Schema(**{**s.__dict__, "inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy")})
+    few = {"inputs": ("D_yy", "rho", "D_xx"), "outputs": ("D_xx", "D_yy", "rho")}
+    few = Schema(**{**s.__dict__, **few})
     u = FieldDataset(ds, few, memory_limit=0)[4].u
     np.testing.assert_array_equal(u, held[4].u[:, [6, 0, 3, 13, 7, 10, 20, 14, 17]])
 
