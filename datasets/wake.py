@@ -22,15 +22,15 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
 
     From 30 % of the points at every second time, the fields at the other points and times.
 
-    A sample is a window of 6 seen frames, with time as a coordinate from its beginning: some
-    observations are given, others asked for. Training knows nothing but observations: of 90 % of
-    the seen points in every window a random 60 % are given and the rest are targets (2 draws). Of
-    one frame inside the window nothing is given, so that times between frames are learned too. The
-    other 10 % of the points select the weights, again with a frame left out. In the test all
-    observations are given, and
-    targets are never seen: all points at the time in the middle of the window, and the points
-    without sensor at the seen time before it. Near the ends of the record the window stays within
-    it; the last time, after which nothing is seen, is left out.
+    A sample is a window of 6 observed frames, with time as a coordinate from its beginning. Some
+    observations are inputs, others are targets. Training uses observations only: a random 60 % of
+    those of 90 % of the sensors are inputs and the rest are targets (2 draws per window). One
+    frame inside the window is never an input, so that times between frames are learned too. The
+    other 10 % of the sensors select the weights, again with one frame left out. In the test all
+    observations are inputs, and the targets were never observed: all points at the time in the
+    middle of the window, and the points without a sensor at the observed time before it. Near the
+    ends of the record the window stays within it. The last time, after which nothing is observed,
+    is not used.
     """
     with h5py.File(source) as file:
         xy = np.asarray(file["xy"], dtype="f8")
@@ -47,21 +47,7 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
     samples: list[tuple[int, xr.Dataset]] = []
 
     def add(code: int, first: int, given: np.ndarray, wanted: np.ndarray) -> None:
-        """One window; ``given`` and ``wanted`` are pairs (frame, point)."""
-        pairs = np.concatenate([given, wanted])
-        known = np.arange(len(pairs)) < len(given)
-        data = {
-            name: (
-                "point",
-                t[pairs[:, 0]] - t[first] if name == "t" else xy[pairs[:, 1], "xy".index(name)],
-            )
-            for name in "xyt"
-        }
-        here = values[pairs[:, 0], pairs[:, 1]].astype("f4")
-        for c, name in enumerate(NAMES):
-            data[f"{name}_seen"] = ("point", np.where(known, here[:, c], np.nan))
-            data[name] = ("point", np.where(known, np.nan, here[:, c]))
-        samples.append((code, xr.Dataset(data)))
+        samples.append((code, _window(xy, t - t[first], values, given, wanted)))
 
     span = 2 * (FRAMES - 1)
     for first in range(0, len(t) - span, 2):
@@ -81,6 +67,23 @@ def cylinder_wake(source: Path, seed: int) -> xr.Dataset:
         )
         add(2, first, _pairs(np.arange(first, first + span + 1, 2), seen), wanted)
     return _joined(samples, xy, t[span] - t[0])
+
+
+def _window(
+    xy: np.ndarray, t: np.ndarray, values: np.ndarray, given: np.ndarray, wanted: np.ndarray
+) -> xr.Dataset:
+    """One window; ``given`` and ``wanted`` are pairs (frame, point)."""
+    pairs = np.concatenate([given, wanted])
+    known = np.arange(len(pairs)) < len(given)
+    data = {
+        name: ("point", t[pairs[:, 0]] if name == "t" else xy[pairs[:, 1], "xy".index(name)])
+        for name in "xyt"
+    }
+    here = values[pairs[:, 0], pairs[:, 1]].astype("f4")
+    for c, name in enumerate(NAMES):
+        data[f"{name}_seen"] = ("point", np.where(known, here[:, c], np.nan))
+        data[name] = ("point", np.where(known, np.nan, here[:, c]))
+    return xr.Dataset(data)
 
 
 def _pairs(frames: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ def wavenumbers(
     lengths: tuple[float, ...],
     *,
     real: bool = True,
-    device: str | None = None,
+    device: torch.device | str | None = None,
 ) -> list[Tensor]:
     """Angular wavenumbers 2πj/length of each axis, to broadcast; half of the last if real."""
     out = []
@@ -35,7 +35,7 @@ def wavenumbers(
 
 
 def two_thirds(
-    points: tuple[int, ...], *, real: bool = True, device: str | None = None
+    points: tuple[int, ...], *, real: bool = True, device: torch.device | str | None = None
 ) -> Float[Tensor, "*k"]:
     """1 on modes |j| < n/3 of every axis, else 0: products of two fields are then not aliased."""
     keep = torch.ones(1, dtype=torch.float64, device=device)

@@ -70,6 +70,13 @@ class SensorOperator(Operator, ABC):
     Args:
         schema, normalizer: the problem.
         count: number of sensors.
+
+    Example:
+        >>> from fields.baselines.trivial import MeanField
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),))
+        >>> normalizer = Normalizer(schema, {"a": (0, 1), "u": (0, 1)})
+        >>> MeanField(schema=schema, normalizer=normalizer, count=8).sensors.places.shape
+        torch.Size([8, 1])
     """
 
     def __init__(self, *, schema: Schema, normalizer: Normalizer, count: int) -> None:

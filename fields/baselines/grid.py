@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import repeat
@@ -54,7 +54,7 @@ class GridOperator(InputPointOperator, ABC):
         """
 
     def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `InputPointOperator`."""
+        """The output at the input points, computed on the grid that they form."""
         axes, order = self._grid(batch)
         sizes = [len(axes[a]) for a in order]
         given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
@@ -107,6 +107,14 @@ class NeuralopModel(GridOperator, ABC):
 
     Raises:
         ValueError: a size is not a multiple of `divisor`.
+
+    Example:
+        >>> from fields.baselines.fno import FNO
+        >>> schema = Schema(("x", "y"), ("a",), ("u",), bounds=((0.0, 1.0),) * 2, grid=(16, 16))
+        >>> normalizer = Normalizer(schema, {"a": (0, 1), "u": (0, 1)})
+        >>> model = FNO(schema=schema, normalizer=normalizer, modes=4, width=8)
+        >>> isinstance(model, NeuralopModel), model.divisor
+        (True, 2)
     """
 
     net: nn.Module
@@ -124,7 +132,7 @@ class NeuralopModel(GridOperator, ABC):
     def forward_on_grid(
         self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
     ) -> Float[Tensor, "b o *sizes"]:
-        """See `GridOperator`."""
+        """The output of the wrapped network on the same grid."""
         sizes = tuple(u.shape[2:])
         if any(size % self.divisor for size in sizes[:-1]):
             kind = (
@@ -142,8 +150,11 @@ class NeuralopModel(GridOperator, ABC):
             return self.net(u)
 
 
-def positional_embedding(schema: Schema) -> Literal["grid"] | None:
-    """The coordinates as inputs of neuraloperator's models; None on homogeneous domains."""
+def positional_embedding(schema: Schema) -> Any:
+    """The coordinates as inputs of neuraloperator's models; None on homogeneous domains.
+
+    The annotations of neuraloperator omit the None that its constructors accept.
+    """
     return None if all(schema.homogeneous) else "grid"
 
 

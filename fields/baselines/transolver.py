@@ -73,7 +73,7 @@ class Transolver(InputPointOperator):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, schema.out_channels))
 
     def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `InputPointOperator`."""
+        """Lift the inputs, apply the blocks, and read the outputs at the same points."""
         u = self.normalizer.inputs(batch.u, batch.params)
         constants = self.normalizer.params(batch.params)[:, None].expand(-1, u.shape[1], -1)
         z = self.lift(torch.cat([u, constants], dim=-1)) + self.position(

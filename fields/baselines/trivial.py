@@ -111,5 +111,5 @@ class Persistence(InputPointOperator):
         return super().forward(batch).expand(-1, batch.t.shape[1], -1, -1)
 
     def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
-        """See `InputPointOperator`."""
+        """The input channels of the same names, normalized as outputs."""
         return self.normalizer.normalized(batch.u[..., self.columns], batch.params)

@@ -65,7 +65,7 @@ class UNet(GridOperator):
     def forward_on_grid(
         self, u: Float[Tensor, "b c *sizes"], axes: list[Tensor]
     ) -> Float[Tensor, "b o *sizes"]:
-        """See `GridOperator`."""
+        """Halve the grid ``levels`` times, and double it again with skip connections."""
         if min(u.shape[2:]) < 2**self.levels:
             raise ValueError(
                 f"UNet halves the grid {self.levels} times and needs at least {2**self.levels} "

@@ -87,7 +87,7 @@ def _add_argument(
     if kind is bool:
         sub.add_argument(f"--{key}", action="store_true", help=text)
         if key in ALIASES:
-            hidden = {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+            hidden: dict[str, Any] = {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
             sub.add_argument(f"--{ALIASES[key]}", dest=key, action="store_true", **hidden)
         return
     shown = f" (default: {default})" if default not in (parameter.empty, None) else ""

@@ -72,5 +72,4 @@ def _concatenated(parts: list[xr.Dataset]) -> xr.Dataset:
     """Parts of one prediction along samples; what has no samples is that of the first."""
     import xarray as xr
 
-    keep_first = {"data_vars": "minimal", "coords": "minimal", "compat": "override"}
-    return xr.concat(parts, "sample", **keep_first)
+    return xr.concat(parts, "sample", data_vars="minimal", coords="minimal", compat="override")

@@ -42,7 +42,7 @@ class Predictor(Protocol):
         ...
 
     def eval(self) -> Any:
-        """Switch to evaluation."""
+        """Switch to evaluation mode, as in ``torch.nn.Module.eval``."""
         ...
 
 

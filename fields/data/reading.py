@@ -168,6 +168,12 @@ class ChannelRun(NamedTuple):
         timed: whether they have frames; without, the same values belong to every frame.
         columns: which columns of the group.
         channels: which channels of the sample.
+
+    Example:
+        >>> variable = xr.Variable(("sample", "x"), np.zeros((2, 3)))
+        >>> groups = [Columns.of([name], variable, ["x"], {}) for name in "uv"]
+        >>> [(run.group, run.channels) for run in ChannelRun.find(groups, ["v", "u"])]
+        [(1, slice(0, 1, None)), (0, slice(1, 2, None))]
     """
 
     group: int
@@ -177,14 +183,7 @@ class ChannelRun(NamedTuple):
 
     @classmethod
     def find(cls, groups: Sequence[Columns], names: Sequence[str]) -> list[ChannelRun]:
-        """The fewest runs that make up the channels ``names``, in order.
-
-        Example:
-            >>> variable = xr.Variable(("sample", "x"), np.zeros((2, 3)))
-            >>> groups = [Columns.of([name], variable, ["x"], {}) for name in "uv"]
-            >>> [(run.group, run.channels) for run in ChannelRun.find(groups, ["v", "u"])]
-            [(1, slice(0, 1, None)), (0, slice(1, 2, None))]
-        """
+        """The fewest runs that make up the channels ``names``, in order."""
         runs: list[ChannelRun] = []
         for channel, name in enumerate(names):
             group, found = next(

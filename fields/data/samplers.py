@@ -105,6 +105,14 @@ class EvalSampler(DistributedSampler[int]):
 
     Raises:
         DataError: there are more processes than samples.
+
+    Example:
+        >>> from fields.data.schema import schema_of
+        >>> import xarray as xr
+        >>> a, u = ((("sample", "x"), np.zeros((4, 2)), {"role": r}) for r in ("input", "output"))
+        >>> ds = xr.Dataset({"a": a, "u": u}, coords={"x": [0.0, 1.0]})
+        >>> list(EvalSampler(FieldDataset(ds, schema_of(ds))))
+        [0, 1, 2, 3]
     """
 
     def __init__(self, data: FieldDataset):
@@ -134,6 +142,15 @@ class EvalBatchSampler(Sampler[list[int]]):
         samples: number of samples of all parts together.
         batch_size: at most this many samples, but at least two: parts that differ by one sample
             then have the same number of batches.
+
+    Example:
+        >>> from fields.data.schema import schema_of
+        >>> import xarray as xr
+        >>> a, u = ((("sample", "x"), np.zeros((6, 2)), {"role": r}) for r in ("input", "output"))
+        >>> ds = xr.Dataset({"a": a, "u": u}, coords={"x": [0.0, 1.0]})
+        >>> sampler = EvalSampler(FieldDataset(ds, schema_of(ds)))
+        >>> list(EvalBatchSampler(sampler, samples=6, batch_size=4))
+        [[0, 1, 2], [3, 4, 5]]
     """
 
     def __init__(self, sampler: EvalSampler, *, samples: int, batch_size: int):

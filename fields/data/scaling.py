@@ -26,6 +26,10 @@ class AffineMap(NamedTuple):
         floor: positive for the logarithm, 0 for the identity.
         by: the parameter on which mean and std depend, if they do.
         groups: (value of the parameter, mean, std), by increasing value.
+
+    Example:
+        >>> AffineMap(mean=3.0, std=2.0)[:3]
+        (3.0, 2.0, 0.0)
     """
 
     mean: float
@@ -40,6 +44,13 @@ class Scaling(ABC):
 
     A scaling is named in a configuration by its class path (``data.scalings``). ``by`` names the
     parameter by whose values the statistics are grouped, if they are.
+
+    Example:
+        >>> class Halved(Scaling):
+        ...     def fit(self, name, statistics):
+        ...         return AffineMap(mean=0.0, std=2.0)
+        >>> Halved().fit("u", Statistics(mean=3.0, std=5.0)).std
+        2.0
     """
 
     by: str = ""
@@ -171,6 +182,11 @@ class Statistics(NamedTuple):
         groups: (value of the parameter, mean, std) by increasing value, if the scaling groups the
             samples by a parameter.
         scaling: which map is fitted to them.
+
+    Example:
+        >>> statistics = Statistics(mean=3.0, std=2.0)
+        >>> statistics.scaling.fit("u", statistics).mean
+        3.0
     """
 
     mean: float

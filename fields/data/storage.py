@@ -18,6 +18,10 @@ class Storage(NamedTuple):
         frame_bytes: size of a frame of the largest array.
         arrays: how many arrays are read from the file.
         concatenated: whether they are spread over many files.
+
+    Example:
+        >>> Storage(8, 1, frame_bytes=512, arrays=2, concatenated=False).chunk_samples
+        8
     """
 
     chunk_samples: int

@@ -37,6 +37,15 @@ class Decoder(Component, ABC):
 
     ``cond`` is the embedding of the constants of the PDE. A decoder may ignore it: the tokens
     depend on it too.
+
+    Example:
+        >>> import torch
+        >>> from fields.decoders.cross_attention import CrossAttention
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> decoder: Decoder = CrossAttention(16, schema)
+        >>> latent = Latent(torch.randn(2, 8, 16), torch.rand(1, 8, 1), torch.tensor([False]))
+        >>> decoder(latent, torch.rand(1, 5, 1)).shape
+        torch.Size([2, 5, 1])
     """
 
     @abstractmethod
@@ -62,7 +71,15 @@ class Decoder(Component, ABC):
 
 
 class FittedDecoder(Decoder, ABC):
-    """A decoder that computes a part of itself from the training outputs before the training."""
+    """A decoder that computes a part of itself from the training outputs before the training.
+
+    Example:
+        >>> import torch
+        >>> from fields.decoders.pca import PCA
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),), grid=(8,))
+        >>> decoder: FittedDecoder = PCA(16, schema)
+        >>> decoder.fit(torch.linspace(-0.5, 0.5, 8).reshape(1, 8, 1), torch.randn(20, 8, 1))
+    """
 
     @abstractmethod
     def fit(self, y: Float[Tensor, "#b n d"], v: Float[Tensor, "b n o"]) -> None:

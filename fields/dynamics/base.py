@@ -66,7 +66,12 @@ def full_precision(z: Tensor) -> torch.autocast:
 
 
 class Invariant(Enum):
-    """What a discrete trajectory preserves at every step and step size, not only as h → 0."""
+    """What a discrete trajectory preserves at every step and step size, not only as h → 0.
+
+    Example:
+        >>> Invariant.DECAY.value
+        'the energy never increases'
+    """
 
     NONE = "no law"
     ENERGY = "the energy is constant"
@@ -96,6 +101,12 @@ class VectorField(nn.Module, ABC):
 
     ``tests/flows/test_fields.py`` finds every subclass in ``fields.flows`` and checks all of this,
     together with the law over 1000 steps for every integrator that claims it.
+
+    Example:
+        >>> from fields.flows import SkewAttentionField
+        >>> field: VectorField = SkewAttentionField(8)
+        >>> field(0.0, torch.randn(2, 5, 8)).shape, field.law.value
+        (torch.Size([2, 5, 8]), 'the energy is constant')
     """
 
     law: ClassVar[Invariant] = Invariant.NONE
@@ -137,6 +148,13 @@ class Energy(nn.Module, ABC):
     ``tests/flows/test_energies.py`` finds every subclass and checks the gradient against autograd,
     its derivative against finite differences, the claims above, and the value against independent
     code, which is registered with :func:`fields.dynamics.reference.reference_potential`.
+
+    Example:
+        >>> from fields.dynamics.energies.attention import AttentionEnergy
+        >>> energy: Energy = AttentionEnergy(8)
+        >>> value, grad = energy.value_and_grad(torch.randn(2, 5, 8))
+        >>> value.shape, grad.shape
+        (torch.Size([2]), torch.Size([2, 5, 8]))
     """
 
     permutation_invariant: bool = True
@@ -158,7 +176,7 @@ class Energy(nn.Module, ABC):
     def grad(
         self, z: Float[Tensor, "b k h"], context: Context = Context()
     ) -> Float[Tensor, "b k h"]:
-        """∂E/∂z."""
+        """The gradient ∂E/∂z.   Shape: (b k h) -> (b k h)."""
         return self.value_and_grad(z, context)[1]
 
 
@@ -169,6 +187,12 @@ class EnergyField(VectorField):
     ``inference_mode``. ``learned_energy`` is False where E has no weights, so that all blocks of a
     processor share one energy. :func:`fields.evaluation.verify.verify` does not call ``energy``: it
     uses the code registered with :func:`fields.dynamics.reference.reference_energy`.
+
+    Example:
+        >>> from fields.flows import GraphHamiltonianField
+        >>> field: EnergyField = GraphHamiltonianField(8)
+        >>> field.energy(field.lift(torch.ones(2, 5, 8))).shape, field.learned_energy
+        (torch.Size([2]), False)
     """
 
     learned_energy: ClassVar[bool] = True
@@ -191,6 +215,13 @@ class SeparableHamiltonian(EnergyField):
 
     A subclass implements ``potential`` and ``inverse_mass``. ``Verlet``, ``ImplicitMidpoint``,
     ``EnergyProjectedVerlet`` and ``DiscreteGradient`` step any such field.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> field: SeparableHamiltonian = HamiltonianField(8)
+        >>> value, grad = field.potential(torch.randn(2, 5, 4))
+        >>> value.shape, grad.shape, field.inverse_mass().shape
+        (torch.Size([2]), torch.Size([2, 5, 4]), torch.Size([4]))
     """
 
     law = Invariant.ENERGY
@@ -199,7 +230,7 @@ class SeparableHamiltonian(EnergyField):
     def potential(
         self, q: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V(q) and ∇V(q)."""
+        """The potential V(q) and its gradient ∇V(q).   Shape: (b k c) -> (b), (b k c)."""
 
     @abstractmethod
     def inverse_mass(self) -> Float[Tensor, "c"]:

@@ -21,7 +21,12 @@ from fields.dynamics.base import Context, Energy, EnergyField, VectorField
 
 
 class ReferenceEnergy(NamedTuple):
-    """Energy, entropy, and the scale in which a change of energy is measured, of each sample."""
+    """Energy, entropy, and the scale in which a change of energy is measured, of each sample.
+
+    Example:
+        >>> ReferenceEnergy(torch.ones(2), torch.ones(2), torch.zeros(2)).entropy
+        tensor([0., 0.])
+    """
 
     energy: Float[Tensor, "b"]
     scale: Float[Tensor, "b"]
@@ -29,7 +34,13 @@ class ReferenceEnergy(NamedTuple):
 
 
 class ReferencePotential(NamedTuple):
-    """V of each sample, and its size where V is zero at rest; 0 where its zero is arbitrary."""
+    """V of each sample, and its size where V is zero at rest; 0 where its zero is arbitrary.
+
+    Example:
+        >>> from fields.dynamics.energies.attention import AttentionEnergy
+        >>> reference_potential(AttentionEnergy(4), torch.randn(2, 5, 4), Context()).value.shape
+        torch.Size([2])
+    """
 
     value: Float[Tensor, "b"]
     size: Float[Tensor, "b"]

@@ -26,6 +26,13 @@ class WaveField(EnergyField):
 
     Args:
         dim: token width h.
+
+    Example:
+        >>> from fields.flows import GraphHamiltonianField
+        >>> field: WaveField = GraphHamiltonianField(8)
+        >>> state = field.lift(torch.randn(2, 5, 8))
+        >>> state.shape, field.project(state).shape
+        (torch.Size([2, 10, 8]), torch.Size([2, 5, 8]))
     """
 
     def __init__(self, dim: int):
@@ -55,7 +62,7 @@ class WaveField(EnergyField):
         """The state whose ``to_frame`` is (D, q, p)."""
 
     def project(self, state: Float[Tensor, "b k s"]) -> Float[Tensor, "b n h"]:
-        """The tokens q."""
+        """The tokens q of the state.   Shape: (b k s) -> (b n h)."""
         return self.split(state)[0]
 
     def energy(

@@ -39,6 +39,14 @@ class Encoder(Component, ABC):
 
     ``cond`` is the embedding of the constants of the PDE. An encoder may ignore it: decoders and
     processors receive it too.
+
+    Example:
+        >>> from fields.encoders.windowed_moments import WindowedMoments
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> encoder: Encoder = WindowedMoments(16, schema, tokens=(8,))
+        >>> x = torch.linspace(-0.5, 0.5, 32).reshape(1, 32, 1)
+        >>> encoder(x, torch.randn(2, 32, 1), torch.ones(1, 32, dtype=torch.bool)).z.shape
+        torch.Size([2, 8, 16])
     """
 
     @abstractmethod
@@ -80,6 +88,13 @@ class Anchored(Encoder, ABC):
         dim: token width h.
         schema: names and geometry of the problem.
         tokens: anchors per axis; by default 32, 16² or 6³.
+
+    Example:
+        >>> from fields.encoders.windowed_moments import WindowedMoments
+        >>> schema = Schema(("x",), inputs=("a",), outputs=("u",), bounds=((0.0, 1.0),))
+        >>> encoder: Anchored = WindowedMoments(16, schema, tokens=(8,))
+        >>> encoder.anchors.shape, encoder.num_tokens(1000)
+        (torch.Size([8, 1]), 8)
     """
 
     anchors: Tensor

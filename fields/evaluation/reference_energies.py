@@ -216,7 +216,7 @@ def _bounded(gamma: Tensor, q: Tensor, context: Context) -> Float[Tensor, "b k c
 
 
 def _spring(log_stiffness: Tensor, q: Tensor) -> Float[Tensor, "b"]:
-    """k/2 |q|²."""
+    """The energy of a spring, k/2 |q|²."""
     return torch.exp(log_stiffness) * torch.einsum("bkc,bkc->b", q, q) / 2
 
 

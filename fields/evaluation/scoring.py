@@ -111,8 +111,9 @@ def score_mean_field(
     channels = torch.tensor([data.statistics[n][0] for n in data.train.schema.outputs])
 
     def predict(batch: Sample) -> Float[Tensor, "b s m o"]:
-        fits = field is not None and batch.v.shape[1:] == field.shape
-        return (field if fits else channels).expand_as(batch.v)
+        if field is not None and batch.v.shape[1:] == field.shape:
+            return field.expand_as(batch.v)
+        return channels.expand_as(batch.v)
 
     return [
         _score("mean field", test, 0, predict, loader, _metrics(data.tests[test], metrics))

@@ -44,7 +44,12 @@ RATES = (-2.0, 2.0)
 
 
 class DiffusionField(VectorField):
-    """A field f with z + h f(z) within the range of z, channel by channel, for all 0 ≤ h ≤ 1."""
+    """A field f with z + h f(z) within the range of z, channel by channel, for all 0 ≤ h ≤ 1.
+
+    Example:
+        >>> DiffusionField.law.value
+        'values never leave the range they start in'
+    """
 
     law = Invariant.MAXIMUM
 
@@ -58,6 +63,11 @@ class LinearDiffusionField(DiffusionField):
     Args:
         dim: token width h.
         heads: number of matrices W.
+
+    Example:
+        >>> field: LinearDiffusionField = RandomWalkField(8)
+        >>> field.weights(torch.randn(2, 5, 8)).shape, field.diffusivity().shape
+        (torch.Size([2, 4, 5, 5]), torch.Size([4, 1, 1]))
     """
 
     def __init__(self, dim: int, *, heads: int = 4):

@@ -40,6 +40,12 @@ class GraphWaveField(WaveField):
         heads: number of operators, each on its slice of the channels.
         edges: number of latent edges; None for one per token.
         frozen: use the attention of the encoder's tokens instead of the moving ones.
+
+    Example:
+        >>> field: GraphWaveField = GraphHamiltonianField(8, edges=3)
+        >>> q, p = field.split(field.lift(torch.randn(2, 5, 8)))
+        >>> q.shape, p.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 3, 8]))
     """
 
     learned_energy = False
@@ -53,7 +59,7 @@ class GraphWaveField(WaveField):
     def split(
         self, state: Float[Tensor, "b k s"]
     ) -> tuple[Float[Tensor, "b n h"], Float[Tensor, "b m h"]]:
-        """q and p."""
+        """The fields q on the nodes and p on the edges.   Shape: (b k s) -> (b n h), (b m h)."""
         m = state.shape[1] // 2 if self.edges is None else self.edges
         q, p = state[..., : self.dim].split([state.shape[1] - m, m], dim=1)
         return q, p

@@ -73,7 +73,7 @@ class HamiltonianField(SeparableHamiltonian):
     def potential(
         self, q: Float[Tensor, "b k c"], context: Context = Context()
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b k c"]]:
-        """V(q) and ∇V(q)."""
+        """The potential V(q) and its gradient ∇V(q).   Shape: (b k c) -> (b), (b k c)."""
         return self.v.value_and_grad(q, context)
 
     def inverse_mass(self) -> Float[Tensor, "c"]:

@@ -38,7 +38,15 @@ SPREAD = 1.5
 
 
 class EdgeMetric(NamedTuple):
-    """The operator D = A₁^½ δ A₀^−½ and the roots A₀^½ (nodes) and A₁^½ (edges)."""
+    """The operator D = A₁^½ δ A₀^−½ and the roots A₀^½ (nodes) and A₁^½ (edges).
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> latent = Latent(torch.randn(2, 5, 8), torch.rand(1, 5, 2), torch.tensor([True, False]))
+        >>> metric = MetricHamiltonianField(8, heads=2).metric(Context.of(latent))
+        >>> metric.nodes.shape, metric.edges.shape
+        (torch.Size([2, 2, 5, 1]), torch.Size([2, 2, 20, 1]))
+    """
 
     d: Coboundary
     nodes: Float[Tensor, "b heads n 1"]

@@ -26,7 +26,13 @@ from fields.processors.stack import Stack
 
 
 class Friction(NamedTuple):
-    """Viscosity Γ ≥ 0 of each node and edge, the same for all heads."""
+    """Viscosity Γ ≥ 0 of each node and edge, the same for all heads.
+
+    Example:
+        >>> friction = Friction(torch.ones(2, 1, 5, 1), torch.ones(2, 1, 3, 1))
+        >>> friction.heat(torch.randn(2, 4, 5, 2), torch.randn(2, 4, 3, 2)).shape
+        torch.Size([2, 8, 1])
+    """
 
     nodes: Float[Tensor, "b 1 n 1"]
     edges: Float[Tensor, "b 1 m 1"]

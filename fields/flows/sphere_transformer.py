@@ -87,7 +87,7 @@ class SphereTransformerField(EnergyField):
         return torch.cat([z, size.detach().expand(-1, -1, z.shape[2])], dim=1)
 
     def project(self, state: Float[Tensor, "b k+1 h"]) -> Float[Tensor, "b k h"]:
-        """The tokens."""
+        """The tokens, without the row for the norm.   Shape: (b k+1 h) -> (b k h)."""
         return state[:, :-1]
 
     def tangent(

@@ -19,6 +19,10 @@ class Accuracy(NamedTuple):
     Args:
         evaluations: calls of the field so far.
         error: the largest estimated error of an accepted step, divided by the tolerance.
+
+    Example:
+        >>> Accuracy(evaluations=7, error=torch.zeros(2)).error.shape
+        torch.Size([2])
     """
 
     evaluations: int

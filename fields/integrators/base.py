@@ -33,6 +33,14 @@ class Integrator(nn.Module, ABC):
 
     ``tests/flows/test_integrators.py`` finds every subclass in ``fields.integrators`` and
     ``fields.flows`` and checks order and ``preserves`` for every field that it accepts.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> from fields.integrators import Verlet
+        >>> method: Integrator = Verlet()
+        >>> times = torch.linspace(0, 1, 4)
+        >>> method.solve(HamiltonianField(8), torch.randn(2, 5, 8), times=times).shape
+        torch.Size([4, 2, 5, 8])
     """
 
     order: int

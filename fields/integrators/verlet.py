@@ -68,6 +68,13 @@ class Orbit(NamedTuple):
         grad: ∇V at the current positions.
         energy: E at the start.
         rejected_steps: rejected steps so far.
+
+    Example:
+        >>> from fields.flows import HamiltonianField
+        >>> method = EnergyProjectedVerlet()
+        >>> orbit = method.init(HamiltonianField(8), torch.randn(2, 5, 8), Context())
+        >>> orbit.grad.shape, orbit.rejected_steps
+        (torch.Size([2, 5, 4]), tensor([0., 0.]))
     """
 
     grad: Float[Tensor, "b k c"]

@@ -58,11 +58,11 @@ class GuardedFile(io.RawIOBase):
         return str(self.path)
 
     def readable(self) -> bool:
-        """Always True."""
+        """True: the file is open for reading."""
         return True
 
     def seekable(self) -> bool:
-        """Always True."""
+        """True: the position can be set."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -74,7 +74,7 @@ class GuardedFile(io.RawIOBase):
         return self._position
 
     def tell(self) -> int:
-        """The position."""
+        """The position in bytes from the start."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
@@ -86,7 +86,7 @@ class GuardedFile(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and its descriptor, once."""
         if not self.closed:
             os.close(self._descriptor)
         super().close()

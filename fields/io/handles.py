@@ -148,7 +148,7 @@ class MatlabHandle(Handle):
         return {}
 
     def find_array(self, file: dict[str, Any], name: str) -> np.ndarray:
-        """Load one array."""
+        """Read one variable of the file into memory."""
         from scipy.io import loadmat
 
         return np.asarray(loadmat(self.path, variable_names=[name])[name])

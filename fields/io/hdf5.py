@@ -89,7 +89,8 @@ class HDF5Handle(Handle):
             require_virtual_sources(dataset, self.path)
         else:
             _require_values(dataset, self.path)
-        return self._values_file()[name]
+        stored: Any = self._values_file()[name]
+        return stored
 
     def _values_file(self) -> h5py.File:
         process = os.getpid()
@@ -280,8 +281,10 @@ def dimension_scales(dataset: h5py.Dataset) -> list[list[h5py.Dataset]]:
         kind = h5py.check_vlen_dtype(attribute.dtype)
         valid = kind is not None and h5py.check_ref_dtype(kind) is h5py.Reference
         if valid and attribute.shape == (dataset.ndim,):
-            lists = dataset.attrs["DIMENSION_LIST"]
-            found = [[dataset.file[reference] for reference in axis] for axis in lists]
+            lists: Any = dataset.attrs["DIMENSION_LIST"]
+            found: list[list[Any]] = [
+                [dataset.file[reference] for reference in axis] for axis in lists
+            ]
             if all(isinstance(scale, h5py.Dataset) for axis in found for scale in axis):
                 return found
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import h5py
+import h5py.h5l
 
 from fields.io.base import DataError
 

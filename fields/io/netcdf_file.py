@@ -42,7 +42,7 @@ class NetCDF3Handle(Handle):
     """
 
     def open_file(self) -> dict[str, Any]:
-        """Read all variables."""
+        """Read all variables of the file into memory."""
         from scipy.io import netcdf_file
 
         with netcdf_file(self.path, mmap=False) as file:

@@ -13,7 +13,14 @@ from torchmetrics import Metric
 
 
 class GridMismatchError(ValueError):
-    """A metric needs the points of a full grid and was given others; reports then omit it."""
+    """A metric needs the points of a full grid and was given others; reports then omit it.
+
+    Example:
+        >>> raise GridMismatchError("the points are not a full grid")
+        Traceback (most recent call last):
+        ...
+        fields.metrics.base.GridMismatchError: the points are not a full grid
+    """
 
 
 class MeanOverSamples(Metric, ABC):

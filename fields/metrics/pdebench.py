@@ -38,7 +38,7 @@ class RMSE(MeanOverSamples):
         v: Float[Tensor, "b s m o"],
         mask: Bool[Tensor, "#b m"],
     ) -> Float[Tensor, "b s o"]:
-        """√(mean_x e²)."""
+        """√(mean_x e²) of each sample, step and channel."""
         return mean_over_points((v_hat - v) ** 2, mask).sqrt()
 
 
@@ -210,5 +210,5 @@ class MaxError(Metric):
         self.largest = torch.maximum(self.largest, reduce(error, "b s m o -> s o", "max"))
 
     def compute(self) -> Float[Tensor, "s o"]:
-        """Largest error seen."""
+        """The largest error over all samples and points, per step and channel."""
         return self.largest

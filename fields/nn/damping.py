@@ -37,5 +37,5 @@ class Damping(nn.Module):
             self.register_buffer("raw", raw)
 
     def forward(self) -> Float[Tensor, ""]:
-        """γ, a scalar."""
+        """The scalar γ ≥ 0, the softplus of the parameter where it is learned."""
         return nn.functional.softplus(self.raw) if self.learned else self.raw

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +34,7 @@ class SymmetricSolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, a: Float[Tensor, "*b k k"], b: Float[Tensor, "*b k e"]
+        ctx: Any, a: Float[Tensor, "*b k k"], b: Float[Tensor, "*b k e"]
     ) -> Float[Tensor, "*b k e"]:
         """x = A⁻¹ b.   Shape: (*b k k), (*b k e) -> (*b k e)."""
         factor = torch.linalg.cholesky_ex(a).L
@@ -42,7 +44,7 @@ class SymmetricSolve(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_x: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, d_x: Tensor) -> tuple[Tensor, Tensor]:
         """dA, valid for any A that is a symmetric function of parameters, and db."""
         factor, x = ctx.saved_tensors
         d_b = torch.cholesky_solve(d_x, factor)
@@ -68,14 +70,14 @@ class GramMatrix(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
+    def forward(ctx: Any, matrix: Float[Tensor, "b heads m n"]) -> Float[Tensor, "b heads m m"]:
         """B Bᵀ.   Shape: (b heads m n) -> (b heads m m)."""
         ctx.save_for_backward(matrix)
         return matrix @ matrix.mT
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         """dB.   Shape: (b heads m m) -> (b heads m n)."""
         (matrix,) = ctx.saved_tensors
         return (grad + grad.mT) @ matrix

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import Collection
 from matplotlib.tri import Triangulation
 
 # A triangle spans a hole if an edge is this much longer than the spacing at its corners.
@@ -40,7 +41,7 @@ def draw_image(
     *,
     limits: tuple[float, float] | None,
     colors: str,
-) -> ScalarMappable:
+) -> Collection:
     """Draw a field of two coordinates in colors.
 
     Args:

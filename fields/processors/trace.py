@@ -22,6 +22,15 @@ class FlowState(NamedTuple):
         context: what the field reads.
         h: step size.
         rejected_steps: rejected steps of each sample in this stage so far.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> from fields.flows import Hamiltonian
+        >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
+        >>> latent = Latent(torch.randn(2, 5, 16), pos, periodic)
+        >>> states = list(Hamiltonian(16, depth=2).flow_states(latent))
+        >>> [one.stage for one in states], states[-1].state.shape
+        ([0, 0, 1, 1], torch.Size([2, 5, 16]))
     """
 
     stage: int

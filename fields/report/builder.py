@@ -41,6 +41,11 @@ class ReportBuilder(ABC):
 
     Raises:
         ValueError: a metric cannot be computed on the test data.
+
+    Example:
+        >>> from fields.report.static import StaticReport
+        >>> issubclass(StaticReport, ReportBuilder), sorted(ReportBuilder.__abstractmethods__)[:3]
+        (True, ['error_name', 'measure', 'metric_values'])
     """
 
     def __init__(

@@ -28,6 +28,11 @@ class PredictionBands:
         coverage: share of the test trajectories inside, per step and channel.
         calibration_samples: number of validation trajectories.
         test_samples: number of test trajectories.
+
+    Example:
+        >>> bands = PredictionBands(torch.full((3, 1), 0.1), torch.full((3, 1), 0.92), 100, 50)
+        >>> bands.width.shape, bands.calibration_samples
+        (torch.Size([3, 1]), 100)
     """
 
     width: Float[Tensor, "s o"]

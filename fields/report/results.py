@@ -43,6 +43,10 @@ class Picture:
         caption: sentences for the reader.
         data: the encoded file.
         kind: of the file.
+
+    Example:
+        >>> Picture("error", "The error against the epoch.", b"").kind
+        'png'
     """
 
     name: str

@@ -93,7 +93,7 @@ class RolloutReport(ReportBuilder):
         )
 
     def measure(self, name: str, model: Operator) -> None:
-        """See `ReportBuilder`."""
+        """Measure the rollouts of the model on all test sets."""
         first, *others = self.batches
         self.measured.append(
             measure_rollouts(name, model, first, metrics=self.metrics, quantities=self.quantities)
@@ -142,7 +142,7 @@ class RolloutReport(ReportBuilder):
         return {key: values for key, values in (out | self._band_values()).items() if values}
 
     def scores(self) -> list[dict[str, Any]]:
-        """See `ReportBuilder`."""
+        """The scores of all models, at steps inside and beyond the training horizon."""
         return [
             {
                 "model": r.model,
@@ -176,7 +176,7 @@ class RolloutReport(ReportBuilder):
 
     @property
     def error_name(self) -> str:
-        """See `ReportBuilder`."""
+        """The error that the figures show, in words."""
         return "relative L2 of each predicted step, over points and channels"
 
     def pictures(self) -> list[Picture]:

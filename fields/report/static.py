@@ -58,7 +58,7 @@ class StaticReport(ReportBuilder):
         self.measured: list[Score] = []
 
     def measure(self, name: str, model: Operator) -> None:
-        """See `ReportBuilder`."""
+        """Measure the model on all test sets, with and without averaging over symmetries."""
         self.measured += score(name, model, self.data, metrics=self.metrics)
         finite = [g for g in self.data.symmetries if "shift" not in g]
         if model is self.model and finite:
@@ -97,7 +97,7 @@ class StaticReport(ReportBuilder):
         return {f"{s.model}, {s.test}": s.metrics for s in (*self.measured, *self.mean_field)}
 
     def scores(self) -> list[dict[str, Any]]:
-        """See `ReportBuilder`."""
+        """The scores of all models and of the mean field, one entry per test set."""
         return [asdict(one) for one in (*self.measured, *self.mean_field)]
 
     def summary(self) -> str:
@@ -116,7 +116,7 @@ class StaticReport(ReportBuilder):
 
     @property
     def error_name(self) -> str:
-        """See `ReportBuilder`."""
+        """The error that the figures show, in words."""
         return "relative L2 of each test sample"
 
     def pictures(self) -> list[Picture]:

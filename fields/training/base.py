@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -50,6 +51,12 @@ class Training(L.LightningModule, ABC):
         augment: move the points by a random symmetry of the problem, if the file declares any.
         seconds: wall time at which the schedule ends.
         seed: of the random queries and symmetries.
+
+    Example:
+        >>> from fields.training.task import FieldTraining
+        >>> training: Training = FieldTraining(queries=64, warmup=0.2)
+        >>> training.queries, training.warmup
+        (64, 0.2)
     """
 
     def __init__(
@@ -122,7 +129,7 @@ class Training(L.LightningModule, ABC):
             schema = cast(Operator, self.model).schema
             self.model = self.compose(schema, Normalizer(schema, self._data().statistics))
             average = {
-                key: value.full_tensor() if hasattr(value, "full_tensor") else value
+                key: value.full_tensor() if isinstance(value, DTensor) else value
                 for key, value in average.items()
             }
         cast(Operator, self.model).load_state_dict(average)

@@ -44,7 +44,7 @@ class TrainingProgress(ProgressBar):
         self.silent = True
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        """Draw the bar."""
+        """Draw the bar where the output is a terminal."""
         self.last_line = time.perf_counter()
         if self.console.is_terminal and not self.silent:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
@@ -54,7 +54,7 @@ class TrainingProgress(ProgressBar):
             self.bar.start()
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        """Advance the bar."""
+        """Advance the bar to the share of the training that is done."""
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=min(module.progress(), 1.0))
 
@@ -76,10 +76,10 @@ class TrainingProgress(ProgressBar):
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
-        """Remove the bar."""
+        """Remove the bar at the end of training."""
         if self.bar is not None:
             self.bar.stop()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        """Remove the bar."""
+        """Remove the bar so that it does not cover the error."""
         self.on_train_end(trainer, module)

@@ -50,7 +50,14 @@ class Run:
 
 
 class SettingsParser(ArgumentParser):
-    """Parser of command line and YAML files: bases, tokens, names of version 0.1, suggestions."""
+    """Parser of command line and YAML files: bases, tokens, names of version 0.1, suggestions.
+
+    Example:
+        >>> parser = SettingsParser(prog="fields-train", exit_on_error=False)
+        >>> parser.add_argument("--model.dim", type=int, default=128) and None
+        >>> parser.parse_args(["--model.dim=64"]).model.dim
+        64
+    """
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Parse words of the command line; see jsonargparse."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,13 @@ def log_cosh(u: Tensor) -> Tensor:
 
 
 class Features(NamedTuple):
-    """Bounded features g of q, with γ/r (``scale``) and |q|²/c (``mean2``) for the gradient."""
+    """Bounded features g of q, with γ/r (``scale``) and |q|²/c (``mean2``) for the gradient.
+
+    Example:
+        >>> f = BoundedFeatures()(torch.ones(1, 3, 4))
+        >>> f.g.shape, f.scale.shape, f.mean2.flatten()
+        (torch.Size([1, 3, 4]), torch.Size([1, 3, 1]), tensor([1., 1., 1.]))
+    """
 
     g: Float[Tensor, "b k c"]
     scale: Float[Tensor, "b k 1"]
@@ -81,7 +87,7 @@ class Memory(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, u: Float[Tensor, "b k m"]
+        ctx: Any, u: Float[Tensor, "b k m"]
     ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b k m"]]:
         """T and s.   Shape: (b k m) -> (b m), (b k m)."""
         s = u.sigmoid()
@@ -90,7 +96,7 @@ class Memory(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_total: Tensor, d_s: Tensor) -> Tensor:
+    def backward(ctx: Any, d_total: Tensor, d_s: Tensor) -> Tensor:
         """The gradient with respect to u.   Shape: (b k m)."""
         (s,) = ctx.saved_tensors
         d_u = torch.addcmul(d_total[:, None], s, d_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -214,7 +215,7 @@ class LogCosh(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, a: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
         """log cosh a and tanh a, of any shape."""
         t = a.tanh()
         size = a.abs()
@@ -223,7 +224,7 @@ class LogCosh(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_value: Tensor, d_t: Tensor) -> Tensor:
+    def backward(ctx: Any, d_value: Tensor, d_t: Tensor) -> Tensor:
         """The gradient with respect to a."""
         (t,) = ctx.saved_tensors
         return torch.addcmul(d_t, t, torch.addcmul(d_value, t, d_t, value=-1))

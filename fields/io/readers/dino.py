@@ -161,7 +161,7 @@ class ShelfHandle(Handle):
         return {key.decode() if isinstance(key, bytes) else str(key): b"" for key in keys}
 
     def find_array(self, file: dict[str, bytes], name: str) -> np.ndarray:
-        """Unpickle one trajectory."""
+        """Read one trajectory with an unpickler that admits only arrays."""
         with dbm.open(str(self.path), "r") as shelf:
             content = _ArrayUnpickler(io.BytesIO(shelf[name.encode()])).load()
         return np.asarray(content["data"])
@@ -203,7 +203,7 @@ def _open_trajectory(path: Path) -> xr.Dataset:
         array = StoredArray(handle, f"tasks/{name}", order=(None, 0, 1, 2))
         dims = ("sample", "time", "phi", "theta")
         variables[name] = lazy_variable(dims, array, {"role": "state"})
-    stored = group["height"]
+    stored: Any = group["height"]
     attached = dimension_scales(stored)
     time, phi, theta = (_coordinate(handle, attached[i], stored.shape[i]) for i in range(3))
     if phi is None or theta is None:
@@ -229,4 +229,4 @@ def _coordinate(handle: HDF5Handle, scales: list[h5py.Dataset], size: int) -> np
     chosen = (named or scales or [None])[0]
     if chosen is None or chosen.size != size:
         return None
-    return np.ravel(np.asarray(handle.array(chosen.name), float))
+    return np.ravel(np.asarray(handle.array(str(chosen.name)), float))

@@ -113,7 +113,7 @@ class PDEArenaSphere(Reader):
     engine = "pdearena"
 
     def recognizes(self, path: Path) -> bool:
-        """By files ``seed=*/run*/output.nc``."""
+        """Whether the folder contains files ``seed=*/run*/output.nc``."""
         return path.is_dir() and bool(_run_files(path))
 
     def open(self, path: Path) -> xr.Dataset:

@@ -161,7 +161,7 @@ class PDEBenchIncompressible(Reader):
             return all(name in file for name in ("velocity", "particles", "force", "t"))
 
     def open(self, path: Path) -> xr.Dataset:
-        """Open the file."""
+        """The velocity and the particles as functions of time, with the force as an input."""
         handle = HDF5Handle(path)
         shape = handle.array("velocity").shape
         samples, frames, *grid = shape[:-1]

@@ -58,7 +58,7 @@ class PointCloud(Reader):
             )
 
     def open(self, path: Path) -> xr.Dataset:
-        """Open the file."""
+        """The fields of the file on its points, with its constants as parameters."""
         handle = HDF5Handle(path)
         geometry = PointGeometry.of_file(handle.file)
         assert geometry is not None

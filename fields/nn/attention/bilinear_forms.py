@@ -17,6 +17,11 @@ class BilinearForm(nn.Module, ABC):
 
     g starts as the identity, which gives ordinary scaled dot products. Constructor: ``(width, *,
     heads)`` with ``width`` the channels e per head; ``heads=1`` shares one g between all heads.
+
+    Example:
+        >>> form: BilinearForm = DiagonalForm(4, heads=2)
+        >>> form.matrix().shape, form(torch.ones(1, 2, 3, 4)).shape
+        (torch.Size([2, 4, 4]), torch.Size([1, 2, 3, 4]))
     """
 
     @abstractmethod

@@ -57,7 +57,6 @@ def attention_kernel(
         torch.Size([1, 2, 3, 6])
     """
     size = q.shape[-2] * k.shape[-2]
-    width = v.shape[-1]
     on_cpu = q.device.type == "cpu"
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(columns or ())))
@@ -73,24 +72,30 @@ def attention_kernel(
         lower = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
         mask = lower if mask is None else mask & lower
         causal = False
-    if (
-        on_cpu
-        and learns
-        and q.dtype == torch.bfloat16
-        and size <= PLAIN * (1 if columns is None else 2)
-    ):
+    narrow = on_cpu and learns and q.dtype == torch.bfloat16
+    if narrow and size <= PLAIN * (1 if columns is None else 2):
         return _attend_plain(q, k, v, bias, mask, causal, scale)
     # there the kernel accepts a boolean mask, and empty rows give zero without further work
     bare = on_cpu and bias is None
-    extra = mask if bare else None if bias is None else bias.to(q.dtype)
-    if mask is not None and not bare:
-        extra = q.new_zeros(()) if extra is None else extra
-        extra = torch.where(mask, extra, torch.finfo(q.dtype).min)
-    # fused kernels need q, k and v of equal width
-    v = F.pad(v, (0, q.shape[-1] - width)) if columns is not None else v
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=extra, is_causal=causal, scale=scale)
-    out = out if columns is None else out[..., :width]
+    extra = mask if bare else _masked_bias(q, bias, mask)
+    # Fused kernels need q, k and v of equal width.
+    w = v if columns is None else F.pad(v, (0, q.shape[-1] - v.shape[-1]))
+    out = F.scaled_dot_product_attention(q, k, w, attn_mask=extra, is_causal=causal, scale=scale)
+    out = out if columns is None else out[..., : v.shape[-1]]
     return out if mask is None or bare else out * mask.any(-1, keepdim=True)
+
+
+def _masked_bias(
+    q: Float[Tensor, "b heads m e"],
+    bias: Float[Tensor, "#b #heads m k"] | None,
+    mask: Bool[Tensor, "#b #heads #m k"] | None,
+) -> Float[Tensor, "#b #heads m k"] | None:
+    """What is added to the scores: the bias, and the smallest number where the mask is False."""
+    added = None if bias is None else bias.to(q.dtype)
+    if mask is None:
+        return added
+    added = q.new_zeros(()) if added is None else added
+    return torch.where(mask, added, torch.finfo(q.dtype).min)
 
 
 def _append(

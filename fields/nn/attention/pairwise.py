@@ -79,7 +79,7 @@ class EnergyAttention(AttentionLayer):
         return EnergyAttentionFunction.apply(q, k, g)  # type: ignore[no-any-return]
 
     def weights(self, q: Tensor, k: Tensor, g: Tensor) -> Float[Tensor, "b heads n n"]:
-        """The weights A."""
+        """The weights A = softmax(q·k + g) over the keys."""
         return softmax(bilinear(q, k) + g)
 
     def stats(self, q: Tensor, k: Tensor, g: Tensor) -> AttentionStatistics:

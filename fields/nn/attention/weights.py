@@ -29,6 +29,11 @@ class AttentionLayer(nn.Module, ABC):
     """A layer that computes attention weights, and returns them for the arguments of its call.
 
     `fields.nn.attention.capture.capture_attention` finds every such layer of a model.
+
+    Example:
+        >>> layer: AttentionLayer = Softmax()
+        >>> layer.weights(torch.zeros(3, 4)).shape
+        torch.Size([3, 4])
     """
 
     @abstractmethod

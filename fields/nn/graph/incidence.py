@@ -30,7 +30,7 @@ def split_heads(x: Float[Tensor, "b k c"], heads: int) -> Float[Tensor, "b heads
 
 
 def merge_heads(x: Float[Tensor, "b heads k e"]) -> Float[Tensor, "b k c"]:
-    """Inverse of :func:`split_heads`."""
+    """Join the channels of all heads, the inverse of :func:`split_heads`."""
     return rearrange(x, "b heads k e -> b k (heads e)")
 
 
@@ -93,7 +93,7 @@ class NormalizedDifferences(torch.autograd.Function):
     def forward(
         ctx: Any, ends: Float[Tensor, "b heads m+m n"], weight: Float[Tensor, "b heads m"]
     ) -> Float[Tensor, "b heads m n"]:
-        """The matrix D."""
+        """The matrix D.   Shape: (b heads m+m n), (b heads m) -> (b heads m n)."""
         head, tail = ends.chunk(2, dim=2)
         row = weight[..., None, :]
         mass = row @ head + row @ tail + torch.finfo(ends.dtype).eps

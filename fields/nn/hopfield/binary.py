@@ -75,6 +75,12 @@ class DenseAssociativeMemory(ABC):
     Reference: Krotov & Hopfield 2016; Demircigil et al. 2017.
 
     Shape: states (m d), patterns (k d), all ±1.
+
+    Example:
+        >>> patterns = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+        >>> memory: DenseAssociativeMemory = PolynomialMemory(patterns, power=3)
+        >>> memory.energy(patterns)
+        tensor([-1.])
     """
 
     def __init__(self, patterns: Float[Tensor, "k d"]):
@@ -132,5 +138,5 @@ class ExponentialMemory(DenseAssociativeMemory):
     """
 
     def reward(self, overlap: Float[Tensor, "m k"]) -> Float[Tensor, "m"]:
-        """log Σᵢ exp(xᵢ·ξ)."""
+        """log Σᵢ exp(xᵢ·ξ) for each state.   Shape: (m k) -> (m)."""
         return overlap.logsumexp(-1)
