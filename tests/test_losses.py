@@ -17,7 +17,8 @@ def two_steps():
 def test_hand_computed_values():
     v_hat, v, mask = two_steps()
     assert relative_l2(v_hat, v, mask).item() == pytest.approx((10 / 50 + 5 / 5) / 2)
-    assert trajectory_relative_l2(v_hat, v, mask).item() == pytest.approx((125 / 2525) ** 0.5)
+    over_time = ((36 / 909) ** 0.5 + (89 / 1616) ** 0.5) / 2
+    assert trajectory_relative_l2(v_hat, v, mask).item() == pytest.approx(over_time)
     per_channel = (6 / 30 + 8 / 40 + 0 / 3 + 5 / 4) / 4
     assert channel_relative_l2(v_hat, v, mask).item() == pytest.approx(per_channel)
 
@@ -52,9 +53,10 @@ def test_scale_does_not_matter_and_bfloat16_predictions_are_measured_in_float32(
     v = torch.randn(2, 1, 50, 1)
     mask = torch.ones(1, 50, dtype=torch.bool)
     v_hat = v + 0.1 * torch.randn_like(v)
-    torch.testing.assert_close(
-        relative_l2(1e-9 * v_hat, 1e-9 * v, mask), relative_l2(v_hat, v, mask)
-    )
+    for unit in (1e-9, 1e-30, 1e30):
+        torch.testing.assert_close(
+            relative_l2(unit * v_hat, unit * v, mask), relative_l2(v_hat, v, mask)
+        )
     assert relative_l2(v_hat.bfloat16(), v, mask).dtype == torch.float32
 
 

@@ -23,7 +23,7 @@ from fields.core.sample import Sample, Schema
 from fields.data.datamodule import FieldDataModule
 from fields.data.normalizer import Normalizer
 from fields.data.symmetry import Symmetry
-from fields.metrics.losses import relative_l2
+from fields.metrics.losses import VariableError
 from fields.metrics.relative_l2 import RelativeL2
 from fields.models.base import Operator
 from fields.training.optim import MuonAdamW
@@ -33,7 +33,7 @@ DIAGNOSED_SAMPLES = 4  # whose flow is diagnosed at every validation
 
 
 class Training(L.LightningModule, ABC):
-    r"""Minimize the mean relative L2 error of denormalized fields.
+    r"""Minimize the relative L2 error of denormalized fields, averaged over variables.
 
         w̄ ← 0.98 w̄ + 0.02 w    after every step
 
@@ -50,6 +50,8 @@ class Training(L.LightningModule, ABC):
         queries: number of random query points per step; None for all.
         augment: move the points by a random symmetry of the problem, if the file declares any.
         seconds: wall time at which the schedule ends.
+        weights: by name of an output, how much its error counts; 1 for the others. See
+            :class:`~fields.metrics.losses.VariableError`.
         seed: of the random queries and symmetries.
 
     Example:
@@ -67,6 +69,7 @@ class Training(L.LightningModule, ABC):
         queries: int | None = None,
         augment: bool = True,
         seconds: float | None = None,
+        weights: dict[str, float] | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -75,6 +78,7 @@ class Training(L.LightningModule, ABC):
         self.queries = queries
         self.augment = augment
         self.seconds = seconds
+        self.weights = weights
         self.seed = seed
         self.model: Operator | None = None
         self.average: Operator | None = None
@@ -82,7 +86,6 @@ class Training(L.LightningModule, ABC):
         self.diagnostics: dict[str, float] = {}
         self.elapsed = 0.0
         self._last = 0.0
-        self.val_error = RelativeL2()
 
     @abstractmethod
     def compose(self, schema: Schema, normalizer: Normalizer) -> Operator:
@@ -104,6 +107,8 @@ class Training(L.LightningModule, ABC):
             return
         data = self._data()
         schema = cast(Schema, data.schema)
+        self.error = VariableError(schema.outputs, data.statistics, self.weights)
+        self.val_error = RelativeL2(self.error)
         self.model = self.compose(schema, Normalizer(schema, data.statistics))
         self.fit_decoder(data)
         self.average = deepcopy(self.model).requires_grad_(False)
@@ -149,9 +154,9 @@ class Training(L.LightningModule, ABC):
         return loss
 
     def loss(self, batch: Sample, random: torch.Generator) -> Float[Tensor, ""]:
-        """Mean relative L2 error at a random subset of the query points."""
+        """Mean error at a random subset of the query points."""
         batch = self.subsample_queries(batch, random)
-        return relative_l2(self(batch), batch.v, batch.y_mask).mean()
+        return self.error(self(batch), batch.v, batch.y_mask).mean()
 
     def subsample_queries(self, batch: Sample, random: torch.Generator) -> Sample:
         """The batch at a random subset of its query points, the same for all samples."""

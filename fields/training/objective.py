@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from fields.core.sample import Latent, Sample
-from fields.metrics.losses import relative_l2
+from fields.metrics.losses import VariableError
 from fields.models.evolution import EvolutionOperator, advance_input, input_windows
 
 
@@ -24,6 +24,9 @@ class Objective:
         + ρ ‖decode(z*(t)) − v(t)‖/‖v(t)‖
         + κ ‖encode(v̂(t)) − z(t)‖/‖z(t)‖
         + δ ‖Δv̂(t) − Δv(t)‖/(‖Δv(t)‖ + ‖v(t)‖/100),    Δv(t) = v(t) − v(t₋), t₋ the step before
+
+    Each norm is over points, and the terms with fields are weighted means over the variables: see
+    :class:`~fields.metrics.losses.VariableError`.
 
     z*(t) encodes the true frames at time t, z(t) is the latent state that the propagator reaches.
     Without λ (latent consistency) a latent rollout drifts, soon after the training horizon, off
@@ -62,6 +65,7 @@ class Objective:
         model: EvolutionOperator,
         batch: Sample,
         *,
+        error: VariableError,
         progress: float,
         queries: int | None,
         random: torch.Generator,
@@ -71,6 +75,7 @@ class Objective:
         Args:
             model: predicts and encodes.
             batch: windows of given and target frames.
+            error: of predicted fields.
             progress: share of the run that is done.
             queries: number of random query points; None for all.
             random: generator of all random choices.
@@ -87,25 +92,30 @@ class Objective:
         if self.noise:
             grain = torch.randn(batch.u.shape, generator=random).to(batch.u) * self.noise
             batch = batch._replace(u=batch.u + grain * model.normalizer.inputs_std)
-        return self._loss(model, batch, later, _thin(batch, queries, random))
+        return self._loss(model, error, batch, later, _thin(batch, queries, random))
 
     def _loss(
-        self, model: EvolutionOperator, batch: Sample, later: Tensor, asked: Sample
+        self,
+        model: EvolutionOperator,
+        error: VariableError,
+        batch: Sample,
+        later: Tensor,
+        asked: Sample,
     ) -> Tensor:
         """The sum of all terms; ``later`` are the true inputs at each time of the batch."""
         latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         codes = list(model.propagator.at(latent, cond, model.times(batch.t)))
         v_hat = model.decode(codes, asked.y, batch.params)
-        loss = relative_l2(v_hat, asked.v, asked.y_mask).mean()
+        loss = error(v_hat, asked.v, asked.y_mask).mean()
         if self.deltas and asked.v.shape[1] > 1:
-            loss = loss + self.deltas * _changes(v_hat, asked.v, asked.y_mask)
+            loss = loss + self.deltas * error.changes(v_hat, asked.v, asked.y_mask).mean()
         if model.propagator.evolves and (self.consistency or self.reconstruction):
             true = _codes(model, batch, later)
             if self.consistency:
                 loss = loss + self.consistency * _distance(codes, true)
             if self.reconstruction:
                 seen = model.decode(true, asked.y, batch.params)
-                loss = loss + self.reconstruction * relative_l2(seen, asked.v, asked.y_mask).mean()
+                loss = loss + self.reconstruction * error(seen, asked.v, asked.y_mask).mean()
         if model.propagator.evolves and self.cycle:
             shown = model.decode(codes, batch.x, batch.params)
             own = _codes(model, batch, input_windows(batch.u, shown, model.schema))
@@ -158,20 +168,6 @@ def _codes(
     z = rearrange(code.z, "(b s) k h -> s b k h", b=b)
     pos = code.pos if len(code.pos) == 1 else code.pos[::s]
     return [code._replace(z=one, pos=pos) for one in z]
-
-
-def _changes(
-    v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], mask: Bool[Tensor, "#b m"]
-) -> Float[Tensor, ""]:
-    """mean ‖Δv̂ − Δv‖ / (‖Δv‖ + ‖v‖/100) over steps; ‖v‖/100 bounds the weight of fields at rest."""
-    real = mask[:, None, :, None]
-
-    def size(values: Tensor) -> Float[Tensor, "b s"]:
-        return torch.linalg.vector_norm(values * real, dim=(2, 3))
-
-    scale = size(v.diff(dim=1)) + size(v[:, 1:]) / 100
-    error = size(v_hat.diff(dim=1) - v.diff(dim=1))
-    return (error / scale.clamp_min(torch.finfo(v.dtype).tiny)).mean()
 
 
 def _distance(codes: list[Latent], true: list[Latent]) -> Float[Tensor, ""]:

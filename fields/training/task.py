@@ -48,6 +48,8 @@ class FieldTraining(Training):
         queries: number of random query points per step; None for all.
         augment: move the points by a random symmetry of the problem, if the file declares any.
         seconds: wall time at which the schedule ends; None for no limit.
+        weights: by name of an output, how much its error counts in the loss and in the validation
+            error; 1 for the others.
         seed: of the weights, the random queries and symmetries.
 
     Example:
@@ -71,6 +73,7 @@ class FieldTraining(Training):
         queries: int | None = None,
         augment: bool = True,
         seconds: float | None = None,
+        weights: dict[str, float] | None = None,
         seed: int = 0,
     ):
         super().__init__(
@@ -79,6 +82,7 @@ class FieldTraining(Training):
             queries=queries,
             augment=augment,
             seconds=seconds,
+            weights=weights,
             seed=seed,
         )
         self.dim = dim
@@ -140,7 +144,12 @@ class FieldTraining(Training):
         if not isinstance(self.model, EvolutionOperator):
             return super().loss(batch, random)
         return self.objective(
-            self.model, batch, progress=self.progress(), queries=self.queries, random=random
+            self.model,
+            batch,
+            error=self.error,
+            progress=self.progress(),
+            queries=self.queries,
+            random=random,
         )
 
     def flow_diagnostics(self, batch: Sample) -> dict[str, float]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fields.metrics.losses import relative_l2
+from fields.metrics.losses import VariableError
 from fields.models.evolution import advance_input, input_windows
 from fields.models.propagators import TimeConditioned
 from fields.training.objective import Objective
 
 BARE = {"consistency": 0.0, "reconstruction": 0.0}
+ERROR = VariableError(["u", "w"], {"u": (0.1, 0.7), "w": (0.6, 1.5)}, {"w": 2.0})
 
 
 def loss(objective, model, batch, *, progress=1.0, queries=None, seed=0):
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        return float(objective(model, batch, progress=progress, queries=queries, random=random))
+        value = objective(
+            model, batch, error=ERROR, progress=progress, queries=queries, random=random
+        )
+        return float(value)
 
 
 def codes(model, batch, u):
@@ -32,13 +36,13 @@ def test_terms_add_up(make, batch_of):
         true = [codes(model, batch, later[:, s]) for s in range(4)]
         latent, cond = model.encode(batch.x, batch.u, batch.x_mask, batch.params)
         rolled = list(model.propagator.at(latent, cond, model.times(batch.t)))
-        plain = relative_l2(model(batch), batch.v, batch.y_mask).mean()
+        plain = ERROR(model(batch), batch.v, batch.y_mask).mean()
         pairs = list(zip(rolled, true, strict=True))
         gap = torch.stack(
             [(a.z - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1) for a, b in pairs]
         ).mean()
         decoded = model.decode([rolled[0]._replace(z=z) for z in true], batch.y, batch.params)
-        seen = relative_l2(decoded, batch.v, batch.y_mask).mean()
+        seen = ERROR(decoded, batch.v, batch.y_mask).mean()
         own = input_windows(batch.u, model(batch), data.schema)
         seen_again = [codes(model, batch, own[:, s]) for s in range(4)]
         pairs = list(zip(seen_again, rolled, strict=True))
@@ -65,12 +69,17 @@ def test_changes_between_steps_are_relative_to_their_own_size(make, batch_of):
     true = batch.v.diff(dim=1)
     pairs = [(b, s) for b in range(3) for s in range(3)]
     ratios = [
-        (change[b, s] - true[b, s]).norm() / (true[b, s].norm() + 0.01 * batch.v[b, s + 1].norm())
+        ERROR.weights[o]
+        * (change[b, s, :, o] - true[b, s, :, o]).norm()
+        / (true[b, s, :, o].norm() + 0.01 * batch.v[b, s + 1, :, o].norm())
         for b, s in pairs
+        for o in range(2)
     ]
     plain = loss(Objective(**BARE), model, batch)
     with_changes = loss(Objective(**BARE, deltas=2.0), model, batch)
-    assert with_changes - plain == pytest.approx(2 * float(torch.stack(ratios).mean()), rel=1e-4)
+    assert with_changes - plain == pytest.approx(
+        2 * float(torch.stack(ratios).sum() / len(pairs)), rel=1e-4
+    )
     still = batch._replace(v=batch.v[:, :1].expand(-1, 4, -1, -1))
     assert loss(Objective(**BARE, deltas=1.0), model, still) < 1e3  # a field at rest
 
