@@ -56,18 +56,23 @@ def make_missing_files(data: Namespace, recipe: dict[str, Any] | None) -> None:
         recipe: name of the problem and arguments of its generator; the entries of ``test`` replace
             them for the files of ``test_paths``.
 
+    A file of the same problem that exists is compared with the recipe: a test file that was made
+    with other settings is refused, a training file is used and the difference is printed.
+
     Raises:
         FileNotFoundError: a file is missing and there is no recipe.
+        ValueError: a test file was made with other settings.
     """
     for path in map(Path, (data.path, *data.test_paths)):
+        chosen = recipe and recipe | (recipe.get("test", {}) if str(path) != data.path else {})
         if path.exists():
+            _check_recipe(path, chosen, is_test=str(path) != data.path)
             continue
-        if recipe is None:
+        if recipe is None or chosen is None:
             raise FileNotFoundError(
                 f"there is no file {path}. Set data.path, or set `make` to a problem of the "
                 f"catalogue (`python -m {catalogue_package().__name__} --help`)."
             )
-        chosen = recipe | (recipe.get("test", {}) if str(path) != data.path else {})
         options = [
             word
             for key, value in chosen.items()
@@ -77,6 +82,46 @@ def make_missing_files(data: Namespace, recipe: dict[str, Any] | None) -> None:
         print(f"{path} does not exist: generating it.")
         command_line = import_module(f"{catalogue_package().__name__}.__main__")
         command_line.main([recipe["problem"], "--out", str(path), *options])
+
+
+def _check_recipe(path: Path, recipe: dict[str, Any] | None, *, is_test: bool) -> None:
+    """Compare the recipe that a file states with the one that it would be made with."""
+    try:
+        attrs = fields.open_dataset(path).attrs
+        stored = json.loads(attrs["protocol"])
+        made = {**stored["constants"], **stored["run"]}
+    except (ValueError, KeyError, TypeError):  # not a file of the catalogue
+        return
+    if recipe is None or attrs.get("problem") != recipe.get("problem"):
+        return
+    wanted = json.loads(json.dumps(_resulting_recipe(recipe)))
+    changes = [
+        f"{key} {made[key]} instead of {value}"
+        for key, value in wanted.items()
+        if key in made and made[key] != value
+    ]
+    if not changes:
+        return
+    said = f"{path} exists and was made with {', '.join(changes)}"
+    if is_test:
+        raise ValueError(
+            f"{said}. Delete it to make it anew, or set `make: null` to test on it as it is."
+        )
+    print(f"{said}: it is used as it is.")
+
+
+def _resulting_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Constants of the problem, samples, resolution and seed, with the defaults for those unset."""
+    command_line = import_module(f"{catalogue_package().__name__}.__main__")
+    kind = command_line.catalogue()[recipe["problem"]]
+    accepted = inspect.signature(kind).parameters
+    problem = kind(**{key: value for key, value in recipe.items() if key in accepted})
+    sizes = {
+        "samples": problem.usual_samples(),
+        "resolution": problem.resolution,
+        "seed": 0,
+    }
+    return vars(problem) | {key: recipe.get(key, default) for key, default in sizes.items()}
 
 
 def lawful_quantities(source: xr.Dataset) -> dict[str, Any]:

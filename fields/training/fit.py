@@ -21,6 +21,9 @@ from fields.training.progress import TrainingProgress
 
 log = logging.getLogger(__name__)
 
+# What a checkpoint must hold so that a run can continue.
+NEEDED = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "random"}
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its target and rename it when it is complete.
@@ -64,7 +67,8 @@ def fit(
 
     Raises:
         KeyboardInterrupt: interrupted, or asked to end by SIGTERM.
-        ValueError: a strategy that cannot train these models.
+        ValueError: a strategy that cannot train these models, or a checkpoint that cannot be
+            continued.
     """
     L.seed_everything(task.seed, workers=True, verbose=False)
     keep = ModelCheckpoint(
@@ -82,18 +86,43 @@ def fit(
     )
     last = folder / "last.ckpt"
     begun = resume and last.is_file()
+    if begun:
+        check_checkpoint(last)
     if resume and not begun:
         log.info("%s has no complete epoch yet: starting from the beginning.", folder)
     try:
-        run.fit(task, datamodule=data, ckpt_path=str(last) if begun else None, weights_only=False)
+        run.fit(task, datamodule=data, ckpt_path=str(last) if begun else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM
         if run.interrupted:
             raise KeyboardInterrupt from None
         raise
     best = keep.best_model_path  # empty if the run ended before its first validation
-    saved = torch.load(best, weights_only=False, map_location="cpu") if best else None
+    saved = torch.load(best, weights_only=True, map_location="cpu") if best else None
     task.load_best_weights(saved["state_dict"] if saved else None)
     return run
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that cannot be continued, before anything of it is used.
+
+    Only tensors and plain values are loaded, so that no code from the file is run.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else.
+    """
+    cure = f"Delete {path} to start from the beginning."
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:  # whatever a damaged archive or a foreign pickle causes
+        raise ValueError(
+            f"{path} cannot be continued: it is damaged, or holds objects other than tensors and "
+            f"plain values, which are not loaded because they could run code. {cure}"
+        ) from None
+    missing = NEEDED - set(content) if isinstance(content, dict) else NEEDED
+    if missing:
+        raise ValueError(
+            f"{path} cannot be continued: it has no {', '.join(sorted(missing))}. {cure}"
+        )
 
 
 def strategy_options(trainer: dict[str, Any]) -> dict[str, Any]:

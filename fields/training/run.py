@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
 
-from fields.core.distributed import barrier, init_process_group, is_main_process
+from fields.core.distributed import barrier, broadcast, init_process_group, is_main_process
 from fields.training.catalogue import lawful_quantities, make_missing_files
 from fields.training.configurations import DEFAULT
+from fields.training.run_folder import check_resumable, open_run_folder, write_settings
 from fields.training.settings import Run, settings_parser
 
 FIELD = "field"  # name of the trained model in tables
@@ -43,6 +45,7 @@ def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -
         words = ["--config", str(DEFAULT), *words]
     parser = settings_parser(name)
     config = parser.parse_args(words)
+    folder: Path | None = None
     with _process_state():
         init_process_group()
         try:
@@ -50,17 +53,54 @@ def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -
                 make_missing_files(config.data, config.make)
             barrier()
             parts = parser.instantiate(config)
-            folder = Path(parts.run.folder) / (parts.run.name or Path(config.data.path).stem)
-            if is_main_process():
-                folder.mkdir(parents=True, exist_ok=True)
-                parser.save(config, folder / "config.yaml", overwrite=True, skip_validation=True)
-            train_and_report(parts.run, parts, folder, command)
+            settings = parser.dump(config, skip_validation=True)
+            with _run_folder(parts.run, config.data, settings) as folder:
+                train_and_report(parts.run, parts, folder, command)
         except KeyboardInterrupt:
-            again = f"{command.removesuffix(' --resume')} --resume"
-            _say(f"\nInterrupted. Complete epochs are saved; go on with: {again}")
+            _say(f"\nInterrupted. Complete epochs are saved; go on with: {again(command, folder)}")
             sys.exit(130)
-        except (ValueError, FileNotFoundError) as error:
+        except MemoryError as error:
+            sys.exit(f"{name}: there is not enough memory. {error}".rstrip())
+        except (ValueError, OSError) as error:
             sys.exit(f"{name}: {error}")
+
+
+@contextmanager
+def _run_folder(run: Run, data: Namespace, settings: str) -> Iterator[Path]:
+    """The folder of the run in all processes, with its settings; the main process keeps it locked.
+
+    Raises:
+        ValueError: it is in use, or a resumed run has other settings or data.
+    """
+    with ExitStack() as stack:
+        folder: Path | None = None
+        if is_main_process():
+            folder = stack.enter_context(open_run_folder(run, data.path))
+            if folder.name != (run.name or Path(data.path).stem):
+                _say(
+                    f"A run of this name exists: writing to {folder}. Use `--resume` to continue "
+                    "the existing one, or `--run.overwrite true` to replace it."
+                )
+            for sentence in check_resumable(folder, settings, data) if run.resume else ():
+                _say(sentence)
+            write_settings(folder, settings, data)
+        yield cast(Path, broadcast(folder))
+
+
+def again(command: str, folder: Path | None) -> str:
+    """The command that continues an interrupted run.
+
+    Example:
+        >>> again("python train.py --run.name a", Path("runs/a"))
+        'python train.py --run.name a --resume'
+        >>> again("python train.py", Path("runs/burgers-2"))
+        'python train.py --run.name burgers-2 --resume'
+    """
+    command = command.removesuffix(" --resume")
+    numbered = folder is not None and re.search(r"-\d+$", folder.name)
+    named = folder is not None and f"--run.name {shlex.quote(folder.name)}" in command
+    name = f" --run.name {shlex.quote(folder.name)}" if numbered and not named and folder else ""
+    return f"{command}{name} --resume"
 
 
 @contextmanager

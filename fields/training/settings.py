@@ -34,6 +34,8 @@ class Run:
         name: folder of this run inside ``folder``; by default the stem of ``data.path``.
         folder: folder of all runs.
         resume: continue from the last complete epoch, or start if there is none.
+        overwrite: replace an existing run of this name; without it, a new run is written to
+            ``NAME-2``, ``NAME-3`` and so on.
         baseline: also train neuraloperator's FNO on the same data for the same wall time.
         bf16: multiply matrices in bfloat16 (weights stay float32) on machines where that is faster.
 
@@ -45,6 +47,7 @@ class Run:
     name: str | None = None
     folder: str = "runs"
     resume: bool = False
+    overwrite: bool = False
     baseline: bool = True
     bf16: bool = False
 
