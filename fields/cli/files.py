@@ -20,16 +20,11 @@ def inspect_file(
         json: print JSON for programs.
     """
     from fields.core.files import check_not_source
-    from fields.io import open_dataset
-    from fields.io.tools.describe import describe
+    from fields.io.tools.child import run_tool
 
     if picture is not None:
         check_not_source(picture, file)
-    about = describe(file, mapping)
-    if picture is not None and about["layout"] is not None:
-        from fields.io.tools.preview import draw
-
-        draw(open_dataset(file, mapping=mapping), picture)
+    about = run_tool("describe", file, mapping=mapping, picture=picture)
     if json:
         print(json_.dumps(about, indent=2, default=str))
     else:
@@ -47,9 +42,14 @@ def validate_file(file: Path, *, mapping: Path | None = None, json: bool = False
         mapping: YAML that names the arrays of a file of unknown layout.
         json: print JSON for programs.
     """
-    from fields.io.tools.validate import validate
+    from fields.io.base import DataError
+    from fields.io.tools.child import run_tool
+    from fields.io.tools.validate import Finding
 
-    findings = validate(file, mapping)
+    try:
+        findings = [Finding(**f) for f in run_tool("validate", file, mapping=mapping)]
+    except DataError as error:
+        findings = [Finding("error", str(file), str(error))]
     if json:
         print(json_.dumps([finding._asdict() for finding in findings], indent=2))
     else:

@@ -138,9 +138,7 @@ def check_canonical(ds: xr.Dataset, path: Path) -> xr.Dataset:
         DataError: the dataset has no variables, a role or an axis is invalid.
     """
     if not ds.data_vars:
-        raise DataError(
-            f"{path} contains no fields. Run `python -m fields inspect {path}` to see its content."
-        )
+        raise DataError(f"{path} contains no fields: none of its arrays varies over samples.")
     for name, variable in ds.data_vars.items():
         role = variable.attrs.get("role")
         if role not in ROLES:

@@ -8,7 +8,10 @@ collected, because opening it costs as much as about twenty reads.
 from __future__ import annotations
 
 import os
+import pickle
 import weakref
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fields.io.base import DataError
+from fields.io.matlab5 import matlab5_arrays
 from fields.io.signatures import is_zip
 
 # Arrays that one process keeps open. It bounds the sum of their chunk caches for any number of
@@ -121,13 +125,62 @@ class TorchHandle(Handle):
         """Load the structure of the file; tensors stay on the disk."""
         import torch
 
-        return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError as error:
+            raise DataError(
+                f"{self.path} contains Python objects other than tensors, which are not loaded "
+                "because they can execute code. Save a dict of tensors instead: "
+                "torch.save({'x': inputs, 'y': outputs}, path)."
+            ) from error
 
-    def find_array(self, file: Any, name: str) -> np.ndarray:
+    def find_array(self, file: Any, name: str) -> _CheckedTensor:
         """Follow the keys in ``name`` to a tensor."""
         for key in name.split("/"):
             file = file[int(key)] if isinstance(file, list) else file[key]
-        return file.numpy()
+        if file.is_sparse or file.is_quantized:
+            raise DataError(
+                f"{self.path}: the tensor `{name}` is sparse or quantized. Save it as "
+                "`tensor.to_dense()` or `tensor.dequantize()`."
+            )
+        return _CheckedTensor(file.detach(), self.path)
+
+
+class _CheckedTensor:
+    """A memory-mapped tensor; the checksum of its zip entry is checked at the first index."""
+
+    def __init__(self, tensor: Any, path: Path):
+        self.tensor = tensor
+        self.path = path
+        bfloat16 = str(tensor.dtype) == "torch.bfloat16"  # numpy has no such type
+        self.array = (tensor.float() if bfloat16 else tensor).numpy()
+        self.shape = self.array.shape
+        self.dtype = self.array.dtype
+        self.ndim = self.array.ndim
+        self._checked = False
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if not self._checked:
+            self._check()
+            self._checked = True
+        return self.array[key]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self[...], dtype=dtype, copy=copy)
+
+    def _check(self) -> None:
+        """One of the entries must have the size and the checksum of the bytes of the tensor."""
+        import torch
+
+        storage = self.tensor.untyped_storage()
+        content = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+        with zipfile.ZipFile(self.path) as archive:
+            entries = {(entry.file_size, entry.CRC) for entry in archive.infolist()}
+        if (content.nbytes, zlib.crc32(content)) not in entries:
+            raise DataError(
+                f"{self.path} is damaged: the checksum of an array of the shape "
+                f"{tuple(self.shape)} is wrong. Download or generate it again."
+            )
 
 
 class MatlabHandle(Handle):
@@ -148,8 +201,15 @@ class MatlabHandle(Handle):
         return {}
 
     def find_array(self, file: dict[str, Any], name: str) -> np.ndarray:
-        """Read one variable of the file into memory."""
+        """Load one array, after checking the structure of the file, on which scipy may crash."""
         from scipy.io import loadmat
+
+        arrays = {array.name: array for array in matlab5_arrays(self.path)}
+        if name not in arrays or not arrays[name].numeric:
+            numeric = [array.name for array in arrays.values() if array.numeric]
+            raise DataError(
+                f"{self.path} has no array of numbers `{name}`; it has {', '.join(numeric)}."
+            )
 
         return np.asarray(loadmat(self.path, variable_names=[name])[name])
 
@@ -180,8 +240,6 @@ def torch_content(path: Path) -> Any:
     """
     if not is_zip(path):
         return None
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         if not any(name.endswith("data.pkl") for name in archive.namelist()):
             return None

@@ -235,5 +235,5 @@ def _damage_message(array: StoredArray, key: Key, error: Exception) -> str:
     return (
         f"{array.handle.path}: `{array.name}` cannot be read at [{where}] "
         f"({type(error).__name__}: {error}). The file is probably damaged there. Download or "
-        "generate it again; `python -m fields validate` lists all damaged places."
+        "generate it again."
     )

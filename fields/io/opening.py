@@ -11,9 +11,10 @@ import xarray as xr
 
 from fields.io.base import ROLES, DataError, Reader
 from fields.io.complex_parts import split_complex
+from fields.io.foreign import READABLE, content_guess, foreign_format, is_url, is_web_page
 from fields.io.hdf5 import open_hdf5, open_values
 from fields.io.hdf5_checks import allow_external_files, external_files, refuse_external_links
-from fields.io.mapping import open_mapped
+from fields.io.mapping import is_mappable, open_mapped
 from fields.io.readers import all_readers
 from fields.io.signatures import is_hdf5, read_prefix
 
@@ -62,7 +63,7 @@ def open_dataset(
         >>> ds.attrs["layout"], dict(ds.sizes)
         ('pdebench', {'sample': 2, 'time': 3, 'x': 4})
     """
-    path = Path(path)
+    path = resolve_path(path)
     with external_files(allowed=allow_external):
         check_file(path)
         if mapping is not None:
@@ -88,7 +89,7 @@ def find_reader(path: Path) -> Reader:
     """The most specific reader that recognizes the content of a file or directory.
 
     Raises:
-        DataError: no reader recognizes it.
+        UnknownLayoutError: no reader recognizes it.
     """
     for reader in all_readers():
         # A default argument binds the reader of this iteration.
@@ -102,34 +103,86 @@ def find_reader(path: Path) -> Reader:
             f"{path} is a directory, but not a dataset with the folders train, valid or test. "
             "Open one of its files instead."
         )
+    can_be_mapped = is_mappable(path)
     layouts = ", ".join(reader.layout for reader in all_readers())
-    raise DataError(
-        f"{path} has an unknown layout; known layouts are {layouts}. Open it with a mapping of its "
-        f"arrays: `python -m fields inspect {path}` proposes one."
+    raise UnknownLayoutError(
+        f"{path} has an unknown layout: it {content_guess(path)}, but what it contains fits none "
+        f"of the known layouts ({layouts}).",
+        f"Open it with a mapping of its arrays: `python -m fields inspect {path}` proposes one."
+        if can_be_mapped
+        else f"Convert it to {READABLE}.",
     )
 
 
-def check_file(path: Path) -> None:
-    """Check that a path can be a data file, before any library opens it.
+class UnknownLayoutError(DataError):
+    """No reader recognizes a file.
+
+    Args:
+        reason: what the file is.
+        remedy: what to do.
+
+    Example:
+        >>> str(UnknownLayoutError("a.h5 is unknown.", "Give a mapping."))
+        'a.h5 is unknown. Give a mapping.'
+    """
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(f"{reason} {remedy}")
+        self.reason = reason
+
+
+def resolve_path(path: str | Path) -> Path:
+    """The path of an existing file or directory; ``~`` is the home directory.
 
     Raises:
-        DataError: it does not exist, cannot be read, is empty, or is something that a failed
-            download leaves behind.
+        DataError: it is a URL, does not exist, or cannot be a path.
     """
-    if not path.exists():
+    text = str(path)
+    if not text:
+        raise DataError("The path is empty. Give the path of a data file.")
+    if is_url(text):
+        raise DataError(
+            f"{text} is a URL. Only files of this machine are read: download it, then give the "
+            "path of the downloaded file."
+        )
+    path = Path(path).expanduser()
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{text!r} cannot be the path of a file ({error}).") from error
+    if path.is_symlink() and not exists:
+        raise DataError(f"{path} is a link to {path.readlink()}, which does not exist.")
+    if not exists:
         raise DataError(f"{path} does not exist. The working directory is {Path.cwd()}.")
-    if path.is_dir():
-        return
+    return path
+
+
+def check_file(path: Path) -> None:
+    """Check that an existing path can be a data file, before any library opens it.
+
+    Raises:
+        DataError: it cannot be read, is empty, is something that a failed download leaves behind,
+            or has a format that is not read.
+    """
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is a device or a pipe, not a file. Save its content in a file.")
     try:
         prefix = read_prefix(path)
+        foreign = foreign_format(path)
     except PermissionError as error:
         raise DataError(f"{path} cannot be read: permission denied.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if foreign:
+        raise DataError(f"{path} is {foreign}, which is not read. Convert it to {READABLE}.")
+    if path.is_dir():
+        return
     if not prefix:
         raise DataError(
             f"{path} is empty. Its download, or the program that wrote it, was interrupted. "
             "Download or generate it again."
         )
-    if prefix.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+    if is_web_page(path):
         raise DataError(
             f"{path} is a web page, not a data file. Open it in a browser to see why the download "
             "link returned a page."

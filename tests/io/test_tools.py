@@ -16,7 +16,7 @@ import xarray as xr
 
 from fields.cli.main import main
 from fields.io import DataError, open_dataset, write_dataset
-from fields.io.tools.describe import propose_mapping
+from fields.io.tools.proposal import propose_mapping
 from fields.io.tools.repack import repack
 from fields.io.tools.validate import validate
 

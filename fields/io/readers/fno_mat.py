@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fields.io.archives import npz_shapes
 from fields.io.base import DataError, Reader, check_canonical
 from fields.io.grid import SQUARE_SYMMETRIES, space_coordinate
 from fields.io.handles import Handle, MatlabHandle, NumpyHandle
 from fields.io.hdf5 import HDF5Handle, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
+from fields.io.matlab5 import matlab5_arrays
 from fields.io.signatures import is_hdf5, is_matlab5, is_zip, read_prefix
 
 Shapes = dict[str, tuple[int, ...]]
@@ -101,33 +103,11 @@ def _open_handle(path: Path) -> Handle:
 def _array_shapes(path: Path) -> Shapes:
     """Shapes by name, in MATLAB's order of axes; empty for other files."""
     if is_matlab5(path):
-        from scipy.io import whosmat
-
-        return {name: shape for name, shape, _ in whosmat(path)}
+        return {array.name: array.shape for array in matlab5_arrays(path) if array.numeric}
     if read_prefix(path).startswith(b"MATLAB 7.3 MAT-file") and is_hdf5(path):
         with open_hdf5(path) as file:
             return {name: d.shape[::-1] for name, d in file.items() if hasattr(d, "shape")}
-    return _npz_shapes(path) if is_zip(path) else {}
-
-
-def _npz_shapes(path: Path) -> Shapes:
-    """Shapes in the headers of an ``.npz`` archive; no values are read."""
-    import zipfile
-
-    shapes: Shapes = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if not member.endswith(".npy"):
-                return {}
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read_header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shapes[member.removesuffix(".npy")] = read_header(file)[0]
-    return shapes
+    return npz_shapes(path) if is_zip(path) else {}
 
 
 def _kind(shapes: Shapes) -> str | None:

@@ -104,7 +104,7 @@ def _evolution(handle: Handle) -> xr.Dataset:
         }
     if "visc" in handle.file:
         visc = {"role": "parameter", "long_name": "viscosity ν"}
-        variables["visc"] = xr.Variable((), float(handle.array("visc").reshape(-1)[0]), visc)
+        variables["visc"] = xr.Variable((), float(np.ravel(handle.array("visc"))[0]), visc)
         attrs |= {"problem": "burgers", "periodic": 1}
         if "u" in variables and x.ndim == 2:
             attrs["symmetries"] = json.dumps(BURGERS_SYMMETRIES)

@@ -1,4 +1,4 @@
-"""Describe a file: content, storage, reading speed; propose a mapping for unknown HDF5 files."""
+"""Describe a file: content, storage, reading speed; propose a mapping for unknown layouts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 
-from fields.io.base import DataError
 from fields.io.concatenated import ConcatenatedArray
-from fields.io.hdf5 import HDF5Handle, open_hdf5
+from fields.io.hdf5 import HDF5Handle
 from fields.io.lazy import LazyArray, StoredArray, stored_array
-from fields.io.opening import check_file, open_dataset
-from fields.io.signatures import is_hdf5
+from fields.io.mapping import is_mappable
+from fields.io.opening import UnknownLayoutError, open_dataset
+from fields.io.tools.proposal import propose_mapping
 
 # The estimate of the reading speed ends after this many windows or seconds.
 MAX_WINDOWS = 50
@@ -31,19 +30,18 @@ def describe(path: Path, mapping: Mapping[str, Any] | str | Path | None = None) 
         mapping: for a file of an unknown layout.
 
     Returns:
-        For an HDF5 file of an unknown layout ``layout`` is None, and ``mapping`` is a proposal.
+        For a file of an unknown layout ``layout`` is None, and ``mapping`` is a proposal.
 
     Raises:
         DataError: the file cannot be opened.
     """
-    check_file(path)
     try:
         ds = open_dataset(path, mapping=mapping)
-    except DataError as error:
-        if mapping is not None or not is_hdf5(path):
+    except UnknownLayoutError as error:
+        if not is_mappable(path):
             raise
         proposal = propose_mapping(path)
-        return {"path": str(path), "layout": None, "reason": str(error), "mapping": proposal}
+        return {"path": str(path), "layout": None, "reason": error.reason, "mapping": proposal}
     variables = {str(name): _variable(ds[name]) for name in ds.data_vars}
     coords = {str(name): _coordinate(ds[name]) for name in ds.coords}
     content: dict[str, Any] = {
@@ -161,52 +159,3 @@ def _advice(variables: dict[str, Any]) -> list[str]:
                 "Run `python -m fields repack` to store one frame per chunk."
             )
     return advice
-
-
-def propose_mapping(path: Path) -> dict[str, Any]:
-    """A mapping for an unknown HDF5 file, to be corrected by the user.
-
-    The largest arrays are taken for fields, and vectors whose length and first letter match an axis
-    for its coordinate.
-
-    Raises:
-        DataError: the file contains no numeric arrays.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape and item.dtype.kind in "biufc":
-            shapes[f"/{name}"] = item.shape
-
-    with open_hdf5(path) as file:
-        file.visititems(visit)
-    if not shapes:
-        raise DataError(f"{path} is an HDF5 file without numeric arrays, so it has no fields.")
-    rank = max(len(shape) for shape in shapes.values())
-    candidates = {place: shape for place, shape in shapes.items() if len(shape) == rank}
-    vectors = {place: shape[0] for place, shape in shapes.items() if len(shape) == 1}
-    shape = max(candidates.values(), key=lambda s: int(np.prod(s)))
-    dims = _guess_dims(shape, vectors)
-    coords: dict[str, str] = {}
-    for dim, size in zip(dims, shape, strict=True):
-        lengths = (size, size + 1) if dim == "time" else (size,)
-        matching = [p for p, n in vectors.items() if n in lengths and _first_letter(p) == dim[0]]
-        if matching and dim != "sample":
-            coords[dim] = matching[0]
-    fields = {place.rsplit("/", 1)[-1]: place for place, s in candidates.items() if s == shape}
-    return {"dims": dims, "fields": fields, "coords": coords}
-
-
-def _first_letter(place: str) -> str:
-    return place.rsplit("/", 1)[-1][:1].lower()
-
-
-def _guess_dims(shape: tuple[int, ...], vectors: dict[str, int]) -> list[str]:
-    """Sample first, time second if a vector ``t…`` has its length, then space."""
-    times = {size for place, size in vectors.items() if _first_letter(place) == "t"}
-    dims = ["sample"]
-    if len(shape) > 2 and {shape[1], shape[1] + 1} & times:
-        dims.append("time")
-    space = len(shape) - len(dims)
-    names = ["x", "y", "z"][:space] if space <= 3 else [f"x{i}" for i in range(space)]
-    return dims + names
