@@ -82,7 +82,8 @@ def _answer() -> None:
     except MemoryError:
         answer = {"error": f"{call['path']} needs more memory than this machine has."}
     except OSError as error:
-        answer = {"error": f"{error.filename or call['path']}: {error.strerror or error}."}
+        told = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}."
+        answer = {"error": told}
     except Exception as error:  # what it is, as one sentence instead of a traceback
         answer = {"error": f"{call['path']} cannot be read ({type(error).__name__}: {error})."}
     json.dump(answer, output, default=str)
