@@ -17,6 +17,7 @@ from fields.core.moved_names import current_description, current_record, current
 from fields.core.protocols import Savable
 from fields.core.sample import Schema
 from fields.data.normalizer import Normalizer
+from fields.data.novelty import TrainingRange
 
 FORMAT = 2
 KEY = "bracketfields"  # of the header's entry that is ours
@@ -48,6 +49,8 @@ def save(model: Savable, path: str | Path, *, card: dict[str, Any] | None = None
         "schema": model.schema.to_dict(),
         "card": card or {},
     }
+    if model.training_range is not None:
+        header["training_range"] = model.training_range.to_dict()
     # Components may share a normalizer; safetensors needs each tensor to have memory of its own.
     tensors = {
         name: value.detach().cpu().contiguous().clone()
@@ -92,6 +95,8 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
     with safe_open(path, framework="pt") as file:
         model.load_state_dict({rename(key): file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     model.card = header["card"]
+    if "training_range" in header:
+        model.training_range = TrainingRange.from_dict(header["training_range"])
     return model.to(device).eval()
 
 

@@ -22,6 +22,7 @@ class Predictor(Protocol):
 
     schema: Schema
     training: bool
+    training_range: Any  # `fields.data.novelty.TrainingRange`, None if it is not known
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """Predict at the batch's queries and times, decoding within ``memory`` bytes."""
@@ -35,6 +36,10 @@ class Predictor(Protocol):
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """Yield the trainable tensors; the first one tells the device."""
+        ...
+
+    def check_points(self, x: Float[Tensor, "n d"]) -> None:
+        """Refuse input points, in physical units, that the model cannot read."""
         ...
 
     def train(self, mode: bool = True) -> Any:
@@ -90,6 +95,7 @@ class Savable(Protocol):
     """
 
     schema: Schema
+    training_range: Any  # `fields.data.novelty.TrainingRange`, None if it is not known
 
     def describe(self) -> dict[str, Any]:
         """Class path and constructor arguments as plain values; see `Component`."""

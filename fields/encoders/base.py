@@ -69,6 +69,16 @@ class Encoder(Component, ABC):
             Tokens, their positions, and which axes are periodic.
         """
 
+    def check(self, x: Float[Tensor, "n d"]) -> None:
+        """Refuse points, in unit coordinates, that the encoder would read wrongly.
+
+        It is asked once per dataset, because the check may be slow. Most encoders read any points
+        and do nothing.
+
+        Raises:
+            ValueError: the encoder needs other points; the message names an alternative.
+        """
+
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
         """Stores what ``forward`` derives from the values of the points, for ``torch.export``.
 

@@ -13,6 +13,12 @@ from fields.encoders.base import Anchored
 from fields.nn.blocks import MLP
 from fields.nn.geometry import grid_axes
 
+# Steps of an even axis differ by less than this share of their mean: the rounding of coordinates.
+UNEVEN = 0.05
+
+# Widest gap between neighboring points, in distances of anchors (half windows).
+LARGEST_GAP = 1.01
+
 
 class WindowedMoments(Anchored):
     r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
@@ -33,7 +39,8 @@ class WindowedMoments(Anchored):
             points.
 
     Raises:
-        ValueError: in ``forward``, points that are not one regular grid for all samples.
+        ValueError: in ``forward``, points that are not the product of their axes; in ``check``, axes
+            that are not evenly spaced or too coarse.
 
     Example:
         >>> from fields.nn.embeddings import grid_points
@@ -70,6 +77,33 @@ class WindowedMoments(Anchored):
         z = self.lift(z) + self.position(self.anchors[None].to(x.dtype))
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
+
+    def check(self, x: Float[Tensor, "n d"]) -> None:
+        """Refuse points that are not a regular grid, or that leave windows without a point.
+
+        Moments are plain means over the points of a window, which is the mean of the function only
+        if the points are evenly spaced.
+        """
+        axes, _ = self._axes(x[None])
+        for a, points in enumerate(axes):
+            ordered = points.sort().values
+            steps = ordered.diff()
+            if len(steps) > 1 and float(steps.max() - steps.min()) > UNEVEN * float(steps.mean()):
+                raise ValueError(
+                    f"The points along axis {a} are not evenly spaced (steps from "
+                    f"{float(steps.min()):.3g} to {float(steps.max()):.3g} of the domain), but "
+                    "`WindowedMoments` needs a regular grid. Interpolate the input to one, or "
+                    "train with `CrossAttentionEncoder`."
+                )
+            ends = torch.stack([ordered[0] + 0.5, 0.5 - ordered[-1]])
+            outside = ends.sum() if self.wrap[a] else ends.max()
+            gap = float(torch.cat([steps, outside[None]]).max())
+            if gap * self.tokens[a] > LARGEST_GAP:
+                raise ValueError(
+                    f"The {len(points)} points along axis {a} leave a gap of {gap:.3g} of the "
+                    f"domain, which is too wide for the {self.tokens[a]} windows of "
+                    "`WindowedMoments`. Give the input on a finer grid over the whole domain."
+                )
 
     def fix(self, x: Float[Tensor, "#b n d"]) -> None:
         """Stores the axes of the grid (see `Encoder`)."""

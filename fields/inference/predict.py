@@ -15,6 +15,7 @@ from fields.core.protocols import Predictor
 from fields.core.sample import Sample
 from fields.data.symmetry import Symmetry
 from fields.inference.answers import to_dataset
+from fields.inference.extrapolation import ExtrapolationCheck
 from fields.inference.queries import prepare_request
 from fields.io.base import DataError
 
@@ -46,17 +47,21 @@ def predict_dataset(
     request = prepare_request(model, ds, at=at, times=times, batch_size=batch_size)
     was_training = model.training
     model.eval()
+    check = ExtrapolationCheck(model, request.shape)
     predictions: dict[str, list[Tensor]] = {}
     for batch in request.batches:
+        check.add(batch)
         if samples is None:
             found = {"": average_over_symmetries(model, batch, symmetries, memory)}
         else:
             drawn = torch.stack(list(model.sample(batch, samples, memory=memory, seed=seed)))
             found = mean_and_quantiles(drawn, quantiles)
+        check.add_answer(found[""], batch)
         for suffix, values in found.items():
             predictions.setdefault(suffix, []).append(values.cpu())
     model.train(was_training)
-    return to_dataset(predictions, request.ds, at, request.times, model.schema)
+    out = to_dataset(predictions, request.ds, at, request.times, model.schema)
+    return check.mark(out)
 
 
 def mean_and_quantiles(

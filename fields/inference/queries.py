@@ -15,9 +15,12 @@ from fields.core.protocols import Predictor
 from fields.core.sample import Sample, Schema, collate, to_device
 from fields.data.chunks import find_nonfinite
 from fields.data.dataset import FieldDataset
+from fields.data.novelty import grid_shape
 from fields.data.schema import require
 from fields.data.times import with_numeric_times
-from fields.inference.targets import check_inside, target_points, target_times
+from fields.inference.domain import check_domain
+from fields.inference.targets import target_points, target_times
+from fields.inference.units import to_units_of
 from fields.io.base import DataError
 from fields.io.complex_parts import split_complex
 
@@ -27,12 +30,13 @@ class PredictionRequest(NamedTuple):
 
     Example:
         >>> PredictionRequest._fields
-        ('ds', 'times', 'batches')
+        ('ds', 'times', 'batches', 'shape')
     """
 
     ds: xr.Dataset  # the input frames
     times: Float[Tensor, "s"]  # requested times from the last given frame, double precision
     batches: Iterator[Sample]  # on the model's device
+    shape: tuple[int, ...] | None  # points along each axis of the input's grid
 
 
 def prepare_request(
@@ -57,19 +61,67 @@ def prepare_request(
             outside the domain of the training data.
     """
     schema = model.schema
-    ds = with_numeric_times(ds, schema.units.get("time"))
+    _check_precision(model)
+    ds = with_numeric_times(as_dataset(ds, schema), schema.units.get("time"))
     if not any(name in ds and ds[name].dtype.kind == "c" for name in schema.inputs):
         ds = split_complex(ds)
     require(ds, schema, targets=False)
+    ds = to_units_of(ds, schema)
     ds = ds if "sample" in ds.dims else ds.expand_dims("sample")
     requested = target_times(ds, times, schema)
     ds = given_frames(ds, schema)
+    if not ds.sizes["sample"]:
+        raise DataError("The data hold no samples (the dim `sample` has length 0). Give one.")
     points = None if at is None else target_points(at, schema)
+    check_domain(ds, schema)
     rows = FieldDataset(_with_outputs(ds, schema), schema, horizon=0)
     check_finite(ds, schema)
-    check_inside(rows.shared_points, schema)
-    check_inside(points, schema)
-    return PredictionRequest(ds, requested, _batches(model, rows, points, requested, batch_size))
+    trained_on_such = model.training_range is not None and model.training_range.uneven
+    if rows.shared_points is not None and not trained_on_such:
+        _check_readable(model, rows.shared_points)
+    batches = _batches(model, rows, points, requested, batch_size)
+    return PredictionRequest(ds, requested, batches, grid_shape(rows))
+
+
+def as_dataset(given: xr.Dataset | xr.DataArray, schema: Schema) -> xr.Dataset:
+    """Make a dataset of one array, and refuse everything else.
+
+    Raises:
+        DataError: not an xarray object, or an array whose name does not say which input it is.
+
+    Example:
+        >>> schema = Schema(("x",), ("a",), ("u",), bounds=((0.0, 1.0),))
+        >>> list(as_dataset(xr.DataArray([0.0, 1.0], {"x": [0.0, 0.5]}, "x", name="a"), schema))
+        ['a']
+    """
+    if isinstance(given, xr.Dataset):
+        return given
+    if isinstance(given, xr.DataArray):
+        name = given.name if given.name is not None else schema.inputs[0]
+        return given.to_dataset(name=name)
+    example = ", ".join(f"{name!r}: (dims, values)" for name in schema.inputs)
+    raise DataError(
+        f"`predict` was given a {type(given).__name__}, but it needs the names and coordinates of "
+        f"an xarray.Dataset: xr.Dataset({{{example}}}, coords={{...}}) with {list(schema.coords)}."
+    )
+
+
+def _check_precision(model: Predictor) -> None:
+    """Refuse weights in half precision, in which coordinates and statistics lose their digits."""
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    if dtype in (torch.float16, torch.bfloat16):
+        raise DataError(
+            f"The weights of the model are {str(dtype).removeprefix('torch.')}, but predictions "
+            "are computed in float32 or float64. Call `model.float()` first."
+        )
+
+
+def _check_readable(model: Predictor, points: Float[Tensor, "n d"]) -> None:
+    parameter = next(iter(model.parameters()), torch.zeros(()))
+    try:
+        model.check_points(points.to(parameter.device))
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _batches(

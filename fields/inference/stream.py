@@ -12,6 +12,7 @@ import xarray as xr
 
 from fields.core.protocols import RolloutPredictor
 from fields.inference.answers import empty_dataset, output_attributes, output_dims, to_grid_shape
+from fields.inference.extrapolation import ExtrapolationCheck
 from fields.inference.queries import prepare_request
 from fields.io.writer import open_for_writing
 
@@ -46,7 +47,9 @@ def stream(
         DataError: the data do not fit the model.
     """
     schema = model.schema
-    ds, requested, batches = prepare_request(model, ds, at=at, times=times, batch_size=batch_size)
+    request = prepare_request(model, ds, at=at, times=times, batch_size=batch_size)
+    ds, requested, batches, _ = request
+    check = ExtrapolationCheck(model, request.shape)
     out, space = empty_dataset(ds, at, requested, schema)
     shape = (ds.sizes["sample"], len(requested), *space.values())
     placeholder = np.broadcast_to(np.float32(0), shape)
@@ -57,6 +60,7 @@ def stream(
     with open_for_writing(out, path) as write:
         first_sample = 0
         for batch in batches:
+            check.add(batch)
             samples = slice(first_sample, first_sample + len(batch.u))
             first_time = 0
             for chunk in model.rollout(batch, frames=frames, memory=memory):
@@ -67,3 +71,4 @@ def stream(
                 first_time = window.stop
             first_sample = samples.stop
     model.train(was_training)
+    check.warn(stacklevel=3)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from fields.core.sample import Schema
 from fields.data.schema import points_of
+from fields.inference.domain import check_requested
+from fields.inference.units import to_units_of
 from fields.io.base import DataError
 
 
@@ -36,8 +38,16 @@ def target_times(
     if times is None and ds.sizes.get("time", 1) > schema.history:
         stored = np.asarray(ds["time"], dtype=np.float64)
         times = stored[schema.history :] - stored[schema.history - 1]
-    values = [schema.dt] if times is None else np.asarray(times, dtype=np.float64)
-    requested = torch.as_tensor(values).double()
+    values = [schema.dt] if times is None else np.asarray(times)
+    if np.asarray(values).dtype.kind not in "iuf":
+        raise DataError(
+            f"`times` are of type {np.asarray(values).dtype}, but they are numbers in the unit of "
+            f"the model's time ({schema.units.get('time', 'not stated')}), counted from the last "
+            "given frame. Convert them."
+        )
+    requested = torch.as_tensor(np.asarray(values, dtype=np.float64))
+    if not bool(requested.isfinite().all()):
+        raise DataError(f"`times` are {requested.tolist()}. Every time must be finite.")
     if requested.ndim != 1 or not len(requested):
         raise DataError("`times` must be a list with at least one time.")
     if bool((requested.diff(prepend=requested.new_zeros(1)) < 0).any()):
@@ -52,14 +62,17 @@ def target_points(at: Mapping[str, Any], schema: Schema) -> Float[Tensor, "m d"]
     """Collect the requested points of a grid, or scattered points given over one dim.
 
     Raises:
-        DataError: ``at`` does not give exactly the schema's coordinates.
+        DataError: ``at`` does not give exactly the schema's coordinates, or a point is not finite
+            or lies outside the domain.
     """
     if set(at) != set(schema.coords):
         raise DataError(
             f"`at` gives {sorted(at)}, but the model needs exactly the coordinates "
             f"{list(schema.coords)}."
         )
-    return points_of(target_coords(at, schema), schema)
+    coords = to_units_of(target_coords(at, schema), schema)
+    check_requested(coords, schema)
+    return points_of(coords, schema)
 
 
 def target_coords(at: Mapping[str, Any], schema: Schema) -> xr.Dataset:
@@ -70,12 +83,32 @@ def target_coords(at: Mapping[str, Any], schema: Schema) -> xr.Dataset:
         and values.dims[0] not in schema.coords
         for values in at.values()
     )
-    if scattered:
-        dim = next(iter(at.values())).dims[0]
-        columns = {n: ("point", np.asarray(at[n].rename({dim: "point"}))) for n in schema.coords}
-        return xr.Dataset(coords=columns)
-    axes = {name: (name, np.asarray(at[name], dtype=np.float64)) for name in schema.coords}
-    return xr.Dataset(coords=axes)
+    columns = {}
+    for name in schema.coords:
+        dim = "point" if scattered else name
+        values = _numbers(name, at[name])
+        columns[name] = (dim, values, getattr(at[name], "attrs", {}))
+    lengths = {len(values) for _, values, _ in columns.values()}
+    if scattered and len(lengths) > 1:
+        raise DataError(
+            f"`at` gives scattered points with {sorted(lengths)} coordinates along different axes. "
+            "Give one value per point for every coordinate."
+        )
+    return xr.Dataset(coords=columns)
+
+
+def _numbers(name: str, values: Any) -> Float[np.ndarray, "n"]:
+    """The requested coordinates along one axis in double precision; a number is one point."""
+    try:
+        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"`at[{name!r}]` does not consist of numbers ({error}).") from error
+    if numbers.ndim != 1:
+        raise DataError(
+            f"`at[{name!r}]` has {numbers.ndim} axes. Give a 1-D list for each axis of a grid, or "
+            "DataArrays over one common dim for scattered points."
+        )
+    return numbers
 
 
 def regular_grid(sizes: str, schema: Schema) -> dict[str, Float[np.ndarray, "n"]]:
@@ -109,24 +142,3 @@ def regular_grid(sizes: str, schema: Schema) -> dict[str, Float[np.ndarray, "n"]
             schema.coords, schema.bounds, counts, schema.periodic, strict=True
         )
     }
-
-
-def check_inside(points: Float[Tensor, "m d"] | None, schema: Schema) -> None:
-    """Refuse points outside the domain of the training data; periodic axes accept any value.
-
-    Raises:
-        DataError: a point lies outside.
-    """
-    for a, name in enumerate(schema.coords):
-        if points is None or schema.periodic[a]:
-            continue
-        low, high = schema.bounds[a]
-        smallest = float(points[:, a].min())
-        largest = float(points[:, a].max())
-        slack = 1e-6 * (high - low)
-        if smallest < low - slack or largest > high + slack:
-            raise DataError(
-                f"Coordinate {name!r} runs from {smallest:.6g} to {largest:.6g}, but the model was "
-                f"trained on [{low:.6g}, {high:.6g}] and would extrapolate. Request points inside, "
-                "or shift and scale the coordinate."
-            )

@@ -18,6 +18,7 @@ from fields.core.allocator import raise_malloc_threshold
 from fields.core.component import Component
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
+from fields.data.novelty import TrainingRange
 from fields.inference.predict import predict_dataset
 from fields.nn.dropout import NeuronDropout, hold_dropout_masks
 
@@ -57,6 +58,7 @@ class Operator(Component, ABC):
         raise_malloc_threshold()
         self.schema = schema
         self.normalizer = normalizer
+        self.training_range: TrainingRange | None = None  # measured by the training, then saved
 
     @abstractmethod
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
@@ -196,6 +198,15 @@ class Operator(Component, ABC):
         times.
         """
         return self(batch)
+
+    def check_points(self, x: Float[Tensor, "n d"]) -> None:
+        """Refuse input points, in physical units, that the model cannot read.
+
+        This is asked once per dataset. A model that reads any points does nothing.
+
+        Raises:
+            ValueError: the model needs other points; the message names an alternative.
+        """
 
     def fix_points(self, x: Float[Tensor, "#b n d"]) -> None:
         """Restrict the model to inputs at these physical points, as ``torch.export`` requires.

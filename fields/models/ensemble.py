@@ -50,6 +50,12 @@ class Ensemble(Operator):
             )
         super().__init__(schema=first.schema, normalizer=copy.deepcopy(first.normalizer))
         self.members = nn.ModuleList(members)
+        self.training_range = first.training_range
+
+    def check_points(self, x: Float[Tensor, "n d"]) -> None:
+        """Ask every member whether it can read these points."""
+        for member in self.members:
+            cast(Operator, member).check_points(x)
 
     def forward(self, batch: Sample) -> Float[Tensor, "b s m o"]:
         """Predict the mean of the members, in physical units."""

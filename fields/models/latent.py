@@ -59,6 +59,10 @@ class LatentOperator(Operator, ABC):
         points = self.normalizer.points(x)
         return self.encoder(points, self.normalizer.inputs(u, params), x_mask, cond), cond
 
+    def check_points(self, x: Float[Tensor, "n d"]) -> None:
+        """Ask the encoder whether it can read these physical points; see `Encoder.check`."""
+        self.encoder.check(self.normalizer.points(x))
+
     def fix_points(self, x: Float[Tensor, "#b n d"]) -> None:
         """Restrict the encoder to inputs at these physical points; see `Encoder.fix`."""
         self.encoder.fix(self.normalizer.points(x))

@@ -22,6 +22,7 @@ from fields.core.distributed import broadcast
 from fields.core.sample import Sample, Schema
 from fields.data.datamodule import FieldDataModule
 from fields.data.normalizer import Normalizer
+from fields.data.novelty import TrainingRange
 from fields.data.symmetry import Symmetry
 from fields.metrics.losses import VariableError
 from fields.metrics.relative_l2 import RelativeL2
@@ -110,6 +111,7 @@ class Training(L.LightningModule, ABC):
         self.error = VariableError(schema.outputs, data.statistics, self.weights)
         self.val_error = RelativeL2(self.error)
         self.model = self.compose(schema, Normalizer(schema, data.statistics))
+        self.model.training_range = TrainingRange.of(data.train, data.val)
         self.fit_decoder(data)
         self.average = deepcopy(self.model).requires_grad_(False)
         self.symmetry = Symmetry(schema, data.symmetries if self.augment else ())
@@ -131,8 +133,10 @@ class Training(L.LightningModule, ABC):
             if key.startswith("average.")
         }
         if self.device_mesh is not None:
-            schema = cast(Operator, self.model).schema
-            self.model = self.compose(schema, Normalizer(schema, self._data().statistics))
+            known = cast(Operator, self.model)
+            statistics = self._data().statistics
+            self.model = self.compose(known.schema, Normalizer(known.schema, statistics))
+            self.model.training_range = known.training_range
             average = {
                 key: value.full_tensor() if isinstance(value, DTensor) else value
                 for key, value in average.items()
