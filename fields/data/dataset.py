@@ -244,7 +244,8 @@ class FieldDataset(Dataset[Sample]):
         if columns.sample_axis is None:
             return torch.from_numpy(columns.read(slice(None), slice(None)).copy())
         frames = self._frames_of(columns)
-        out = torch.empty(len(self.indices), frames, self.num_points, len(columns.names))
+        shape = (len(self.indices), frames, self.num_points, len(columns.names))
+        out = torch.empty(shape, dtype=torch.float32)
         chunk = self.storage().chunk_samples
         # Whole chunks, and several where samples are small.
         at_once = chunk * max(1, READ_BYTES * len(self.indices) // max(1, self.nbytes) // chunk)

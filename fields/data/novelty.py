@@ -219,7 +219,7 @@ def coverage_limit(distances: Float[np.ndarray, "b"]) -> float:
 def _variation(
     u: Float[Tensor, "b n c"], shape: Sequence[int], periodic: Sequence[bool]
 ) -> Float[Tensor, "b c"]:
-    """Total variation along each axis, mean over the lines, summed over the axes; NaN is skipped."""
+    """Total variation along each axis, mean over the lines, summed over axes without NaN."""
     values = u.reshape(len(u), *shape, u.shape[-1])
     total = u.new_zeros(len(u), u.shape[-1])
     for axis, closed in enumerate(periodic, start=1):
@@ -237,7 +237,7 @@ def _inputs(schema: Schema) -> tuple[str, ...]:
 
 
 def _sizes(seen: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "s"]:
-    """The size of the variable that each statistic belongs to: the root mean square, or variation."""
+    """The size of the variable of each statistic: its root mean square, or its variation."""
     rows = seen.reshape(len(seen), -1, len(STATISTICS))
     size = np.sqrt((rows[..., 0] ** 2 + rows[..., 1] ** 2).mean(0))
     sizes = np.repeat(size[:, None], len(STATISTICS), axis=1)

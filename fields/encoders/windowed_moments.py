@@ -39,8 +39,8 @@ class WindowedMoments(Anchored):
             points.
 
     Raises:
-        ValueError: in ``forward``, points that are not the product of their axes; in ``check``, axes
-            that are not evenly spaced or too coarse.
+        ValueError: in ``forward``, points that are not the product of their axes; in ``check``,
+            axes that are not evenly spaced or too coarse.
 
     Example:
         >>> from fields.nn.embeddings import grid_points
@@ -100,7 +100,7 @@ class WindowedMoments(Anchored):
             gap = float(torch.cat([steps, outside[None]]).max())
             if gap * self.tokens[a] > LARGEST_GAP:
                 raise ValueError(
-                    f"The {len(points)} points along axis {a} leave a gap of {gap:.3g} of the "
+                    f"The points along axis {a} ({len(points)}) leave a gap of {gap:.3g} of the "
                     f"domain, which is too wide for the {self.tokens[a]} windows of "
                     "`WindowedMoments`. Give the input on a finer grid over the whole domain."
                 )

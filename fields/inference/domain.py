@@ -1,4 +1,4 @@
-"""The checks of where a prediction is requested: inside the domain, with the period of the model."""
+"""Checks of where a prediction is requested: inside the domain, with the model's period."""
 
 from __future__ import annotations
 
