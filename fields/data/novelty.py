@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class TrainingRange:
             for rows in (seen, dataset_inputs(validation))
             if len(rows)
         )
-        return cls(**{**unscaled.__dict__, "limit": limit if limit > 0 else 1.0})
+        return replace(unscaled, limit=limit if limit > 0 else 1.0)
 
     def novelty(self, statistics: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b"]:
         """Distance of the statistics of some inputs from those of the training; 1 is the limit."""
@@ -96,6 +96,17 @@ class TrainingRange:
     def _distances(self, statistics: np.ndarray) -> np.ndarray:
         distances = np.abs(statistics - np.array(self.mean)) / np.array(self.scale) / self.limit
         return np.nan_to_num(distances, nan=0.0)  # unknown statistics: variation without a grid
+
+    def in_order_of(self, schema: Schema) -> TrainingRange:
+        """The same range for a schema that lists the same inputs in another order."""
+        names = statistic_names(schema)
+        order = [self.names.index(name) for name in names]
+        return replace(
+            self,
+            names=names,
+            mean=tuple(self.mean[i] for i in order),
+            scale=tuple(self.scale[i] for i in order),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values, ready for JSON."""
