@@ -19,6 +19,9 @@ UNEVEN = 0.05
 # Widest gap between neighboring points, in distances of anchors (half windows).
 LARGEST_GAP = 1.01
 
+# ... or in steps of the training grid, of which every second point is known to be readable.
+COARSER = 2.1
+
 
 class WindowedMoments(Anchored):
     r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
@@ -60,6 +63,7 @@ class WindowedMoments(Anchored):
         super().__init__(dim, schema, tokens=tokens)
         self.moments = moments
         self.wrap = schema.periodic
+        self.grid = schema.grid
         self.fixed = None
         features = schema.in_channels * moments**schema.dim
         self.lift = nn.Linear(features, dim)
@@ -98,7 +102,9 @@ class WindowedMoments(Anchored):
             ends = torch.stack([ordered[0] + 0.5, 0.5 - ordered[-1]])
             outside = ends.sum() if self.wrap[a] else ends.max()
             gap = float(torch.cat([steps, outside[None]]).max())
-            if gap * self.tokens[a] > LARGEST_GAP:
+            # A window without a point is only known to the model if its own grid leaves it so.
+            trained = 0.0 if self.grid is None else COARSER / self.grid[a]
+            if gap > max(LARGEST_GAP / self.tokens[a], trained):
                 raise ValueError(
                     f"The points along axis {a} ({len(points)}) leave a gap of {gap:.3g} of the "
                     f"domain, which is too wide for the {self.tokens[a]} windows of "
