@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def data_of(command: str, *, tests: bool) -> FieldDataModule:
-    """The data module of the training that a card records by its command, with test files or not."""
+    """The data module of the training that a card records by its command."""
     words = shlex.split(command)
     found = [words[i + 1] for i, word in enumerate(words) if word == "--config"]
     chosen = ["--config", str(ROOT / (found or ["configs/burgers.yaml"])[0])]
@@ -55,7 +55,7 @@ def data_of(command: str, *, tests: bool) -> FieldDataModule:
 
 
 def measured(name: str, data: FieldDataModule) -> list[dict[str, Any]]:
-    """Errors of the model and of the trivial predictor on all test sets, as training reports them."""
+    """Errors of the model and of the trivial predictor on all test sets."""
     builder: ReportBuilder = (
         StaticReport(data)
         if data.schema.dt is None
