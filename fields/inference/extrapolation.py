@@ -91,7 +91,7 @@ class ExtrapolationCheck:
         """List what lies outside the training range, a sentence for each kind."""
         return [*self._grid(), *self._parameters(), *self._inputs(), *self.divergence]
 
-    def mark(self, out: xr.Dataset, *, stacklevel: int = 4) -> xr.Dataset:
+    def mark(self, out: xr.Dataset, *, stacklevel: int = 5) -> xr.Dataset:
         """Add ``novelty`` over ``sample``, and warn and say in ``attrs`` what lies outside."""
         novelty = self.novelty()
         if novelty is not None:
@@ -149,6 +149,6 @@ class ExtrapolationCheck:
         return [
             f"{int((novelty > 1).sum())} of {len(novelty)} inputs are unlike those of the "
             f"training: in sample {worst} the {self.range.names[s]} is {statistics[s]:.3g}, and "
-            f"the training had {self.range.mean[s]:.3g} ± {self.range.scale[s]:.2g} (novelty "
+            f"the training had {self.range.mean[s] + 0.0:.3g} ± {self.range.scale[s]:.2g} (novelty "
             f"{novelty[worst]:.3g}; of the validation samples, 99 % are below 1)."
         ]

@@ -71,4 +71,4 @@ def stream(
                 first_time = window.stop
             first_sample = samples.stop
     model.train(was_training)
-    check.warn(stacklevel=3)
+    check.warn(stacklevel=4)

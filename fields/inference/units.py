@@ -110,10 +110,13 @@ def parse_unit(text: str) -> Unit | None:
     factor = 1.0
     powers: Counter[str] = Counter()
     sign = 1
-    for piece in SEPARATORS.split(text.replace("**", "^")):
+    pieces = [piece for piece in SEPARATORS.split(text.replace("**", "^")) if piece]
+    if pieces[-1:] in ([], ["/"]):
+        return None
+    for piece in pieces:
         if piece == "/":
             sign = -1
-        elif piece:
+        else:
             found = FACTOR.fullmatch(piece)
             known = found and _named(found["name"])
             if not found or not known:
