@@ -41,7 +41,8 @@ class Heat(Evolution):
         super().__init__(part=part, frames=frames)
         if not diffusivity >= 0:
             raise ValueError(
-                f"`diffusivity` is {diffusivity}; heat with a negative one has no solution."
+                f"`diffusivity` is {diffusivity}, but the heat equation is ill-posed for a "
+                "negative one. Give a number of at least 0."
             )
         self.dim = dim
         self.diffusivity = diffusivity

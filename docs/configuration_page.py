@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +110,13 @@ def page() -> str:
         trainer = group == "trainer"
         head = "| key | meaning |" if trainer else "| key | default | meaning |"
         line = "| --- | --- |" if trainer else "| --- | --- | --- |"
-        parts += [f"\n## {title}\n", f"{text}\n", head, line, *rows(parser, group)]
+        parts += [
+            f"\n## {title}\n",
+            f"{textwrap.fill(text, 100, break_long_words=False)}\n",
+            head,
+            line,
+            *rows(parser, group),
+        ]
     return "\n".join(parts) + "\n"
 
 

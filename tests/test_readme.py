@@ -210,7 +210,7 @@ def check_mixer(mixer: type) -> None:
 @pytest.mark.parametrize(
     "command", ["make all", "python other.py", "pip install bracketfields", "bash other.sh"]
 )
-def test_what_nobody_runs_is_no_quiet_skip(command, folder):
+def test_commands_without_a_check_fail_this_test(command, folder):
     with pytest.raises((pytest.fail.Exception, AssertionError, ValueError)):
         run(command, folder)
 

@@ -132,8 +132,8 @@ def _check_field(
     if not own or not space:
         scalar = f"`{name}` runs over {_dims(variable)}" if not own else "An output has no axis"
         raise DataError(
-            f"{scalar}, which is no field: a field has a value at every point of space. A number "
-            "per sample can be a `parameter`, but it cannot be predicted."
+            f"{scalar}, but a field has a value at every point of space. A number per sample can "
+            "be a `parameter`, but it cannot be predicted."
         )
     if sorted(own) != sorted(space):
         raise DataError(

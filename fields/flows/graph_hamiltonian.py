@@ -120,8 +120,8 @@ class GraphHamiltonianField(GraphWaveField):
         dq/dt = −Dᵀ p,   dp/dt = D q,   E = ½|q|² + ½|p|²,   dE/dt = 0
 
     D = D(q) is the soft incidence matrix of head and tail attention, with |D| ≤ √2. A fixed energy
-    with a state-dependent skew operator is no restriction: any conservative flow has this form with
-    one more coordinate.
+    with a state-dependent skew operator does not restrict the flow: any conservative flow has this
+    form with one more coordinate.
 
     Args:
         dim: token width h.

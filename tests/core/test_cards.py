@@ -215,7 +215,7 @@ def error(model: Any, ds: xr.Dataset, stride: int, horizon: int | None) -> float
 
 
 @FILES
-def test_a_card_says_what_one_must_know(path):
+def test_a_card_states_what_is_needed_to_judge_the_model(path):
     """Data, seeds, time, machine, errors beside a trivial predictor's, limits, certificates."""
     model = fields.load(path)
     card = model.card

@@ -104,6 +104,23 @@ def test_lines_outside_of_modules_have_at_most_100_columns():
     assert long == {}
 
 
+def prose(text: str) -> Iterator[str]:
+    """The lines of a page outside of code, tables, formulas, headings of files, and HTML."""
+    inside = False
+    for line in text.splitlines():
+        if line.startswith(("```", "$$", "---")):
+            inside = not inside and not (line.startswith("$$") and line.count("$$") == 2)
+        elif not inside and not line.startswith(("|", "!", "<")):
+            yield line
+
+
+def test_lines_of_pages_have_at_most_100_columns():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert len(pages) > 20
+    long = [(page.name, line) for page in pages for line in prose(page.read_text())]
+    assert [item for item in long if len(item[1]) > 100] == []
+
+
 def test_conventions_are_noticed():
     def function(text: str) -> ast.FunctionDef:
         node = ast.parse(text).body[0]

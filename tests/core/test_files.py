@@ -259,7 +259,8 @@ def hold(path: Path, held, release) -> None:
 
 def test_a_lock_is_held_by_one_process_and_freed_when_it_dies(tmp_path):
     fork = multiprocessing.get_context("fork")
-    held, release = fork.Event(), fork.Event()
+    held = fork.Event()
+    release = fork.Event()
     path = tmp_path / "lock"
     other = fork.Process(target=hold, args=(path, held, release))
     other.start()

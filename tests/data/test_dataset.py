@@ -117,10 +117,8 @@ def test_sensors_depend_only_on_seed_epoch_and_item():
 
 def test_samples_in_memory_and_read_on_demand_are_the_same():
     for ds in (trajectories(), waves(4, (5, 6), (False, True))):
-        held, lazy = (
-            FieldDataset(ds, schema_of(ds)),
-            FieldDataset(ds, schema_of(ds), memory_limit=0),
-        )
+        held = FieldDataset(ds, schema_of(ds))
+        lazy = FieldDataset(ds, schema_of(ds), memory_limit=0)
         assert held.in_memory and not lazy.in_memory
         for i in range(len(held)):
             for a, b in zip(held[i], lazy[i], strict=True):
@@ -131,10 +129,8 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_in_memory(tmp
     for number, ds in enumerate((trajectories(), waves(4, (5, 6), (False, True)))):
         write_dataset(ds, tmp_path / f"{number}.nc")
         opened = open_dataset(tmp_path / f"{number}.nc")
-        held, lazy = (
-            FieldDataset(ds, schema_of(ds)),
-            FieldDataset(opened, schema_of(opened), memory_limit=0),
-        )
+        held = FieldDataset(ds, schema_of(ds))
+        lazy = FieldDataset(opened, schema_of(opened), memory_limit=0)
         assert len(lazy) == len(held) > 0 and not lazy.in_memory
         with monkeypatch.context() as patch:
             patch.setattr(xr.Variable, "isel", None)
@@ -149,10 +145,8 @@ def test_windows_of_a_file_are_read_without_xarray_and_equal_those_in_memory(tmp
 
 def the_well(path, trajectories=2):
     """A file of The Well: a scalar, a vector and a tensor, the last two with components last."""
-    rng, flags = (
-        np.random.default_rng(0),
-        {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]},
-    )
+    rng = np.random.default_rng(0)
+    flags = {"sample_varying": True, "time_varying": True, "dim_varying": [True, True]}
     arrays = {"t0_fields/rho": (), "t1_fields/velocity": (2,), "t2_fields/D": (2, 2)}
     with h5py.File(path, "w") as file:
         file.attrs["n_trajectories"] = trajectories
@@ -172,8 +166,10 @@ def test_components_of_one_stored_array_are_read_at_once(tmp_path, monkeypatch, 
         the_well(tmp_path / name)
     ds = open_dataset(tmp_path if folder else tmp_path / "train/0.h5")
     s = schema_of(ds, history=3)
-    held, streamed = FieldDataset(ds, s), FieldDataset(ds, s, memory_limit=0)
-    read, count = h5py.Dataset.__getitem__, []
+    held = FieldDataset(ds, s)
+    streamed = FieldDataset(ds, s, memory_limit=0)
+    read = h5py.Dataset.__getitem__
+    count = []
     streamed[0]  # opens the file
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -233,7 +229,8 @@ def test_collate_shares_equal_points_and_pads_unequal_ones():
             x, torch.ones(n, 1), mask, x, torch.ones(1, n, 1), mask, torch.zeros(1), torch.zeros(0)
         )
 
-    shared, ragged = collate([sample(5), sample(5)]), collate([sample(5), sample(3)])
+    shared = collate([sample(5), sample(5)])
+    ragged = collate([sample(5), sample(3)])
     assert shared.x.shape == (1, 5, 2)
     assert ragged.x.shape == (2, 5, 2)
     assert ragged.x_mask.sum(1).tolist() == [5, 3]

@@ -63,11 +63,14 @@ def test_iter_chunks_reads_every_value_and_every_chunk_once(tmp_path, monkeypatc
     values = np.random.default_rng(0).normal(size=(11, 9, 4)).astype("f4")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("tensor", data=values, chunks=(3, 2, 4), compression="gzip")
-        file["x-coordinate"], file["t-coordinate"] = np.arange(4) + 0.5, np.arange(10.0)
+        file["x-coordinate"] = np.arange(4) + 0.5
+        file["t-coordinate"] = np.arange(10.0)
     variable = open_dataset(tmp_path / "a.h5").variables["u"]
     # Four frames of three samples.
     monkeypatch.setattr("fields.data.chunks.CHUNK_BYTES", 3 * 4 * 4 * 4)
-    indices, seen, asked = np.array([0, 2, 3, 4, 5, 7, 10]), [], []
+    indices = np.array([0, 2, 3, 4, 5, 7, 10])
+    seen = []
+    asked = []
     for numbers, _, part in iter_chunks(variable, indices):
         assert part.shape[0] == len(numbers) and part.nbytes <= 3 * 4 * 4 * 4
         seen.append(part.ravel())
@@ -102,7 +105,8 @@ def test_a_value_that_is_not_finite_is_found_chunk_by_chunk(tmp_path, monkeypatc
             file.create_dataset("tensor", data=values, chunks=chunks)
             if place is not None:
                 file["tensor"][place] = np.inf
-            file["x-coordinate"], file["t-coordinate"] = np.arange(16.0), np.arange(10.0)
+            file["x-coordinate"] = np.arange(16.0)
+            file["t-coordinate"] = np.arange(10.0)
         for variable in (
             open_dataset(path)["u"].variable,
             open_dataset(path)["u"].isel(time=slice(None)).variable,
@@ -128,7 +132,8 @@ def counted(monkeypatch) -> list[int]:
 
 
 def test_statistics_are_cached_beside_the_file_until_it_changes(tmp_path, monkeypatch):
-    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    path = tmp_path / "a.nc"
+    calls = counted(monkeypatch)
     ds = waves(10, (8,), (True,))
     ds["k"] = ("sample", np.arange(10.0) % 2, {"role": "parameter"})
     write_dataset(ds, path)
@@ -139,7 +144,8 @@ def test_statistics_are_cached_beside_the_file_until_it_changes(tmp_path, monkey
         data.setup()
         return data.statistics
 
-    first, kept = fresh(scalings=kinds), path.with_name("a.nc.statistics.json")
+    first = fresh(scalings=kinds)
+    kept = path.with_name("a.nc.statistics.json")
     again = fresh(scalings=kinds)
     assert len(calls) == 1 and repr({n: s[:7] for n, s in again.items()}) == repr(
         {n: s[:7] for n, s in first.items()}
@@ -164,7 +170,8 @@ def test_statistics_are_cached_beside_the_file_until_it_changes(tmp_path, monkey
 
 
 def test_a_cache_that_cannot_be_written_causes_one_warning_and_no_error(tmp_path, monkeypatch):
-    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    path = tmp_path / "a.nc"
+    calls = counted(monkeypatch)
     write_dataset(waves(10, (8,), (True,)), path)
 
     def refuse(*_):
@@ -216,7 +223,8 @@ def test_a_file_larger_than_memory_is_streamed(tmp_path, monkeypatch):
 
 
 def test_a_file_replaced_by_one_of_equal_size_and_time_is_measured_again(tmp_path, monkeypatch):
-    path, calls = tmp_path / "a.nc", counted(monkeypatch)
+    path = tmp_path / "a.nc"
+    calls = counted(monkeypatch)
     ds = waves(10, (8,), (True,))
     write_dataset(ds, path)
     before = path.stat()

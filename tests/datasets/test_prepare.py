@@ -110,7 +110,7 @@ def pairs(sample, wanted: bool) -> set[tuple[float, float, float]]:
     )
 
 
-def test_what_the_wake_asks_for_was_never_given(prepared):
+def test_test_targets_of_the_wake_are_never_inputs(prepared):
     """Training uses seen points at every second time; the test has other points and times."""
     ds = fields.open_dataset(prepared("cylinder_wake"))
     trained, tested = (ds.isel(sample=np.flatnonzero(ds.split == code)) for code in (0, 2))
@@ -143,7 +143,7 @@ def test_what_the_wake_asks_for_was_never_given(prepared):
     assert not {p[:2] for p in pairs(validation, True)} & places
 
 
-def test_climatology_never_holds_the_month_it_predicts(prepared):
+def test_the_climatology_excludes_the_predicted_month(prepared):
     ds = fields.open_dataset(prepared("navy_forecast"))
     assert np.bincount(ds.split).tolist() == [59, 12, 24]
     trivial = json.loads(ds.attrs["protocol"])["trivial"]

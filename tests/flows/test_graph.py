@@ -53,7 +53,7 @@ def test_cayley_keeps_the_energy_at_every_step(edges, h, dtype, bound, steps):
 @STEPS
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("h", [0.1, 0.4, 1.0])
-def test_radial_leapfrog_keeps_it_without_a_solve(h, dtype, bound, steps):
+def test_energy_scaled_leapfrog_preserves_it_without_a_solve(h, dtype, bound, steps):
     f = field(dtype=dtype)
     x0, where = start(f, dtype=dtype)
     energy = half_square(x0)

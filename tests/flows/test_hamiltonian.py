@@ -78,7 +78,7 @@ def test_potential_is_bounded_below():
 @STEPS
 @pytest.mark.parametrize("h", [0.1, 0.4])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_kinetic_projection_keeps_the_energy_at_every_step(h, dtype, bound, steps):
+def test_energy_projected_verlet_preserves_the_energy_at_every_step(h, dtype, bound, steps):
     f = field(dtype)
     z, where = context(dtype=dtype)
     exact = field()
@@ -179,7 +179,7 @@ def test_samples_that_run_out_of_energy_bounce_and_are_counted():
 
 
 @pytest.mark.parametrize("by", [0.3, 3.0])
-def test_guarded_descent_never_climbs(by):
+def test_energy_guarded_step_never_increases_the_energy(by):
     torch.manual_seed(0)
     f = shaken(DampedHamiltonianField(DIM), by=by)
     z, where = context(6)
@@ -193,7 +193,7 @@ def test_guarded_descent_never_climbs(by):
     assert (energy < first - 1e-3 * first.abs()).all()
 
 
-def test_no_context_is_fine():
+def test_the_context_is_optional():
     f = field()
     z, _ = context()
     start = attention_energy(f, z, Context())

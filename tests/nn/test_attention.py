@@ -272,7 +272,7 @@ def test_metrics(kind, heads):
     assert (layer(z, z) - plain(z, z)).abs().max() > 1e-3
 
 
-def test_bad_arguments_are_told_apart():
+def test_invalid_arguments_have_messages_of_their_own():
     with pytest.raises(ValueError, match="heads to divide dim, got dim 10 and heads 4"):
         Attention(10, heads=4)
     with pytest.raises(ValueError, match="compares 4 channels per head, but the metric has 3"):

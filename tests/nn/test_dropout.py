@@ -20,7 +20,7 @@ def test_the_mean_over_masks_is_evaluation():
     ) == 2**8  # each draw is one thinned network
 
 
-def test_a_neuron_is_silent_for_every_token():
+def test_a_dropped_neuron_is_zero_for_every_token():
     out = NeuronDropout(16, p=0.5)(torch.ones(3, 7, 16))
     assert (out == out[:1, :1]).all() and 0 < out.mean() < 1
     assert set(out.unique().tolist()) == {0.0, 1.0}
@@ -63,7 +63,7 @@ def test_an_energy_stays_one_function_along_a_rollout():
     ).any()  # with a new mask at every step energy is created out of nothing
 
 
-def test_no_silence_without_probability():
+def test_nothing_is_dropped_at_probability_zero():
     z = torch.randn(4, 8)
     assert (NeuronDropout(8, p=0.0)(z) == z).all()
     with pytest.raises(ValueError, match="p = 1"):

@@ -28,7 +28,7 @@ def test_formula():
         ).abs().max() < 1e-12
 
 
-def test_weights_and_lonely_nodes():
+def test_weights_and_isolated_nodes():
     edges, h = graph()
     layer = GraphAttention(6, heads=2).double()
     alpha = layer.weights(h, edges)

@@ -29,7 +29,7 @@ PROBLEMS = [
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda p: p.stem)
-def test_every_decoder_takes_the_local_path_of_every_problem(decoder):
+def test_every_decoder_takes_the_skip_path_of_every_problem(decoder):
     chosen = yaml.safe_load(decoder.read_text())["model"]["decoder"]
     assert set(chosen.get("init_args", {})) <= {
         "nearest"

@@ -69,6 +69,6 @@ def test_the_law_is_in_the_log_of_every_epoch_and_in_the_report(tmp_path, monkey
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_flow_logs_the_error_alone(tmp_path):
+def test_processors_that_are_not_flows_log_only_the_error(tmp_path):
     task, _ = trained(tmp_path, Transformer, epochs=1)
     assert set(task.history[0]) == {"epoch", "seconds", "loss", "val_error"}
