@@ -21,6 +21,12 @@ class ComplexPart(LazyArray):
     Args:
         whole: the complex array.
         suffix: ``_re`` or ``_im``.
+
+    Example:
+        >>> from fields.io.concatenated import ConcatenatedArray
+        >>> whole = ConcatenatedArray([np.ones((1, 3), "c8")], shapes=[(1, 3)], dtype="c8")
+        >>> ComplexPart(whole, "_im").dtype
+        dtype('float32')
     """
 
     def __init__(self, whole: LazyArray, suffix: str):

@@ -151,7 +151,9 @@ def _check_numbers(tag: bytes, place: int, shape: tuple[int, ...], length: int, 
     kind, size = _tag(tag, order)
     end = place + TAG + (size + 7) // 8 * 8
     if kind >> 16:  # a small element: its size and its type share four bytes
-        kind, size, end = kind & 0xFFFF, kind >> 16, place + TAG
+        size = kind >> 16
+        kind = kind & 0xFFFF
+        end = place + TAG
     if kind not in NUMBER_SIZES or size != math.prod(shape) * NUMBER_SIZES[kind]:
         raise _StructureError(f"{size} bytes of type {kind} for numbers of the shape {shape}")
     if end > length + 7:

@@ -74,8 +74,12 @@ def open_dataset(
             ds = _with_data_errors(
                 path, f"as layout {reader.layout}", lambda: reader.open(path, **reader_options)
             )
-    ds = split_complex(ds)
-    for name, role in (roles or {}).items():
+    return _with_roles(split_complex(ds), roles or {})
+
+
+def _with_roles(ds: xr.Dataset, roles: Mapping[str, str]) -> xr.Dataset:
+    """Set the roles that replace those of the layout."""
+    for name, role in roles.items():
         if name not in ds.data_vars or role not in ROLES:
             raise DataError(
                 f"roles={{{name!r}: {role!r}}} does not fit the file. Its variables are "

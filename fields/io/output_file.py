@@ -49,15 +49,15 @@ class OutputFile(io.RawIOBase):
             raise self.error
 
     def readable(self) -> bool:
-        """Return True."""
+        """True: the file is open for reading."""
         return True
 
     def writable(self) -> bool:
-        """Return True."""
+        """True: the file is open for writing."""
         return True
 
     def seekable(self) -> bool:
-        """Return True."""
+        """True: the position can be set."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -68,7 +68,7 @@ class OutputFile(io.RawIOBase):
         return self.position
 
     def tell(self) -> int:
-        """Return the position."""
+        """Return the position in bytes from the start."""
         return self.position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -108,7 +108,7 @@ class OutputFile(io.RawIOBase):
         return size
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and its descriptor, once."""
         if not self.closed:
             os.close(self.descriptor)
         super().close()
