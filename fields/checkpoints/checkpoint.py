@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from fields.checkpoints.card_text import ModelCard
 from fields.checkpoints.remote import SCHEME, WEIGHTS, download
 from fields.core.component import build
 from fields.core.files import write_atomically
@@ -94,7 +95,7 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
     rename = current_weight if header["format"] == 1 else str
     with safe_open(path, framework="pt") as file:
         model.load_state_dict({rename(key): file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-    model.card = header["card"]
+    model.card = ModelCard(header)
     if "training_range" in header:
         model.training_range = TrainingRange.from_dict(header["training_range"])
     return model.to(device).eval()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fields.checkpoints.card_text import (
+    data_recipe,
+    describe_domain,
+    describe_training,
+    error_rows,
+    processor_name,
+)
 from fields.checkpoints.checkpoint import pretrained_files, read_header
 
 COLUMNS = ("name", "problem", "processor", "parameters", "error", "license")
@@ -92,16 +98,6 @@ def summarize(path: Path) -> PretrainedModel:
     )
 
 
-def data_recipe(card: dict[str, Any]) -> dict[str, Any]:
-    """Read how the data were generated, as far as their file states it.
-
-    Example:
-        >>> data_recipe({"protocol": {"recipe": '{"problem": "heat"}'}})
-        {'problem': 'heat'}
-    """
-    return json.loads(card["protocol"]["recipe"] or "{}")
-
-
 def primary_error(score: dict[str, Any]) -> float:
     """Read the mean error of the first test: the training resolution, or the training horizon.
 
@@ -110,22 +106,6 @@ def primary_error(score: dict[str, Any]) -> float:
         (0.02, 0.01)
     """
     return score["mean"] if "mean" in score else next(iter(score["error"].values()))
-
-
-def processor_name(model: dict[str, Any]) -> str:
-    """Name the processor in a model's description, or the model if it has none.
-
-    For a general flow the vector field follows in parentheses.
-
-    Example:
-        >>> processor_name({"class_path": "fields.baselines.fno.FNO", "init_args": {}})
-        'FNO'
-    """
-    arguments = model["init_args"]
-    part = arguments.get("propagator", {}).get("init_args", arguments).get("processor", model)
-    field = part["init_args"].get("field")
-    name = part["class_path"].rsplit(".", 1)[-1]
-    return f"{name}({field['factory'].rsplit('.', 1)[-1]})" if isinstance(field, dict) else name
 
 
 def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
@@ -144,6 +124,7 @@ def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
         f"# {name}",
         _summary(header),
         _usage(source),
+        _range(header),
         _errors(card.get("scores", [])),
         f"## Problem\n\n```text\n{recipe['recipe']}\n```" if "recipe" in recipe else "",
         _protocol(protocol),
@@ -183,15 +164,13 @@ def _usage(source: str) -> str:
     )
 
 
+def _range(header: dict[str, Any]) -> str:
+    lines = [*describe_domain(header["schema"]), *describe_training(header.get("training_range"))]
+    return "\n".join(["## Domain and training range", "", *(f"- {line}" for line in lines)])
+
+
 def _errors(scores: list[dict[str, Any]]) -> str:
-    rows = []
-    for score in scores:
-        errors = {f"step {step}": error for step, error in score.get("error", {}).items()}
-        if "mean" in score:
-            errors = {score["test"]: score["mean"]}
-        for test, steps in score.get("elsewhere", {}).items():
-            errors |= {f"step {step}, {test}": error for step, error in steps.items()}
-        rows += [f"| {score['model']} | {place} | {e:.3g} |" for place, e in errors.items()]
+    rows = [f"| {model} | {place} | {error:.3g} |" for model, place, error in error_rows(scores)]
     if not rows:
         return ""
     return "\n".join(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fields.cli.card import show_card
 from fields.cli.files import inspect_file, repack_file, validate_file
 from fields.cli.models import list_models, verify_checkpoint
 from fields.cli.parser import command_parser
@@ -17,6 +18,7 @@ from fields.cli.predict import predict_file
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "list": list_models,
+    "card": show_card,
     "predict": predict_file,
     "verify": verify_checkpoint,
     "inspect": inspect_file,

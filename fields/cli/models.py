@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 
-def list_models(*, json: bool = False) -> int:
+def list_models(*, json: bool = False, markdown: bool = False) -> int:
     """List the trained models that come with the package; commands take them by name.
 
     Args:
         json: print JSON for programs.
+        markdown: print the table of the README.
     """
+    if markdown:
+        from fields.checkpoints.markdown_table import pretrained_markdown
+
+        print(pretrained_markdown())
+        return 0
     from fields.checkpoints.model_cards import list_pretrained
 
     table = list_pretrained()
