@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,7 @@ def predict_file(
     """
     from fields.checkpoints.checkpoint import find_checkpoint, load
     from fields.core.files import check_not_source, writable_target
+    from fields.inference.extrapolation import ExtrapolationWarning
     from fields.inference.targets import regular_grid
     from fields.io import open_dataset
     from fields.io.tools.terminal import progress_bar
@@ -51,13 +54,18 @@ def predict_file(
     points = None if at is None else regular_grid(at, model.schema)
     total = ds.sizes.get("sample", 1)
     parts: list[xr.Dataset] = []
-    with progress_bar(quiet=json) as progress:
+    with warnings.catch_warnings(), progress_bar(quiet=json) as progress:
+        warnings.simplefilter("ignore", ExtrapolationWarning)  # reported once, after the last part
         for start in range(0, total, SAMPLES_AT_ONCE):
             end = min(start + SAMPLES_AT_ONCE, total)
             some = ds.isel(sample=slice(start, end)) if "sample" in ds.dims else ds
             parts.append(model.predict(some, at=points, times=times, symmetries=symmetries))
             progress("predicting", end, total)
     answer = parts[0] if len(parts) == 1 else _concatenated(parts)
+    report = _extrapolation(parts, answer)
+    if report:
+        answer.attrs["extrapolation"] = report
+        print(f"warning: {report}", file=sys.stderr)
     write_dataset(answer, out)
     sizes = dict(answer.sizes)
     if json:
@@ -66,6 +74,21 @@ def predict_file(
     print(f"wrote {out}: {', '.join(map(str, answer.data_vars))} over {sizes}")
     print(f"next: python -m fields inspect {out} --picture {out.with_suffix('.png')}")
     return 0
+
+
+def _extrapolation(parts: list[xr.Dataset], answer: xr.Dataset) -> str:
+    """What the parts of a prediction say about inputs outside the training range; "" if nothing."""
+    marked = [i for i, part in enumerate(parts) if "extrapolation" in part.attrs]
+    if not marked:
+        return ""
+    text = str(parts[marked[0]].attrs["extrapolation"])
+    if len(parts) == 1:
+        return text
+    first = marked[0] * SAMPLES_AT_ONCE
+    last = first + parts[marked[0]].sizes["sample"] - 1
+    count = int((answer["novelty"] > 1).sum()) if "novelty" in answer.coords else 0
+    total = f"{count} of {answer.sizes['sample']} inputs are unlike those of the training. "
+    return f"{total if count else ''}Of samples {first} to {last}, counted from 0: {text}"
 
 
 def _concatenated(parts: list[xr.Dataset]) -> xr.Dataset:
