@@ -60,6 +60,7 @@ class ReportBuilder(ABC):
         self.seconds: dict[str, float] = {}
         self.seeds: dict[str, int] = {}
         self.certificate: Certificate | None = None
+        self.remarks: list[str] = []  # on the run: a missing baseline, a training that was stopped
         self._try_metrics()
 
     def add(

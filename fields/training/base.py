@@ -27,6 +27,8 @@ from fields.data.symmetry import Symmetry
 from fields.metrics.losses import VariableError
 from fields.metrics.relative_l2 import RelativeL2
 from fields.models.base import Operator
+from fields.training.checks import check_learning_rates, check_schedule
+from fields.training.divergence import check_validation
 from fields.training.optim import MuonAdamW
 
 DECAY = 0.98  # of the average of the weights, per step
@@ -74,6 +76,7 @@ class Training(L.LightningModule, ABC):
         seed: int = 0,
     ):
         super().__init__()
+        check_schedule(warmup=warmup, queries=queries, seconds=seconds)
         self.optimizer = optimizer
         self.warmup = warmup
         self.queries = queries
@@ -183,11 +186,13 @@ class Training(L.LightningModule, ABC):
         """Log the validation error and the diagnostics, and append them to the history."""
         error = self.val_error.compute()
         self.val_error.reset()
+        sanity = self.trainer.sanity_checking
+        check_validation(float(error), epoch=self.current_epoch, before_training=sanity)
         self.log("val_error", error, prog_bar=True)
         # Loggers round to single precision, the history does not.
         self.log_dict(self.diagnostics, rank_zero_only=True)
         loss = self.trainer.callback_metrics.get("loss")
-        if self.trainer.sanity_checking or loss is None:
+        if sanity or loss is None:
             return
         # Each process has seen a part of the batch.
         loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
@@ -209,11 +214,13 @@ class Training(L.LightningModule, ABC):
         done = min(self.progress(), 1.0)
         if done < self.warmup:
             return (done + 1e-3) / (self.warmup + 1e-3)
-        return 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
+        left = max(1 - self.warmup, 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / left))
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
         optimizer = self.optimizer(cast(Operator, self.model).parameters())
+        check_learning_rates(optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -48,6 +48,8 @@ def find_configuration(name: str, near: Path | None = None) -> Path:
     first = Path(name) if near is None else near.parent / name
     candidates = [first, CONFIGS / name, CONFIGS / f"{name}.yaml", Path(shipped)]
     found = next((path for path in candidates if path.is_file()), None)
+    if found is None and name and first.is_dir():
+        raise ValueError(f"the configuration {name} is a folder. Name a YAML file in it.")
     if found is None:
         names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
         raise ValueError(f"there is no configuration {name}. Shipped configurations: {names}.")
@@ -81,11 +83,34 @@ def with_shipped_and_bases(words: Sequence[str]) -> list[str]:
     return out
 
 
-def _with_bases(file: Path) -> list[Path]:
+def read_configuration(file: Path) -> dict[str, Any]:
+    """The settings of one file, without those of its base.
+
+    Raises:
+        ValueError: it is not YAML, or holds no settings.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or "it is not text in UTF-8"
+        raise ValueError(f"{file} is not valid YAML: {problem}{where}.") from error
+    if not isinstance(content, dict):
+        what = "is empty" if content is None else f"holds a {type(content).__name__}"
+        raise ValueError(f"{file} {what}, but a configuration holds settings, as in `model: ...`.")
+    return content
+
+
+def _with_bases(file: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """The file after its base and the base's bases."""
-    content = yaml.safe_load(file.read_text())
-    base = content.get("base") if isinstance(content, dict) else None
-    return [*(_with_bases(find_configuration(base, file)) if base else ()), file]
+    if file.resolve() in above:
+        raise ValueError(f"{file} is its own base, directly or through others: change its `base`.")
+    base = read_configuration(file).get("base")
+    if not base:
+        return [file]
+    above = (*above, file.resolve())
+    return [*_with_bases(find_configuration(str(base), file), above), file]
 
 
 @contextmanager
@@ -102,8 +127,8 @@ def chosen_tokens(words: Sequence[str]) -> Iterator[None]:
         if name == "--tokens":
             in_options = last = yaml.safe_load(value)
         elif name == "--config" and Path(value).is_file():
-            content = yaml.safe_load(Path(value).read_text())
-            if isinstance(content, dict) and content.get("tokens"):
+            content = read_configuration(Path(value))
+            if content.get("tokens"):
                 in_files = last = content["tokens"]
     if in_options and not in_files:
         raise ValueError(

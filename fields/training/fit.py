@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fields.core.files import write_atomically
 from fields.data.datamodule import FieldDataModule
 from fields.training.base import Training
+from fields.training.checks import check_trainer
+from fields.training.divergence import DivergedError, FiniteTraining
 from fields.training.progress import TrainingProgress
 
 log = logging.getLogger(__name__)
@@ -67,6 +71,8 @@ def fit(
 
     Raises:
         KeyboardInterrupt: interrupted, or asked to end by SIGTERM.
+        DivergedError: a number was not finite. The task has its best weights of earlier epochs, if
+            the error is marked as `kept`.
         ValueError: a strategy that cannot train these models, or a checkpoint that cannot be
             continued.
     """
@@ -80,10 +86,13 @@ def fit(
         "use_distributed_sampler": False,
         "plugins": [AtomicCheckpointIO()],
     }
+    check_trainer(trainer)
     shown = [] if trainer.get("enable_progress_bar") is False else [TrainingProgress()]
-    run = L.Trainer(
-        callbacks=[keep, *shown, *trainer.pop("callbacks", ())], **own, **strategy_options(trainer)
-    )
+    callbacks = [FiniteTraining(), keep, *shown, *trainer.pop("callbacks", ())]
+    try:
+        run = L.Trainer(callbacks=callbacks, **own, **strategy_options(trainer))
+    except (MisconfigurationException, ImportError) as error:  # such as a GPU where there is none
+        raise ValueError(f"These settings of the trainer cannot be used here: {error}") from error
     last = folder / "last.ckpt"
     begun = resume and last.is_file()
     if begun:
@@ -96,10 +105,24 @@ def fit(
         if run.interrupted:
             raise KeyboardInterrupt from None
         raise
-    best = keep.best_model_path  # empty if the run ended before its first validation
-    saved = torch.load(best, weights_only=True, map_location="cpu") if best else None
-    task.load_best_weights(saved["state_dict"] if saved else None)
+    except DivergedError as error:
+        row = {"epoch": run.current_epoch, "seconds": task.elapsed}
+        task.history.append(row | {"loss": math.nan, "val_error": math.nan})  # for the report
+        error.kept = _load_best(task, keep)
+        raise
+    if not _load_best(task, keep):
+        task.load_best_weights(None)
     return run
+
+
+def _load_best(task: Training, keep: ModelCheckpoint) -> bool:
+    """Load the weights with the least validation error; False if nothing was validated."""
+    best = keep.best_model_path
+    if not best:
+        return False
+    saved = torch.load(best, weights_only=True, map_location="cpu")
+    task.load_best_weights(saved["state_dict"])
+    return True
 
 
 def check_checkpoint(path: Path) -> None:

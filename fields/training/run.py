@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +20,14 @@ from jsonargparse import Namespace
 
 from fields.core.distributed import barrier, broadcast, init_process_group, is_main_process
 from fields.training.catalogue import lawful_quantities, make_missing_files
+from fields.training.checks import check_counts_of_components, check_run_name
 from fields.training.configurations import DEFAULT
+from fields.training.divergence import DivergedError
 from fields.training.run_folder import check_resumable, open_run_folder, write_settings
 from fields.training.settings import Run, settings_parser
 
 FIELD = "field"  # name of the trained model in tables
+DIVERGED = 3  # exit status of a training with numbers that are not finite
 
 
 def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -> None:
@@ -36,7 +40,8 @@ def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -
         program: command by which the user starts this, for messages and for the report.
 
     Raises:
-        SystemExit: the settings or the data are wrong, or the run was interrupted (status 130).
+        SystemExit: the settings or the data are wrong (status 1), a number was not finite during
+            the training (status 3), or the run was interrupted (status 130).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join([*program.split(), *words])
@@ -49,6 +54,8 @@ def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -
     with _process_state():
         init_process_group()
         try:
+            check_run_name(config.run.name)
+            check_counts_of_components(config.model.as_dict())
             if is_main_process():
                 make_missing_files(config.data, config.make)
             barrier()
@@ -59,6 +66,9 @@ def train(argv: Sequence[str] | None = None, *, program: str = "fields-train") -
         except KeyboardInterrupt:
             _say(f"\nInterrupted. Complete epochs are saved; go on with: {again(command, folder)}")
             sys.exit(130)
+        except DivergedError as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            sys.exit(DIVERGED)
         except MemoryError as error:
             sys.exit(f"{name}: there is not enough memory. {error}".rstrip())
         except (ValueError, OSError) as error:
@@ -167,13 +177,37 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
         if data.schema.dt is None
         else RolloutReport(data, metrics=metrics, quantities=lawful_quantities(data.source))
     )
-    fit(task, data, folder / "checkpoints", resume=run.resume, **options)
+    baseline = run.baseline and _has_baseline(builder)
+    stopped: DivergedError | None = None
+    try:
+        fit(task, data, folder / "checkpoints", resume=run.resume, **options)
+    except DivergedError as error:
+        if not error.kept:
+            raise
+        stopped = error
+        builder.remarks.append(f"stopped: {error}")
     count = sum(p.numel() for p in task.model.parameters())
     _say(f"Trained {count:,} parameters in {task.elapsed:.0f} s.")
     _add_trained(builder, FIELD, task)
-    if run.baseline:
+    if baseline and stopped is None:
         _train_baseline(run, parts, builder, folder, command, options)
     _write_results(folder, task.model, data, builder, command)
+    if stopped is not None:
+        _say("The report and model.safetensors are those of the best epoch before the stop.")
+        raise stopped
+
+
+def _has_baseline(builder: Any) -> bool:
+    """Whether the baseline's library is there, said before the training and in the report."""
+    if find_spec("neuralop") is not None:
+        return True
+    said = (
+        "No baseline in this report: it needs neuraloperator, which is not installed "
+        "(`pip install 'bracketfields[baselines]'`)."
+    )
+    _say(said)
+    builder.remarks.append(said)
+    return False
 
 
 def _add_trained(builder: Any, name: str, task: Any) -> None:
@@ -195,10 +229,11 @@ def _train_baseline(
     options = {**options, "max_epochs": 100_000, "precision": "32-true"}
     try:
         fit(peer, data, folder / "checkpoints" / "fno", resume=run.resume, **options)
-    except (ValueError, ModuleNotFoundError) as error:
-        # A grid that the FNO cannot take, or a missing library, must not cost the model's report.
-        hint = "" if isinstance(error, ValueError) else ". Install `bracketfields[baselines]`."
-        _say(f"No baseline in this report: {error}{hint}")
+    except (ValueError, ImportError, DivergedError) as error:
+        # A grid that the FNO cannot take, or a broken library, must not cost the model's report.
+        said = f"No baseline in this report: {error}"
+        _say(said)
+        builder.remarks.append(said)
         return
     _add_trained(builder, "FNO (neuraloperator)", peer)
     card = builder.card(command)

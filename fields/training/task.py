@@ -85,6 +85,8 @@ class FieldTraining(Training):
             weights=weights,
             seed=seed,
         )
+        if dim < 1:
+            raise ValueError(f"`model.dim` is {dim}, but the token width must be at least 1.")
         self.dim = dim
         self.encoder = encoder
         self.processor = processor
