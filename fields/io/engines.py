@@ -7,6 +7,7 @@ Each engine opens the layouts of the readers that name it in their attribute ``e
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,6 +42,8 @@ class FieldsEngine(BackendEntrypoint):
         "periodic",
         "resolution",
         "channel",
+        "group",
+        "allow_external",
     )
     engine: ClassVar[str] = "bracketfields"
 
@@ -56,7 +59,7 @@ class FieldsEngine(BackendEntrypoint):
         Raises:
             DataError: the file has a layout of another engine.
         """
-        path = Path(filename_or_obj)
+        path = _path(filename_or_obj)
         ds = open_dataset(path, **options)
         layout = ds.attrs["layout"]
         layouts = [reader.layout for reader in all_readers() if reader.engine == self.engine]
@@ -71,6 +74,21 @@ class FieldsEngine(BackendEntrypoint):
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Always False: without ``engine=``, xarray keeps choosing its own engines."""
         return False
+
+
+def _path(source: Any) -> Path:
+    """The path of what xarray is given: a path, or an open file.
+
+    Raises:
+        DataError: it has no path, such as bytes in memory.
+    """
+    name = getattr(source, "name", source)
+    if isinstance(name, str | os.PathLike):
+        return Path(name)
+    raise DataError(
+        f"An object of type {type(source).__name__} has no path. Each process opens a dataset for "
+        "itself, so give the path of a file."
+    )
 
 
 def _engine(name: str) -> type[FieldsEngine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
@@ -10,7 +11,7 @@ import xarray as xr
 
 from fields.io.base import DataError
 from fields.io.handles import Handle
-from fields.io.hdf5 import attribute_value, dimension_scales, get_attribute
+from fields.io.hdf5 import attribute_value, dimension_scales, get_attribute, get_group, get_item
 from fields.io.lazy import StoredArray, lazy_variable
 
 # Attributes by which HDF5 and the netCDF libraries record dimensions.
@@ -63,14 +64,28 @@ class _NetCDF3Variable:
         return self.data[key]
 
 
-def netcdf_variables(handle: Handle) -> tuple[dict[str, xr.Variable], dict[str, Any]]:
-    """Numeric variables of the root group, not decoded, and the attributes of the file.
+def netcdf_variables(
+    handle: Handle, group: str = "", *, texts: bool = False
+) -> tuple[dict[str, xr.Variable], dict[str, Any]]:
+    """Variables of a group, not decoded, and the attributes of the file.
 
-    Variables are lazy, except for 1-D coordinates, which are loaded.
+    Variables are lazy, except for 1-D coordinates and texts, which are loaded.
+
+    Args:
+        handle: the file.
+        group: path of the group; default: the root group.
+        texts: whether to return variables of texts, too.
+
+    Raises:
+        DataError: there is no such group, or a variable is damaged.
     """
     variables = {}
-    for name, stored in handle.file.items():
-        if isinstance(stored, h5py.Group) or stored.dtype.kind not in "biufc":
+    for name, stored in _items(handle, group):
+        if texts and isinstance(stored, h5py.Dataset) and h5py.check_string_dtype(stored.dtype):
+            values = np.asarray(stored.asstr()[()], object)
+            variables[name] = xr.Variable(_dimension_names(name, stored), values)
+            continue
+        if stored.dtype.kind not in "biufc":
             continue
         if str(attribute_value(stored.attrs.get("NAME", ""))).startswith(BARE_DIMENSION):
             continue
@@ -82,11 +97,27 @@ def netcdf_variables(handle: Handle) -> tuple[dict[str, xr.Variable], dict[str, 
             if key not in INTERNAL_ATTRIBUTES
         }
         dtype = bool if attrs.pop("dtype", None) == "bool" else None
-        variable = lazy_variable(dims, StoredArray(handle, name, dtype=dtype), attrs)
+        place = f"{group}/{name}" if group else name
+        variable = lazy_variable(dims, StoredArray(handle, place, dtype=dtype), attrs)
         variables[name] = variable.load() if tuple(dims) == (name,) else variable
     root = getattr(handle.file, "attrs", {})
     attrs = {key: attribute_value(v) for key, v in root.items() if not key.startswith("_NC")}
     return variables, attrs
+
+
+def _items(handle: Handle, group: str) -> Iterator[tuple[str, Any]]:
+    """Names and arrays of a group; groups in it and named types are omitted."""
+    file = handle.file
+    if not isinstance(file, h5py.File):
+        yield from file.items()
+        return
+    parent = get_group(file, group) if group else file
+    if parent is None:
+        raise DataError(f"{handle.path} has no group `{group}`.")
+    for name in parent:
+        item = get_item(parent, name)
+        if isinstance(item, h5py.Dataset):
+            yield name, item
 
 
 def _dimension_names(name: str, dataset: h5py.Dataset) -> tuple[str, ...]:

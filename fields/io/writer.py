@@ -22,6 +22,7 @@ from xarray.backends.h5netcdf_ import H5NetCDFStore
 from fields.core.files import atomic_path
 from fields.io.base import DataError, check_canonical
 from fields.io.output_file import create_hdf5, open_to_extend
+from fields.io.storable import storable
 
 # Value of the attribute ``layout`` in the file.
 NATIVE_LAYOUT = "bracketfields"
@@ -91,17 +92,22 @@ def open_for_writing(ds: xr.Dataset, path: str | Path) -> Iterator[WriteBlock]:
 
 def write_native(ds: xr.Dataset, path: Path, compression: str | None = None) -> None:
     """Write a dataset to ``path`` in the native layout, without a temporary file."""
+    ds = storable(ds)
     encoding = {str(name): frame_encoding(ds[name], compression) for name in ds.variables}
     create_hdf5(path)
     with open_to_extend(path) as file:
         native = ds.drop_encoding().assign_attrs(layout=NATIVE_LAYOUT)
-        native.dump_to_store(H5NetCDFStore(file), encoding=encoding)
+        try:
+            native.dump_to_store(H5NetCDFStore(file), encoding=encoding)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise DataError(f"The dataset cannot be stored as netCDF: {error}") from error
 
 
 def create_empty(
     ds: xr.Dataset, path: Path, fields: Sequence[str], compression: str | None = None
 ) -> None:
     """Create a file with all of ``ds`` except the values of ``fields``, whose space is reserved."""
+    ds = storable(ds)
     write_native(ds.drop_vars(fields), path)
     with open_to_extend(path) as file:
         for name in fields:
@@ -111,8 +117,6 @@ def create_empty(
 def _create_variable(
     file: h5netcdf.File, name: str, array: xr.DataArray, compression: str | None
 ) -> None:
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"`{name}` has the type {array.dtype}, which netCDF cannot store.")
     for dim, size in zip(array.dims, array.shape, strict=True):
         if dim not in file.dimensions:
             file.dimensions[str(dim)] = size
@@ -135,6 +139,8 @@ def _create_variable(
 
 def frame_encoding(array: xr.DataArray, compression: str | None = None) -> dict[str, Any]:
     """How a variable is stored: one chunk per frame for fields of many samples, else one chunk."""
+    if array.dtype.kind in "USO":  # texts have no chunks, and times of cftime become numbers
+        return {}
     if array.ndim == 0:
         return {"_FillValue": None}
     if array.ndim < 2 or "sample" not in array.dims:

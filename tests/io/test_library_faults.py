@@ -6,10 +6,13 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import scipy.io
+import torch
 import writers
 import xarray as xr
 
-from fields.io import write_dataset
+from fields.cli.main import main
+from fields.io import DataError, open_dataset, write_dataset
 
 OPEN = """
 import sys
@@ -50,6 +53,68 @@ def test_a_heap_of_zeros_does_not_hang(tmp_path, write):
     raw[heap + 40 : heap + 104] = bytes(64)
     (tmp_path / "a.h5").write_bytes(raw)
     assert f"a.h5 is damaged at byte {heap}" in opened(tmp_path / "a.h5")
+
+
+def matlab(path, **arrays):
+    """An uncompressed file, and the place of the tag of the numbers of its last array."""
+    scipy.io.savemat(path, arrays)
+    raw = path.read_bytes()
+    numbers = np.asfortranarray(list(arrays.values())[-1]).tobytes(order="F")
+    return bytearray(raw), raw.find(numbers) - 8
+
+
+@pytest.mark.parametrize("kind", [0, 8, 10, 11, 200, 2**15])
+def test_a_matlab_array_of_an_unknown_type_does_not_crash(tmp_path, kind):
+    values = np.random.default_rng(0).normal(size=(4, 9))
+    raw, place = matlab(tmp_path / "a.mat", a=values + 1, u=values)
+    raw[place : place + 4] = kind.to_bytes(4, "little")
+    (tmp_path / "a.mat").write_bytes(raw)
+    assert "a.mat is damaged or truncated" in opened(tmp_path / "a.mat")
+
+
+def test_inspect_and_validate_survive_a_library_that_crashes_or_never_returns(
+    tmp_path, monkeypatch, capsys
+):
+    native(tmp_path / "a.h5")
+    loop = "while True: pass"
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    for code, said in ((crash, r"crashed (SIGSEGV)"), (loop, "was not done after")):
+        hook = "import fields.io.opening as opening\ndef check_file(path):\n    " + code
+        hook += "\nopening.check_file = check_file\n"
+        start = "import fields.io.tools.child as child\nchild.OPENING_LIMIT = 1\nchild._answer()"
+        monkeypatch.setattr("fields.io.tools.child.COMMAND", [sys.executable, "-c", hook + start])
+        assert main(["inspect", str(tmp_path / "a.h5")]) == 2
+        assert said in capsys.readouterr().err
+        assert main(["validate", str(tmp_path / "a.h5")]) == 1
+        assert said in capsys.readouterr().out
+
+
+def test_the_checksum_of_a_tensor_is_checked(tmp_path):
+    values = torch.rand(3, 64)
+    torch.save({"x": values, "y": values + 1}, tmp_path / "a.pt")
+    raw = bytearray((tmp_path / "a.pt").read_bytes())
+    raw[raw.find((values + 1).numpy().tobytes()) + 17] ^= 1
+    (tmp_path / "a.pt").write_bytes(raw)
+    with open_dataset(tmp_path / "a.pt") as ds:
+        np.testing.assert_array_equal(ds["input"], values)
+        with pytest.raises(DataError, match="the checksum of an array"):
+            ds["output"].load()
+
+
+def test_a_damaged_parameter_is_not_left_out(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w", libver="v110") as file:
+        group = file.create_group("train")
+        for name, shape in (("t", (2, 3)), ("x", (2, 4)), ("y", (2, 4))):
+            group[name] = np.tile(np.arange(shape[1]) * 1.0, (2, 1))
+        for name in ("u", "vx", "vy"):
+            group[name] = np.zeros((2, 3, 4, 4))
+        group["buo_y"] = np.array([0.25, 0.5])
+        address = h5py.h5o.get_info(group["buo_y"].id).addr
+    raw = bytearray((tmp_path / "a.h5").read_bytes())
+    raw[address + 20] ^= 1
+    (tmp_path / "a.h5").write_bytes(raw)
+    with pytest.raises(DataError, match="damaged"):
+        open_dataset(tmp_path / "a.h5")
 
 
 def reference(dataset):

@@ -39,7 +39,7 @@ class NativeLayout(Reader):
     def open(self, path: Path) -> xr.Dataset:
         """Open the file; variables without a role are coordinates."""
         handle = HDF5Handle(path)
-        variables, attrs = netcdf_variables(handle)
+        variables, attrs = netcdf_variables(handle, texts=True)
         # netCDF records in `coordinates` which variables are coordinates of another one.
         attrs.pop("coordinates", None)
         for variable in variables.values():

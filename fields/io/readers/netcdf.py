@@ -11,6 +11,7 @@ data).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,22 @@ class NetCDF(Reader):
                 isinstance(d, h5py.Dataset) and "DIMENSION_LIST" in d.attrs for d in file.values()
             )
 
-    def open(self, path: Path) -> xr.Dataset:
-        """Open the variables of the root group that vary in space."""
+    def open(self, path: Path, *, group: str = "") -> xr.Dataset:
+        """Open the variables of a group that vary in space.
+
+        Args:
+            path: the file.
+            group: path of the group in the file; default: the root group. Other groups that have
+                variables are named in a warning and in the attribute ``left_out``.
+        """
         handle = HDF5Handle(path) if is_hdf5(path) else NetCDF3Handle(path)
-        raw, attrs = netcdf_variables(handle)
+        group = group.strip("/")
+        raw, attrs = netcdf_variables(handle, group)
         renamed = _renamed_dimensions(raw)
         variables = {
-            name: _canonical_variable(handle, name, variable, renamed)
+            name: _canonical_variable(
+                handle, f"{group}/{name}" if group else name, variable, renamed
+            )
             for name, variable in _field_variables(raw, renamed).items()
         }
         ds = xr.decode_cf(xr.Dataset(variables), decode_times=False, decode_coords=False)
@@ -87,8 +97,30 @@ class NetCDF(Reader):
         ds = ds.assign_coords(_axis_coordinates(raw, ds, renamed) | _curvilinear(raw, ds))
         kept = ("title", "Conventions", "history", "source")
         ds.attrs = {"layout": self.layout, **{name: attrs[name] for name in kept if name in attrs}}
+        left_out = _other_groups(handle, group)
+        if left_out:
+            names = ", ".join(left_out)
+            ds.attrs["left_out"] = f"the groups {names}"
+            warnings.warn(
+                f"{path}: the variables of the groups {names} are not read. Open one of them with "
+                f"the option group={left_out[0]!r}.",
+                stacklevel=2,
+            )
         ds.set_close(handle.close)
         return check_canonical(ds, path)
+
+
+def _other_groups(handle: Handle, group: str) -> list[str]:
+    """The other groups that contain arrays."""
+    names: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "/" in name:
+            names.append(name.rsplit("/", 1)[0])
+
+    if isinstance(handle.file, h5py.File):
+        handle.file.visititems(visit)
+    return [name for name in dict.fromkeys(names) if name != group]
 
 
 def _field_variables(

@@ -23,7 +23,8 @@ from fields.io.base import DataError
 # Seconds of processor time in which a file must be opened.
 OPENING_LIMIT = 20
 
-TOOLS = ("describe", "validate")
+# How the child is started.
+COMMAND = [sys.executable, "-m", "fields.io.tools.child"]
 
 
 def run_tool(
@@ -45,7 +46,7 @@ def run_tool(
     """
     call = {"tool": tool, "path": path, "mapping": mapping, "picture": picture}
     done = subprocess.run(
-        [sys.executable, "-m", "fields.io.tools.child"],
+        COMMAND,
         input=json.dumps(call, default=str),
         stdout=subprocess.PIPE,
         text=True,

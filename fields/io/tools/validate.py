@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,15 @@ from fields.io.signatures import is_zip
 
 # Bytes read at once.
 BLOCK = 64 * 2**20
+
+# Numbers that programs write where there is no value: those of netCDF, WMO, NCL and of habit.
+FILL_VALUES = np.array(
+    [
+        *(-999, -9999, -99999, 9999, 99999, 999999, -32767, -32768),
+        *(1e15, 1e20, -1e20, 1e30, -1e30, -1e34, 1e36, -1e36),
+        *(9.969209968386869e36, -9.969209968386869e36),
+    ]
+)
 
 
 class Finding(NamedTuple):
@@ -87,6 +97,7 @@ class _Scan:
         self.missing: list[tuple[int, tuple[int, ...]]] = []
         self.missing_patterns: set[bytes] = set()
         self.digests: dict[bytes, int] = {}
+        self.fill_values: Counter[float] = Counter()
 
     def add_sample(
         self, index: int, blocks: Iterator[np.ndarray], padding: np.ndarray | None, *, timed: bool
@@ -105,8 +116,11 @@ class _Scan:
                 bad &= ~padding
                 good &= ~padding
             if good.any():
-                low = min(low, float(values[good].min()))
-                high = max(high, float(values[good].max()))
+                block_low = float(values[good].min())
+                block_high = float(values[good].max())
+                low = min(low, block_low)
+                high = max(high, block_high)
+                self._count_fill_values(values, {block_low, block_high})
             if bad.any() and place is None:
                 place = tuple(int(i) for i in np.argwhere(bad)[0])
                 place = (place[0] + first_frame, *place[1:]) if timed else place
@@ -115,6 +129,12 @@ class _Scan:
                 self.missing_patterns.add(hashlib.blake2b(pattern, digest_size=16).digest())
             first_frame += len(values) if timed else 0
         self._record(index, digest.digest(), low, high, place)
+
+    def _count_fill_values(self, values: np.ndarray, extremes: set[float]) -> None:
+        """Count the largest and the smallest value if they are fill values."""
+        for value in extremes:
+            if np.isclose(value, FILL_VALUES, rtol=1e-6, atol=0).any():
+                self.fill_values[value] += int((values == value).sum())
 
     def _record(
         self, index: int, digest: bytes, low: float, high: float, place: tuple[int, ...] | None
@@ -178,6 +198,14 @@ def _judge(name: str, scan: _Scan, samples: int) -> list[Finding]:
         findings.append(Finding("error", name, message))
     elif scan.constant:
         findings.append(Finding("warning", name, f"Constant in {_list(scan.constant)}."))
+    for value, count in scan.fill_values.items():
+        if count > 1:
+            message = (
+                f"{count} values are {value:.6g}, which programs write where there is no value, "
+                "but the file does not declare it. If so, replace them by NaN, or declare it in "
+                "the attribute _FillValue of a netCDF file."
+            )
+            findings.append(Finding("warning", name, message))
     if scan.repeated and scan.low != scan.high:
         pairs = ", ".join(f"{a} and {b}" for a, b in scan.repeated[:3])
         message = (
@@ -211,6 +239,8 @@ def _attributes(ds: xr.Dataset) -> Iterator[Finding]:
     bare = [str(name) for name in (*ds.data_vars, *space) if not ds[name].attrs.get("units")]
     if bare:
         yield Finding("warning", "units", f"No units for {', '.join(bare)}.")
+    if ds.attrs.get("left_out"):
+        yield Finding("warning", "content", f"Not read: {ds.attrs['left_out']}.")
     if not any(v.attrs["role"] in ("output", "state") for v in ds.data_vars.values()):
         message = "No variable has the role output or state. Assign one with `roles`."
         yield Finding("error", "roles", message)
