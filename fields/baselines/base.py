@@ -86,7 +86,7 @@ class SensorOperator(Operator, ABC):
     def sensor_inputs(self, batch: Sample) -> Float[Tensor, "b f"]:
         """Normalized inputs at all sensors and the constants of the PDE, one row per sample."""
         x = self.normalizer.points(batch.x)
-        u = self.normalizer.inputs(batch.u, batch.params)
+        u = self.normalizer.masked_inputs(batch.u, batch.x_mask, batch.params)
         order = self.sensors.match(x)
         if order is not None:
             u = u[:, order]

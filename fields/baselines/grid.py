@@ -57,7 +57,8 @@ class GridOperator(InputPointOperator, ABC):
         """The output at the input points, computed on the grid that they form."""
         axes, order = self._grid(batch)
         sizes = [len(axes[a]) for a in order]
-        given = self.normalizer.inputs(batch.u, batch.params).reshape(len(batch.u), *sizes, -1)
+        given = self.normalizer.masked_inputs(batch.u, batch.x_mask, batch.params)
+        given = given.reshape(len(batch.u), *sizes, -1)
         u, ascending = sort_axes(given, axes, order)
         constants = (
             self.normalizer.params(batch.params)
@@ -65,7 +66,7 @@ class GridOperator(InputPointOperator, ABC):
             .expand(*u.shape[:-1], -1)
         )
         lines = [
-            (line - self.normalizer.center[a]) / self.normalizer.extent[a]
+            ((line - self.normalizer.center[a]) / self.normalizer.extent[a]).to(u.dtype)
             for a, line in enumerate(ascending)
         ]
         channels = torch.cat([u, constants], dim=-1).movedim(-1, 1)

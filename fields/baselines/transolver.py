@@ -74,7 +74,7 @@ class Transolver(InputPointOperator):
 
     def forward_at_input(self, batch: Sample) -> Float[Tensor, "b n o"]:
         """Lift the inputs, apply the blocks, and read the outputs at the same points."""
-        u = self.normalizer.inputs(batch.u, batch.params)
+        u = self.normalizer.masked_inputs(batch.u, batch.x_mask, batch.params)
         constants = self.normalizer.params(batch.params)[:, None].expand(-1, u.shape[1], -1)
         z = self.lift(torch.cat([u, constants], dim=-1)) + self.position(
             self.normalizer.points(batch.x)

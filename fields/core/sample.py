@@ -19,9 +19,11 @@ from torch import Tensor
 class Sample(NamedTuple):
     """One input function with its queries and targets, in physical units.
 
+    Tensors are in single precision, except where it would lose digits of the stored numbers.
+
     `collate` adds the batch axis. A batch whose samples share their points (the same grid) holds
-    ``x``, ``y`` and their masks once, with b = 1, and everything that depends only on positions is
-    then computed once for the whole batch.
+    ``x`` and ``y`` once, with b = 1, and everything that depends only on positions is then computed
+    once for the whole batch. The same holds for their masks.
 
     Attributes:
         x: n points where the input function is given.
@@ -169,8 +171,8 @@ class Latent(NamedTuple):
 def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples along a new batch axis.
 
-    Points that all samples share are stored once (b = 1). Points that differ are padded with zeros
-    to the longest sample and masked.
+    Points that all samples share are stored once (b = 1), and so is a mask that they share. Points
+    that differ are padded with zeros to the longest sample and masked.
 
     Shape: x (n d) -> (b n d) or (1 n d), u (n c) -> (b n c), v (s m o) -> (b s m o), and so on.
     """
@@ -192,12 +194,16 @@ def to_device(batch: Sample, device: torch.device) -> Sample:
 
 def _stack_points(points: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
     first = points[0]
-    same = all(p is first or (p.shape == first.shape and torch.equal(p, first)) for p in points[1:])
-    if same and all(bool(mask.all()) for mask in masks):
-        return first[None], masks[0][None]
+    if all(_same(p, first) for p in points[1:]):
+        same_mask = all(_same(mask, masks[0]) for mask in masks[1:])
+        return first[None], masks[0][None] if same_mask else torch.stack(masks)
     longest = max(len(p) for p in points)
     padded = torch.stack([_pad(p, longest, axis=0) for p in points])
     return padded, torch.stack([_pad(mask, longest, axis=0) for mask in masks])
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and torch.equal(a, b))
 
 
 def _pad(values: Tensor, length: int, axis: int) -> Tensor:

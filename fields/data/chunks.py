@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,6 +38,7 @@ def iter_chunks(
         yield np.zeros(0, int), 0, np.asarray(variable.values)
         return
     stored = stored_array(variable)
+    axis = variable.dims.index("sample")
     indices = np.asarray(indices)
     samples, frames = _piece(variable, (1,) * variable.ndim if stored is None else stored.chunks)
     for group in np.split(indices, np.flatnonzero(np.diff(indices // samples)) + 1):
@@ -47,20 +49,35 @@ def iter_chunks(
             }
             key = tuple(window.get(str(dim), slice(None)) for dim in variable.dims)
             values = variable[key].values if stored is None else stored.read(key)
-            yield group, first, values[group - group[0]] if len(values) != len(group) else values
+            if values.shape[axis] != len(group):
+                values = values.take(group - group[0], axis)
+            yield group, first, values
 
 
-def find_nonfinite(variable: xr.Variable) -> dict[str, int] | None:
+def find_nonfinite(
+    variable: xr.Variable, missing: xr.Variable | None = None
+) -> dict[str, int] | None:
     """Index, by dim, of the first value that is NaN or infinite; None if all are finite.
+
+    Args:
+        variable: lazy or in memory.
+        missing: over dims of the variable, where NaN is allowed.
 
     Example:
         >>> find_nonfinite(xr.Variable("x", [1.0, np.nan]))
         {'x': 1}
+        >>> find_nonfinite(xr.Variable("x", [1.0, np.nan]), xr.Variable("x", [False, True]))
     """
     if variable.dtype.kind not in "fc":
         return None
+    allowed: Any = False
+    if missing is not None:
+        sizes = {dim: missing.sizes.get(dim, 1) for dim in variable.dims}
+        allowed = missing.set_dims(sizes).transpose(*variable.dims).values
     for numbers, first, values in iter_chunks(variable, np.arange(variable.sizes.get("sample", 0))):
         bad = ~np.isfinite(values)
+        if bad.any():
+            bad &= np.isinf(values) | ~np.asarray(allowed)
         if bad.any():
             start = {"sample": int(numbers[0]) if len(numbers) else 0, "time": first}
             index = map(int, np.argwhere(bad)[0])

@@ -18,11 +18,13 @@ from fields.core.distributed import rank_and_size
 from fields.core.memory_limits import available
 from fields.core.sample import Sample, Schema, collate
 from fields.data.dataset import FieldDataset
+from fields.data.normalizer import Normalizer
 from fields.data.samplers import EvalBatchSampler, EvalSampler, TrainSampler
 from fields.data.scaling import Scaling, Statistics
 from fields.data.schema import schema_of
 from fields.data.splits import split_indices
 from fields.data.statistics import training_statistics
+from fields.data.statistics_cache import fingerprint
 from fields.data.transfer import collate_to_shared_memory
 from fields.io import DataError, open_dataset
 
@@ -160,6 +162,13 @@ class FieldDataModule(L.LightningDataModule):
             placement = "; ".join(self._placement())
             log.info("%s, with %s free: %s.", self.path, format_bytes(free), placement)
 
+    def normalizer(self) -> Normalizer:
+        """The maps to normalized units and back, and where the data have no values."""
+        assert self.schema is not None, "`setup` comes first"
+        normalizer = Normalizer(self.schema, self.statistics)
+        normalizer.missing = self.train.missing_places(normalizer)
+        return normalizer
+
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of one epoch, in an order that depends only on the seed and the epoch."""
         order = TrainSampler(
@@ -236,8 +245,23 @@ class FieldDataModule(L.LightningDataModule):
         assert self.schema is not None
         names = (self.schema.inputs, self.schema.outputs, self.schema.params)
         mapping = self.mapping and Path(self.mapping).read_text()
-        selection = [names, self.train.indices, self.stride, mapping]
-        return training_statistics(self.train, Path(self.path), selection, self.scalings)
+        splits = [self.train.indices, self.val.indices, *(t.indices for t in self.tests.values())]
+        others = [(path, fingerprint(Path(path))) for path in self.test_paths]
+        # The version is that of the checks which the values have passed.
+        selection = [names, splits, self.stride, self.test_strides, others, mapping, "version 2"]
+        return training_statistics(
+            self.train, Path(self.path), selection, self.scalings, self._check_values
+        )
+
+    def _check_values(self) -> None:
+        """Read the validation and test samples once; see `FieldDataset.check_values`.
+
+        Missing values in samples of the training file are where the training samples have them.
+        """
+        reference = int(self.train.indices[0])
+        self.val.check_values(reference)
+        for data in self.tests.values():
+            data.check_values(None if self.test_paths else reference)
 
     def _placement(self) -> list[str]:
         """Which parts are held in memory and which are read from their file, with sizes."""

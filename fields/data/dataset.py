@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +14,9 @@ from torch.utils.data import Dataset
 
 from fields.core.memory_limits import available
 from fields.core.sample import Sample, Schema
+from fields.data.missing import FiniteCheck, MissingPlaces, check_values
+from fields.data.normalizer import Normalizer
+from fields.data.precision import LARGEST, working_type
 from fields.data.reading import (
     ChannelRun,
     Columns,
@@ -104,15 +109,24 @@ class FieldDataset(Dataset[Sample]):
         self.params = self._parameters()
         self._set_points(ds)
         variables = {name: self.ds.variables[name] for name in names}
-        self.groups = group_columns(variables, space, self.strides)
+        self.groups = [
+            columns.with_working_type(self.indices, self._frames_of(columns))
+            for columns in group_columns(variables, space, self.strides)
+        ]
+        self._warn_of_double()
         self.input_runs = ChannelRun.find(self.groups, schema.inputs)
         self.target_runs = ChannelRun.find(self.groups, schema.outputs)
         self.nbytes = sum(
-            4 * len(self.indices) * self._frames_of(columns) * self.num_points * len(columns.names)
+            np.dtype(columns.dtype).itemsize
+            * len(self.indices)
+            * self._frames_of(columns)
+            * self.num_points
+            * len(columns.names)
             for columns in self.groups
         )
         limit = available() / 2 if memory_limit is None else memory_limit
         self.in_memory = self.nbytes <= limit
+        self.gaps = self._has_gaps(names)
         self._arrays = [self._load(c) for c in self.groups] if self.in_memory else None
         self._sample_points = (
             self._points_at(self.indices) if self.in_memory and self.shared_points is None else None
@@ -143,6 +157,7 @@ class FieldDataset(Dataset[Sample]):
                 v = v[:, has_target]
                 y_mask = mask[has_target]
         whole = Sample(x, u, mask, y, v, y_mask, t, self.params[sample])
+        whole = whole if self.scattered or not self.gaps else self._masked(whole)
         return whole if self.sensors is None else self._at_sensors(whole, item, self.sensors)
 
     @property
@@ -167,6 +182,108 @@ class FieldDataset(Dataset[Sample]):
         """How the arrays are stored in the file."""
         return Storage.of(self.groups)
 
+    def _warn_of_double(self) -> None:
+        """State which variables are read in double precision, because it takes more memory."""
+        double = [name for c in self.groups if c.dtype is np.float64 for name in c.names]
+        if double:
+            warnings.warn(
+                f"Single precision would lose digits of {', '.join(double)}, which are very large, "
+                "very small or vary little for their size. They are read in double precision, "
+                "which takes twice the memory.",
+                stacklevel=3,
+            )
+
+    def checks(self, reference: int) -> dict[str, FiniteCheck]:
+        """The checks of all variables for values that are neither finite nor known to be missing.
+
+        Args:
+            reference: number of the sample whose missing values are those of all samples.
+        """
+        lengths = None
+        if self.windows.times.ndim == 2:
+            times = np.asarray(self.ds["sample_time"], dtype=np.float64)
+            lengths = np.isfinite(times).sum(1)
+        types = {name: columns.dtype for columns in self.groups for name in columns.names}
+        return {
+            str(name): FiniteCheck.of(
+                str(name),
+                variable.variable,
+                reference=reference,
+                anywhere="point" in variable.dims and self.shared_points is None,
+                lengths=lengths,
+                largest=LARGEST[types.get(str(name), np.float64)],
+                strides=self.strides,
+            )
+            for name, variable in self.ds.data_vars.items()
+        }
+
+    def check_values(self, reference: int | None = None) -> None:
+        """Read all values of ``indices`` once and refuse those that are not finite.
+
+        Args:
+            reference: see `checks`; by default the first of ``indices``.
+
+        Raises:
+            DataError: the message names variable, sample and index.
+        """
+        first = int(self.indices[0]) if reference is None else reference
+        for name, check in self.checks(first).items():
+            check_values(check, self.ds.variables[name], self.indices)
+
+    def missing_places(self, normalizer: Normalizer) -> MissingPlaces | None:
+        """Where inputs may be missing and outputs never have a value; None without gaps.
+
+        Args:
+            normalizer: gives the unit coordinates of the points.
+        """
+        if not self.gaps or self.scattered:
+            return None
+        checks = self.checks(int(self.indices[0]))
+        sizes = [len(range(self.ds.sizes[dim])[self._stride(dim)]) for dim in self.schema.coords]
+
+        def table(names: Sequence[str], unknown: bool) -> Tensor:
+            columns = []
+            for name in names:
+                dims = [dim for dim in checks[name].dims if dim not in ("sample", "time")]
+                order = [dims.index(dim) for dim in self.schema.coords]
+                expected = checks[name].expected
+                columns.append(
+                    np.full(sizes, unknown) if expected is None else expected.transpose(order)
+                )
+            return torch.from_numpy(np.stack(columns, axis=-1))
+
+        points = normalizer.points(cast(Tensor, self.shared_points)).reshape(*sizes, -1)
+        axes = [
+            points[tuple(slice(None) if b == a else 0 for b in range(len(sizes)))][:, a]
+            for a in range(len(sizes))
+        ]
+        # Where missing values differ among samples, an input may be missing anywhere, and no point
+        # is without an output in every sample.
+        return MissingPlaces(
+            axes,
+            table(self.schema.inputs, True),
+            table(self.schema.outputs, False),
+            self.schema.periodic,
+        )
+
+    def _stride(self, dim: str) -> slice:
+        return self.strides.get(dim, slice(None))
+
+    def _has_gaps(self, names: Sequence[str]) -> bool:
+        """Whether values are missing on the grid, by the attribute ``missing`` or the first frame.
+
+        That the missing values of all samples are those of the first is checked with the
+        statistics (see `fields.data.missing`).
+        """
+        if any(self.ds[name].attrs.get("missing") for name in names):
+            return True
+        first = [int(i) for i in self.indices[:1]]
+        return any(
+            bool(np.isnan(columns.read(slice(i, i + 1), slice(0, 1))).any())
+            for columns in self.groups
+            for i in first
+        )
+
     def _parameters(self) -> Tensor:
         """Constants of the PDE of every sample, (b p)."""
         columns = [
@@ -174,7 +291,12 @@ class FieldDataset(Dataset[Sample]):
             for name in self.schema.params
         ]
         stacked = np.stack(columns, axis=1) if columns else np.zeros((len(self.indices), 0))
-        return torch.from_numpy(stacked.astype(np.float64)).float()
+        stacked = torch.from_numpy(stacked.astype(np.float64))
+        double = any(
+            working_type(column, self.ds[name].dtype) is np.float64
+            for name, column in zip(self.schema.params, stacked.numpy().T, strict=True)
+        )
+        return stacked if double else stacked.float()
 
     def _set_points(self, ds: xr.Dataset) -> None:
         """Notes the points that all samples share, or that every sample has points of its own."""
@@ -225,6 +347,23 @@ class FieldDataset(Dataset[Sample]):
         index = int(self.indices[sample])
         return [columns.read(slice(index, index + 1), frames)[0] for columns in self.groups]
 
+    def _masked(self, sample: Sample) -> Sample:
+        """The sample with its missing values masked and replaced by zeros.
+
+        A point is missing in the input if any input is, and in the targets if any output is at any
+        time. States are both, so one mask holds for the whole window.
+        """
+        given = torch.isfinite(sample.u).all(-1)
+        wanted = torch.isfinite(sample.v).all(-1).all(0)
+        if self.schema.dt is not None:
+            given = wanted = given & wanted
+        return sample._replace(
+            u=torch.where(given[:, None], sample.u, 0.0),
+            x_mask=given,
+            v=torch.where(wanted[:, None], sample.v, 0.0),
+            y_mask=wanted,
+        )
+
     def _at_sensors(self, sample: Sample, item: int, sensors: int) -> Sample:
         """The sample with its input at random points only.
 
@@ -244,8 +383,10 @@ class FieldDataset(Dataset[Sample]):
         if columns.sample_axis is None:
             return torch.from_numpy(columns.read(slice(None), slice(None)).copy())
         frames = self._frames_of(columns)
-        shape = (len(self.indices), frames, self.num_points, len(columns.names))
-        out = torch.empty(shape, dtype=torch.float32)
+        out = torch.empty(
+            (len(self.indices), frames, self.num_points, len(columns.names)),
+            dtype=torch.float64 if columns.dtype is np.float64 else torch.float32,
+        )
         chunk = self.storage().chunk_samples
         # Whole chunks, and several where samples are small.
         at_once = chunk * max(1, READ_BYTES * len(self.indices) // max(1, self.nbytes) // chunk)

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.core.sample import Schema
+from fields.data.missing import MissingPlaces
+from fields.data.precision import needs_double
 from fields.data.scaling import AffineMap, Statistics
 
 ROLES = ("inputs", "outputs", "params")
@@ -28,6 +30,11 @@ class Normalizer(nn.Module):
     statistics of the training samples. The :class:`~fields.data.scaling.Scaling` of a variable
     decides its map: ℓ is the identity or the logarithm, and mean and std may depend on a parameter
     of the PDE. A channel that never varies has std = 1; quadrature weights are left as they are.
+
+    Where single precision would lose digits (see `fields.data.precision`), the values and the
+    statistics are in double precision until the mean is removed, and predictions are double.
+
+    ``missing`` holds where the training data had no values, None if they had some everywhere.
 
     The buffers ``*_mean`` and ``*_std`` always exist. ``*_floor`` (ℓ = log), and ``*_knots``,
     ``*_means``, ``*_stds``, ``*_by`` (dependence on a parameter) exist only where a channel needs
@@ -60,14 +67,21 @@ class Normalizer(nn.Module):
     outputs_std: Tensor
     params_mean: Tensor
     params_std: Tensor
+    missing: MissingPlaces | None
 
     def __init__(self, schema: Schema, statistics: Mapping[str, Statistics | tuple[float, float]]):
         super().__init__()
+        self.missing = None
+        self.periodic = schema.periodic
         if schema.weight is not None:
             statistics = {**statistics, schema.weight: (0.0, 1.0)}
         low, high = torch.tensor(schema.bounds, dtype=torch.float64).T
-        self.register_buffer("center", ((low + high) / 2).float())
-        self.register_buffer("extent", (high - low).float())
+        # Its type is that of the model: what is normalized is converted to it.
+        self.register_buffer("unit", torch.ones(()), persistent=False)
+        double = any(needs_double(*bounds) for bounds in schema.bounds)
+        dtype = torch.float64 if double else torch.float32
+        self.register_buffer("center", ((low + high) / 2).to(dtype))
+        self.register_buffer("extent", (high - low).to(dtype))
         channels = (schema.inputs * schema.history, schema.outputs, schema.params)
         for role, names in zip(ROLES, channels, strict=True):
             missing = [name for name in names if name not in statistics]
@@ -81,9 +95,10 @@ class Normalizer(nn.Module):
 
     def _register(self, role: str, maps: Sequence[AffineMap], params: Sequence[str]) -> None:
         """Stores the maps of one role, a channel each, as buffers."""
+        double = any(needs_double(m.mean - 4 * m.std, m.mean + 4 * m.std) for m in maps)
 
         def row(values: Sequence[Any]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float64).float()
+            return torch.tensor(values, dtype=torch.float64 if double else torch.float32)
 
         self.register_buffer(f"{role}_mean", row([m.mean for m in maps]))
         self.register_buffer(f"{role}_std", row([m.std for m in maps]))
@@ -108,11 +123,19 @@ class Normalizer(nn.Module):
                 if stored is not None:
                     empty = torch.empty_like(stored, device=self.center.device)
                     self.register_buffer(f"{role}_{name}", empty)
+        first = f"{prefix}missing."
+        tables = {k.removeprefix(first): v for k, v in state_dict.items() if k.startswith(first)}
+        if tables:
+            self.missing = MissingPlaces.like(tables, self.periodic, self.center.device)
+        for name, own in self.named_buffers(recurse=False):
+            stored = state_dict.get(f"{prefix}{name}")
+            if stored is not None and stored.dtype == torch.float64 != own.dtype:
+                self.register_buffer(name, own.double())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def points(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Physical coordinates to unit coordinates."""
-        return (x - self.center) / self.extent
+        return self._to_model((x - self.center) / self.extent)
 
     def inputs(
         self, u: Float[Tensor, "b n c"], params: Float[Tensor, "b p"] | None = None
@@ -124,6 +147,15 @@ class Normalizer(nn.Module):
             params: physical constants of the PDE, needed if a scaling depends on one.
         """
         return self._normalize("inputs", u, params)
+
+    def masked_inputs(
+        self,
+        u: Float[Tensor, "b n c"],
+        x_mask: Bool[Tensor, "#b n"],
+        params: Float[Tensor, "b p"] | None = None,
+    ) -> Float[Tensor, "b n c"]:
+        """The same with 0, the mean of the variable, where points have no value or are padding."""
+        return torch.where(x_mask[..., None], self.inputs(u, params), 0.0)
 
     def params(self, p: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
         """Physical constants of the PDE to normalized ones."""
@@ -151,7 +183,11 @@ class Normalizer(nn.Module):
             positive = torch.where(floor > 0, values.clamp(min=floor), 1.0)
             values = torch.where(floor > 0, positive.log(), values)
         mean, std = self._mean_std(role, values, params)
-        return (values - mean) / std
+        return self._to_model((values - mean) / std)
+
+    def _to_model(self, normalized: Tensor) -> Tensor:
+        """Normalized values of order one in the precision of the model."""
+        return normalized.to(self.unit.dtype) if normalized.dtype == torch.float64 else normalized
 
     def _mean_std(self, role: str, values: Tensor, params: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and std of every channel, interpolated linearly between known parameter values."""
@@ -164,12 +200,14 @@ class Normalizer(nn.Module):
                 "were given. Also pass `params` to the normalizer."
             )
         p = rearrange(params[:, getattr(self, f"{role}_by")], "b c -> c b").contiguous()
+        p = p.to(torch.promote_types(p.dtype, knots.dtype))
+        knots = knots.to(p.dtype)
         right = torch.searchsorted(knots, p).clamp(1, knots.shape[1] - 1)
         low = knots.gather(1, right - 1)
         high = knots.gather(1, right)
         weight = ((p - low) / (high - low).clamp(min=torch.finfo(p.dtype).tiny)).clamp(0, 1)
         means, stds = (
-            torch.lerp(table.gather(1, right - 1), table.gather(1, right), weight).T
+            torch.lerp(table.gather(1, right - 1), table.gather(1, right), weight.to(table.dtype)).T
             for table in (getattr(self, f"{role}_means"), getattr(self, f"{role}_stds"))
         )
         shape = (params.shape[0], *[1] * (values.ndim - 2), values.shape[-1])

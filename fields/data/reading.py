@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from fields.data.precision import working_type
 from fields.io.lazy import LazyArray, VectorComponent, stored_array
 
 
@@ -39,6 +40,7 @@ class Columns(NamedTuple):
         strides: by axis, which entries to take.
         components: for a stored vector or tensor, the components of the variables along its
             flattened last axes; empty for a single variable.
+        dtype: floating point type of the values that are read.
 
     Example:
         >>> variable = xr.Variable(("sample", "x"), np.arange(6.0).reshape(2, 3))
@@ -55,6 +57,7 @@ class Columns(NamedTuple):
     time_axis: int | None
     strides: tuple[slice, ...]
     components: list[int]
+    dtype: type[np.floating] = np.float32
 
     @classmethod
     def of(
@@ -97,8 +100,32 @@ class Columns(NamedTuple):
             components=[component.index for component in components],
         )
 
+    def with_working_type(self, samples: Sequence[int], frames: int) -> Columns:
+        """The same with the precision that the values need (see `fields.data.precision`).
+
+        It is judged by the first and the last frame of a few samples.
+
+        Args:
+            samples: numbers of the samples.
+            frames: number of frames.
+        """
+        count = len(samples)
+        few = {int(samples[i]) for i in (0, count // 2, count - 1) if count}
+        excerpt = self._replace(dtype=np.float64)
+        found = [
+            excerpt.read(slice(i, i + 1), slice(frame, frame + 1))
+            for i in sorted(few)
+            for frame in sorted({0, frames - 1})
+        ]
+        types = [
+            working_type(np.stack([values[..., k] for values in found]), self.variable.dtype)
+            for k in range(len(self.names))
+            if found
+        ]
+        return self._replace(dtype=np.float64 if np.float64 in types else np.float32)
+
     def read(self, samples: slice, frames: slice) -> np.ndarray:
-        """The values of some samples and frames as float32, shape (b s n k).
+        """The values of some samples and frames, shape (b s n k).
 
         An axis that the variable does not have has length 1.
         """
@@ -113,7 +140,7 @@ class Columns(NamedTuple):
             else self.stored.read(tuple(key))
         )
         values = values[self.strides].transpose(self.order)
-        values = values.astype(np.float32, order="C", copy=False)
+        values = values.astype(self.dtype, order="C", copy=False)
         lead = [
             1 if axis is None else values.shape[self.order.index(axis)]
             for axis in (self.sample_axis, self.time_axis)
@@ -227,7 +254,7 @@ def gather_channels(
         [values] = found
         return torch.from_numpy(values if values.flags.writeable else values.copy())
     shape = (max(map(len, found)), found[0].shape[1], runs[-1].channels.stop)
-    out = np.empty(shape, np.float32)
+    out = np.empty(shape, np.result_type(*found))
     for run, values in zip(runs, found, strict=True):
         # One column at a time: numpy copies long rows far faster than many short ones.
         for column in range(values.shape[-1]):
@@ -245,7 +272,7 @@ def stack_history(arrays: Sequence[np.ndarray], runs: Sequence[ChannelRun], hist
         return gather_channels(arrays, runs, given)[0]
     found = [run.select(arrays, given) for run in runs]
     channels = runs[-1].channels.stop
-    out = np.empty((found[0].shape[1], history, channels), np.float32)
+    out = np.empty((found[0].shape[1], history, channels), np.result_type(*found))
     for run, values in zip(runs, found, strict=True):
         # One column at a time, as in `gather_channels`.
         for column in range(values.shape[-1]):

@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from fields.core.sample import Schema
+from fields.data.precision import needs_double
 from fields.data.requirements import check_coordinates, check_dims, check_extent, check_roles
 from fields.data.times import check_times, with_numeric_times
 from fields.io.base import DataError
@@ -110,6 +111,8 @@ def space_dims(ds: xr.Dataset, schema: Schema) -> tuple[str, ...]:
 def points_of(ds: xr.Dataset, schema: Schema) -> Tensor:
     """Coordinates exactly as stored, shape (n d) with the last axis of a grid fastest.
 
+    In single precision, except where the bounds of the domain need double (`needs_double`).
+
     Example:
         >>> ds = xr.Dataset(coords={"x": [0.0, 1.0], "y": [5.0, 6.0]})
         >>> points_of(ds, Schema(("x", "y"), ("a",), ("u",), bounds=((0, 1), (5, 6)))).tolist()
@@ -118,7 +121,9 @@ def points_of(ds: xr.Dataset, schema: Schema) -> Tensor:
     columns: list[Any] = [np.asarray(ds[name], dtype=np.float64) for name in schema.coords]
     if "point" not in ds.dims:
         columns = [mesh.reshape(-1) for mesh in np.meshgrid(*columns, indexing="ij")]
-    return torch.from_numpy(np.stack(columns, axis=-1)).float()
+    points = torch.from_numpy(np.stack(columns, axis=-1))
+    double = any(needs_double(low, high) for low, high in schema.bounds)
+    return points if double else points.float()
 
 
 def _grid(ds: xr.Dataset, dims: tuple[str, ...], stride: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ import xarray as xr
 from fields.core.distributed import broadcast, rank_and_size
 from fields.data.chunks import iter_chunks
 from fields.data.dataset import FieldDataset
+from fields.data.missing import FiniteCheck
 from fields.data.scaling import Log, Scaling, Standard, Statistics
 from fields.data.statistics_cache import cached_statistics
 from fields.io.base import DataError
@@ -110,6 +111,7 @@ def compute_statistics(
     scaling: Scaling,
     parameter: np.ndarray | None = None,
     strides: Mapping[str, slice] | None = None,
+    check: FiniteCheck | None = None,
 ) -> Statistics:
     """Statistics of one variable over some samples; every stored chunk is read once.
 
@@ -120,21 +122,30 @@ def compute_statistics(
             :class:`~fields.data.scaling.Log`.
         parameter: its value for every sample of the file, if the samples are to be grouped by it.
         strides: by dim, which entries count; all by default.
+        check: of the values, which are read here anyway.
     """
     slices = tuple((strides or {}).get(str(dim), slice(None)) for dim in variable.dims)
     total = RunningStatistics()
     logarithm = RunningStatistics()
     by_value: defaultdict[float, RunningStatistics] = defaultdict(RunningStatistics)
-    for numbers, _, values in iter_chunks(variable, np.unique(indices)):
+    for numbers, first, values in iter_chunks(variable, np.unique(indices)):
         values = values[slices]
-        total = total.merge(RunningStatistics.of(values))
+        found = RunningStatistics.of(values)
+        if check is not None and not (
+            check.complete
+            and found.count == values.size
+            and max(-found.low, found.high) <= check.largest
+        ):
+            check(numbers, first, values)
+        total = total.merge(found)
         if isinstance(scaling, Log):
             # The scaling refuses values that have no logarithm when it is fitted.
             with np.errstate(divide="ignore", invalid="ignore"):
                 logs = np.log(np.asarray(values, np.float64))
             logarithm = logarithm.merge(RunningStatistics.of(logs))
         if parameter is not None and len(numbers):
-            for number, row in zip(numbers, values, strict=True):
+            rows = np.moveaxis(values, variable.dims.index("sample"), 0)
+            for number, row in zip(numbers, rows, strict=True):
                 value = float(parameter[number])
                 by_value[value] = by_value[value].merge(RunningStatistics.of(row))
     return Statistics(
@@ -159,7 +170,8 @@ def dataset_statistics(
         scalings: by variable; :class:`~fields.data.scaling.Standard` for the others.
 
     Raises:
-        DataError: a scaling groups the samples by a parameter that the data do not have.
+        DataError: a scaling groups the samples by a parameter that the data do not have, or a value
+            is neither finite nor known to be missing (see `fields.data.missing`).
 
     Example:
         >>> from fields.data.schema import schema_of
@@ -170,6 +182,7 @@ def dataset_statistics(
         4.0
     """
     result = {}
+    checks = data.checks(int(data.indices[0])) if len(data.indices) else {}
     for name in dict.fromkeys((*data.schema.inputs, *data.schema.outputs, *data.schema.params)):
         scaling = (scalings or {}).get(name, Standard())
         parameter = None
@@ -186,12 +199,17 @@ def dataset_statistics(
             scaling=scaling,
             parameter=parameter,
             strides=data.strides,
+            check=checks.get(name),
         )
     return result
 
 
 def training_statistics(
-    data: FieldDataset, path: Path, selection: Any, scalings: Mapping[str, Scaling]
+    data: FieldDataset,
+    path: Path,
+    selection: Any,
+    scalings: Mapping[str, Scaling],
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Statistics]:
     """Statistics of the training samples, cached beside the file and the same in every process.
 
@@ -203,12 +221,17 @@ def training_statistics(
         selection: what the statistics depend on besides the file and the scalings: variables,
             samples, strides; plain values and arrays.
         scalings: by variable, see `dataset_statistics`.
+        check: called when the statistics are computed, to check the values of the other splits.
     """
+
+    def compute() -> dict[str, Statistics]:
+        result = dataset_statistics(data, scalings)
+        check()
+        return result
+
     statistics: Any = None
     if rank_and_size()[0] == 0:
-        statistics = cached_statistics(
-            path, selection, scalings, lambda: dataset_statistics(data, scalings)
-        )
+        statistics = cached_statistics(path, selection, scalings, compute)
     return broadcast(statistics)
 
 

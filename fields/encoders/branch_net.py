@@ -20,8 +20,8 @@ class BranchNet(Anchored):
         z = MLP( u(x₁), …, u(x_n) ) + P(a)
 
     The sensors are the points of the first input that the encoder receives, and are stored with the
-    weights. Later inputs must be given at these points, in any order. The tokens are assigned to a
-    regular grid of anchors a.
+    weights. Later inputs must have values at all of these points, in any order. The tokens are
+    assigned to a regular grid of anchors a.
 
     Reference: Lu et al., Nature Machine Intelligence 3 (2021), the branch network.
 
@@ -33,7 +33,7 @@ class BranchNet(Anchored):
 
     Raises:
         ValueError: the schema has no grid and no ``count`` is given; in ``forward``, points that
-            are not the sensors.
+            are not the sensors, or missing values.
 
     Example:
         >>> import torch
@@ -71,6 +71,11 @@ class BranchNet(Anchored):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values at the sensors to one token per anchor (see `Encoder`)."""
+        if not bool(x_mask.all()):
+            raise ValueError(
+                "`BranchNet` needs a value at every sensor, got missing ones. Use "
+                "`CrossAttentionEncoder` or, on a grid, `WindowedMoments`."
+            )
         order = self.sensors.expect(x, "BranchNet")
         anchors = self.anchors[None].to(x.dtype)
         z = rearrange(self.mlp(u[:, order].flatten(1)), "b (k h) -> b k h", k=anchors.shape[1])

@@ -100,7 +100,7 @@ class CrossAttentionEncoder(Anchored):
     gives every anchor local Fourier moments of the input and not only its average. If the schema
     names quadrature weights wⱼ, then α ∝ wⱼ κ: points that are denser in one part of the domain
     give the tokens of evenly distributed ones. Every head has queries, a range and values of its
-    own. Any number of points is read, and samples may be padded.
+    own. Any number of points is read, and samples may be padded or miss values.
 
     Args:
         dim: token width h.

@@ -18,8 +18,8 @@ class PointwiseEncoder(Encoder):
         zⱼ = φ(uⱼ) + P(xⱼ)
 
     The accuracy that a compressed code costs is measured against this encoder. Self-attention among
-    n tokens costs n² in each layer, so n should be at most about 10⁴. All samples of a batch need
-    the same number of points, because tokens have no mask.
+    n tokens costs n² in each layer, so n should be at most about 10⁴. Points without a value have
+    no token. All samples of a batch need values at the same points, because tokens have no mask.
 
     Args:
         dim: token width h.
@@ -51,7 +51,10 @@ class PointwiseEncoder(Encoder):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values at any points to one token per point (see `Encoder`)."""
-        if not bool(x_mask.all()):
+        if not bool(x_mask.all()) and len(x) == len(x_mask) == 1:
+            x = x[:, x_mask[0]]
+            u = u[:, x_mask[0]]
+        elif not bool(x_mask.all()):
             fewest = int(x_mask.sum(-1).min())
             raise ValueError(
                 "`PointwiseEncoder` needs the same number of points in every sample of a batch, "

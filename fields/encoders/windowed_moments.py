@@ -22,6 +22,9 @@ LARGEST_GAP = 1.01
 # ... or in steps of the training grid, of which every second point is known to be readable.
 COARSER = 2.1
 
+# A window whose points with a value have less than this share of its weight counts as empty.
+EMPTY = 1e-6
+
 
 class WindowedMoments(Anchored):
     r"""Overlapping windowed moments of the input, axis by axis, on regular grids of any size.
@@ -32,7 +35,12 @@ class WindowedMoments(Anchored):
     Anchors a are Δ apart and each window covers two cells, so that the windows sum to one. Moments
     are means over the points in the window: the number of tokens and the meaning of each moment do
     not depend on the resolution, and no size has to divide another. There is no padding: at the
-    ends of an axis that is not periodic the window is truncated and renormalized.
+    ends of an axis that is not periodic the window is truncated and renormalized. Where values are
+    missing, both sums run over the points that have one,
+
+        M_p(a) = Σⱼ w(rⱼ) T_p(rⱼ) mⱼ uⱼ / Σⱼ w(rⱼ) mⱼ,    mⱼ = 1 or 0,
+
+    and a window without any has moments 0.
 
     Args:
         dim: token width h.
@@ -77,7 +85,7 @@ class WindowedMoments(Anchored):
         cond: Float[Tensor, "b h"] | None = None,
     ) -> Latent:
         """Values on a regular grid to one token per anchor (see `Encoder`)."""
-        z = self._moments(x, u)
+        z = self._moments(x, u, x_mask)
         z = self.lift(z) + self.position(self.anchors[None].to(x.dtype))
         z = z if cond is None else z + cond[:, None]
         return Latent(z + self.mlp(z), self.anchors[None].to(x.dtype), self.periodic)
@@ -128,18 +136,29 @@ class WindowedMoments(Anchored):
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def _moments(
-        self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"]
+        self, x: Float[Tensor, "#b n d"], u: Float[Tensor, "b n c"], x_mask: Bool[Tensor, "#b n"]
     ) -> Float[Tensor, "b k f"]:
         """All moments M_p of all variables at every anchor."""
         axes, order = self._axes(x) if self.fixed is None else self.fixed
-        z = u.to(x.dtype).reshape(u.shape[0], *(axes[a].shape[0] for a in order), u.shape[-1])
+        if self.fixed is not None or bool(x_mask.all()):
+            return self._sums(axes, order, u.to(x.dtype), self.moments)
+        real = x_mask[..., None]
+        present = self._sums(axes, order, real.to(x.dtype), 1)
+        sums = self._sums(axes, order, torch.where(real, u, 0.0).to(x.dtype), self.moments)
+        return torch.where(present > EMPTY, sums / present.clamp_min(EMPTY), 0.0)
+
+    def _sums(
+        self, axes: list[Tensor], order: list[int], values: Float[Tensor, "b n c"], moments: int
+    ) -> Float[Tensor, "b k f"]:
+        """Σⱼ w(rⱼ) T_p(rⱼ) uⱼ / Σⱼ w(rⱼ) over all points of the grid, for p < moments."""
+        z = values.reshape(len(values), *(axes[a].shape[0] for a in order), values.shape[-1])
         for a in order:
             # Each product takes one axis from the front and puts (tokens, moments) at the back.
-            weights = self._weights(axes[a], self.tokens[a], self.wrap[a])
+            weights = self._weights(axes[a], self.tokens[a], self.wrap[a])[:, :moments]
             z = torch.einsum("bn...,kpn->b...kp", z, weights)
         place = [order.index(a) for a in range(len(axes))]
         z = z.permute(0, *(2 + 2 * i for i in place), 1, *(3 + 2 * i for i in place))
-        return z.reshape(u.shape[0], math.prod(self.tokens), -1)
+        return z.reshape(len(values), math.prod(self.tokens), -1)
 
     def _weights(self, points: Tensor, count: int, wrap: bool) -> Float[Tensor, "k p n"]:
         """w(r) T_p(r) / Σ w(r) at every point of one axis."""

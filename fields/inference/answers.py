@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.core.sample import Schema
+from fields.core.protocols import Predictor
+from fields.core.sample import Sample, Schema
 from fields.data.schema import space_dims
 from fields.inference.targets import target_coords
 
@@ -74,6 +76,26 @@ def to_grid_shape(
     padding = ((0, 0), (0, 0), (0, missing), (0, 0))
     values = np.pad(prediction.cpu().numpy(), padding, constant_values=np.nan)
     return values.reshape(*values.shape[:2], *space.values(), values.shape[-1])
+
+
+def mark_missing(
+    values: Float[Tensor, "b s m o"], batch: Sample, model: Predictor
+) -> Float[Tensor, "b s m o"]:
+    """NaN at queries that are masked, and where the training data never had a value.
+
+    Args:
+        values: predictions at the queries of the batch.
+        batch: with the queries in physical units.
+        model: whose normalizer knows where values are missing.
+    """
+    unknown = ~batch.y_mask[:, None, :, None]
+    normalizer = getattr(model, "normalizer", None)
+    places = getattr(normalizer, "missing", None)
+    if places is not None:
+        points = normalizer.points(batch.y)
+        never = torch.stack([places.no_output(each) for each in points])
+        unknown = unknown | never[:, None]
+    return torch.where(unknown, torch.nan, values) if bool(unknown.any()) else values
 
 
 def output_dims(schema: Schema, space: Mapping[str, int]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fields.core.protocols import Predictor
 from fields.core.sample import Sample
 from fields.data.symmetry import Symmetry
-from fields.inference.answers import to_dataset
+from fields.inference.answers import mark_missing, to_dataset
 from fields.inference.extrapolation import ExtrapolationCheck
 from fields.inference.queries import prepare_request
 from fields.io.base import DataError
@@ -58,6 +58,7 @@ def predict_dataset(
             found = mean_and_quantiles(drawn, quantiles)
         check.add_answer(found[""], batch)
         for suffix, values in found.items():
+            values = mark_missing(values, batch, model)
             predictions.setdefault(suffix, []).append(values.cpu())
     model.train(was_training)
     out = to_dataset(predictions, request.ds, at, request.times, model.schema)

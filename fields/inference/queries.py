@@ -16,7 +16,7 @@ from fields.core.sample import Sample, Schema, collate, to_device
 from fields.data.chunks import find_nonfinite
 from fields.data.dataset import FieldDataset
 from fields.data.novelty import grid_shape
-from fields.data.schema import require
+from fields.data.schema import points_of, require
 from fields.data.times import with_numeric_times
 from fields.inference.domain import check_domain
 from fields.inference.targets import target_points, target_times
@@ -74,8 +74,8 @@ def prepare_request(
         raise DataError("The data hold no samples (the dim `sample` has length 0). Give one.")
     points = None if at is None else target_points(at, schema)
     check_domain(ds, schema)
+    check_finite(ds, model)
     rows = FieldDataset(_with_outputs(ds, schema), schema, horizon=0)
-    check_finite(ds, schema)
     trained_on_such = model.training_range is not None and model.training_range.uneven
     if rows.shared_points is not None and not trained_on_such:
         _check_readable(model, rows.shared_points)
@@ -173,21 +173,38 @@ def given_frames(ds: xr.Dataset, schema: Schema) -> xr.Dataset:
     return ds.isel(time=slice(0, schema.history))
 
 
-def check_finite(ds: xr.Dataset, schema: Schema) -> None:
-    """Refuse NaN and infinities in the inputs, which are read chunk by chunk.
+def check_finite(ds: xr.Dataset, model: Predictor) -> None:
+    """Refuse infinite inputs, and NaN where the model has not learned with missing values.
 
-    Scattered points are exempt, because samples with fewer points are filled up with NaN.
+    Values are read chunk by chunk. NaN is allowed at scattered points, because samples with fewer
+    points are filled up with it, and where the training grid has missing values.
 
     Raises:
         DataError: a value is not finite; the message names its place.
     """
+    schema = model.schema
     for name in (*schema.inputs, *schema.params):
-        place = None if "point" in ds.dims else find_nonfinite(ds[name].variable)
+        place = find_nonfinite(ds[name].variable, _may_be_missing(name, ds, model))
         if place is not None:
             raise DataError(
                 f"Variable {name!r} is not finite at {place}. Fill or drop such samples before "
                 "predicting."
             )
+
+
+def _may_be_missing(name: str, ds: xr.Dataset, model: Predictor) -> xr.Variable | None:
+    """Where NaN is allowed in an input, over the dims of space; None for nowhere."""
+    schema = model.schema
+    if "point" in ds[name].dims:
+        return xr.Variable("point", np.ones(ds.sizes["point"], bool))
+    normalizer = getattr(model, "normalizer", None)
+    places = getattr(normalizer, "missing", None)
+    if places is None or name not in schema.inputs or "point" in ds.dims:
+        return None
+    points = normalizer.points(points_of(ds, schema).to(normalizer.center.device))
+    table = places.input_may_be_missing(points)[:, schema.inputs.index(name)]
+    sizes = [ds.sizes[dim] for dim in schema.coords]
+    return xr.Variable(schema.coords, table.reshape(sizes).cpu().numpy())
 
 
 def _with_outputs(ds: xr.Dataset, schema: Schema) -> xr.Dataset:

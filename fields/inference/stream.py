@@ -11,7 +11,13 @@ import torch
 import xarray as xr
 
 from fields.core.protocols import RolloutPredictor
-from fields.inference.answers import empty_dataset, output_attributes, output_dims, to_grid_shape
+from fields.inference.answers import (
+    empty_dataset,
+    mark_missing,
+    output_attributes,
+    output_dims,
+    to_grid_shape,
+)
 from fields.inference.extrapolation import ExtrapolationCheck
 from fields.inference.queries import prepare_request
 from fields.io.writer import open_for_writing
@@ -64,7 +70,7 @@ def stream(
             samples = slice(first_sample, first_sample + len(batch.u))
             first_time = 0
             for chunk in model.rollout(batch, frames=frames, memory=memory):
-                values = to_grid_shape(chunk, space)
+                values = to_grid_shape(mark_missing(chunk, batch, model), space)
                 window = slice(first_time, first_time + chunk.shape[1])
                 for o, name in enumerate(schema.outputs):
                     write(name, samples, window, values[..., o])

@@ -57,7 +57,8 @@ class LatentOperator(Operator, ABC):
         if self.condition is not None:
             cond = self.condition(self.normalizer.params(params))
         points = self.normalizer.points(x)
-        return self.encoder(points, self.normalizer.inputs(u, params), x_mask, cond), cond
+        values = self.normalizer.masked_inputs(u, x_mask, params)
+        return self.encoder(points, values, x_mask, cond), cond
 
     def check_points(self, x: Float[Tensor, "n d"]) -> None:
         """Ask the encoder whether it can read these physical points; see `Encoder.check`."""

@@ -100,7 +100,7 @@ class FieldOperator(LatentOperator):
             with torch.autocast(y.device.type, enabled=False):
                 skip_features = self.skip(
                     self.normalizer.points(x),
-                    self.normalizer.inputs(u, params),
+                    self.normalizer.masked_inputs(u, x_mask, params),
                     x_mask,
                     y,
                     latent.periodic,

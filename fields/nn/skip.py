@@ -62,13 +62,19 @@ class SkipMoments(Component):
                 "configs/encoder/multi_input.yaml does."
             )
         grid = None
-        if not torch.compiler.is_compiling() and len(x) == len(y) == 1 and bool(x_mask.all()):
+        if not torch.compiler.is_compiling() and len(x) == len(y) == 1:
             grid = grid_axes(x)
-        moments = (
-            self._scattered(x, u, x_mask, y, periodic)
-            if grid is None
-            else self._by_axes(*grid, u, y[0], periodic)
-        )
+        if grid is None:
+            moments = self._scattered(x, u, x_mask, y, periodic)
+        elif bool(x_mask.all()):
+            moments = self._by_axes(*grid, u, y[0], periodic)
+        else:
+            # Both sums run over the points that have a value.
+            real = x_mask[..., None].expand(len(u), -1, 1)
+            values = torch.cat([torch.where(real, u, 0.0), real.to(u.dtype)], dim=-1)
+            sums = self._by_axes(*grid, values, y[0], periodic)
+            present = sums[:, :, :, :1, -1:].clamp_min(torch.finfo(u.dtype).tiny)
+            moments = sums[..., :-1] / present
         return rearrange(moments, "b l m f c -> b m (l f c)")
 
     def _scattered(

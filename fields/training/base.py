@@ -113,7 +113,7 @@ class Training(L.LightningModule, ABC):
         schema = cast(Schema, data.schema)
         self.error = VariableError(schema.outputs, data.statistics, self.weights)
         self.val_error = RelativeL2(self.error)
-        self.model = self.compose(schema, Normalizer(schema, data.statistics))
+        self.model = self.compose(schema, data.normalizer())
         self.model.training_range = TrainingRange.of(data.train, data.val)
         self.fit_decoder(data)
         self.average = deepcopy(self.model).requires_grad_(False)
@@ -137,8 +137,7 @@ class Training(L.LightningModule, ABC):
         }
         if self.device_mesh is not None:
             known = cast(Operator, self.model)
-            statistics = self._data().statistics
-            self.model = self.compose(known.schema, Normalizer(known.schema, statistics))
+            self.model = self.compose(known.schema, self._data().normalizer())
             self.model.training_range = known.training_range
             average = {
                 key: value.full_tensor() if isinstance(value, DTensor) else value

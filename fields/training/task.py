@@ -139,7 +139,9 @@ class FieldTraining(Training):
         v = every.v.flatten(0, 1)
         params = every.params.repeat_interleave(every.v.shape[1], 0)
         points = model.normalizer.points(every.y)
-        model.decoder.fit(points, model.normalizer.normalized(v, params))
+        normalized = model.normalizer.normalized(v, params)
+        real = every.y_mask.repeat_interleave(len(v) // len(every.y_mask), 0)[..., None]
+        model.decoder.fit(points, torch.where(real, normalized, 0.0))
 
     def loss(self, batch: Sample, random: torch.Generator) -> Float[Tensor, ""]:
         """Mean relative L2 error of a static map, or the objective of an evolution problem."""

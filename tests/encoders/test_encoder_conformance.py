@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from fields.core.component import build
 from fields.core.sample import Latent
 from fields.encoders.base import Encoder
 from fields.encoders.cross_attention_encoder import CrossAttentionEncoder
+from fields.encoders.windowed_moments import WindowedMoments
 from fields.nn.embeddings import grid_points
 
 DIM = 16
@@ -280,3 +282,55 @@ def test_an_encoder_that_breaks_the_contract_fails(monkeypatch, broken, check):
     monkeypatch.setattr(CrossAttentionEncoder, "forward", broken)
     with pytest.raises(AssertionError):
         check()
+
+
+@ENCODERS
+@AXES
+def test_missing_values_on_a_grid_have_no_influence_or_are_refused(cls, periodic):
+    encoder = make(cls, periodic)
+    x = grid(periodic)
+    u = values(x)
+    mask = torch.rand(1, x.shape[1], generator=torch.Generator().manual_seed(3)) > 0.3
+    latent = encode_or_refuse(encoder, x, u, mask)
+    if latent is None:
+        return
+    assert latent.z.isfinite().all()
+    spoiled = torch.where(mask[..., None], u, 1e3)
+    torch.testing.assert_close(encoder(x, spoiled, mask).z, latent.z, rtol=0, atol=1e-12)
+    # The values that are there do have an influence.
+    assert (encoder(x, u * mask[..., None] * 2, mask).z - latent.z).abs().max() > 1e-3
+
+
+@ENCODERS
+@AXES
+def test_missing_values_that_differ_among_samples(cls, periodic):
+    encoder = make(cls, periodic)
+    x = grid(periodic)
+    u = values(x)
+    mask = torch.rand(3, x.shape[1], generator=torch.Generator().manual_seed(4)) > 0.3
+    latent = encode_or_refuse(encoder, x, u, mask)
+    if latent is None:
+        return
+    for i in range(3):
+        alone = encoder(x, u[[i]], mask[[i]])
+        torch.testing.assert_close(latent.z[[i]], alone.z, rtol=0, atol=1e-10)
+
+
+def test_windowed_moments_are_means_over_the_points_that_have_a_value():
+    """The equation of the class, summed point by point."""
+    count, order = 4, 3
+    encoder = WindowedMoments(DIM, schema((False, True)), tokens=(count, count), moments=order)
+    x = grid((False, True))
+    u = values(x, 1)
+    mask = torch.rand(1, x.shape[1], generator=torch.Generator().manual_seed(5)) > 0.4
+    found = encoder.double()._moments(x, u, mask).reshape(count, count, order, order)
+    centers = (torch.arange(count, dtype=torch.float64) + 0.5) / count - 0.5
+    for i, j in itertools.product(range(count), repeat=2):
+        offset = x[0] - torch.stack([centers[i], centers[j]])
+        offset[:, 1] -= offset[:, 1].round()
+        r = (offset * count).clamp(-1, 1)
+        weight = torch.cos(torch.pi / 2 * r).square().prod(-1) * mask[0]
+        for p, q in itertools.product(range(order), repeat=2):
+            basis = torch.cos(p * r[:, 0].arccos()) * torch.cos(q * r[:, 1].arccos())
+            moment = (weight * basis * u[0, :, 0]).sum() / weight.sum()
+            torch.testing.assert_close(found[i, j, p, q], moment, rtol=0, atol=1e-10)
