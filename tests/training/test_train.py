@@ -96,10 +96,10 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
     if "FourierSampling" in str(model["encoder"]):  # its own file has variables of other names
         channels = "[u,w]" if dim == 2 else "[u,c,w,'']"
         files += [f"--model.{part}.channels={channels}" for part in ("encoder", "decoder")]
-    if "LocalEnergy" in config.read_text():  # and there is a constant
-        files.append(
-            "--model.processor.init_args.field.init_args.energy.init_args.conditioned=true"
-        )
+    energy = {"LocalEnergy": "field.init_args.energy.init_args.", "flows.GradientFlow": ""}
+    for name, path in energy.items():  # and there is a constant
+        if name in config.read_text():
+            files.append(f"--model.processor.init_args.{path}conditioned=true")
     rest = [
         word
         for word in run_overrides(tmp_path, Path("-"))
