@@ -47,7 +47,7 @@ class FiniteTraining(L.Callback):
         self.batch = batch
 
     def on_before_backward(self, trainer: Any, module: Any, loss: Tensor) -> None:
-        """Keep the loss."""
+        """Remember the loss of this step."""
         self.loss = loss.detach()
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
