@@ -34,7 +34,7 @@ class ReferenceEnergy(NamedTuple):
 
 
 class ReferencePotential(NamedTuple):
-    """V of each sample, and its size where V is zero at rest; 0 where its zero is arbitrary.
+    """V of each sample, and the sum of the sizes of its terms.
 
     Example:
         >>> from fields.dynamics.energies.attention import AttentionEnergy
@@ -75,7 +75,7 @@ def reference_potential(v: Energy, q: Tensor, context: Context) -> ReferencePote
     Shape: q (b k c) -> two of (b).
     """
     value = v(q, context)
-    return ReferencePotential(value, torch.zeros_like(value))
+    return ReferencePotential(value, value.abs())
 
 
 def has_reference(field: VectorField) -> bool:

@@ -88,7 +88,7 @@ def _(field: MetricHamiltonianField, state: Tensor, context: Context) -> Referen
 
 @reference_energy.register
 def _(field: HamiltonianField, state: Tensor, context: Context) -> ReferenceEnergy:
-    """E = ½ Σ m⁻¹ p² + V(q), in units of the kinetic energy and, where V(0) = 0, of |V|."""
+    """E = ½ Σ m⁻¹ p² + V(q), in units of the kinetic energy plus the sizes of the terms of V."""
     half = state.shape[-1] // 2
     q = state[..., :half]
     p = state[..., half:]
@@ -120,8 +120,8 @@ def _(field: HopfieldField, state: Tensor, context: Context) -> ReferenceEnergy:
 
 @reference_potential.register
 def _(v: LocalEnergy, q: Tensor, context: Context) -> ReferencePotential:
-    value = _local_terms(v, q, context).sum((1, 2))
-    return ReferencePotential(value, value.abs())
+    terms = _local_terms(v, q, context)
+    return ReferencePotential(terms.sum((1, 2)), terms.abs().sum((1, 2)))
 
 
 @reference_potential.register
@@ -129,7 +129,8 @@ def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
     width = q.shape[-1] // v.heads
     g = _bounded(v.features.gamma, q, context)
     inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
-    value = _spring(v.log_stiffness, q) + torch.einsum("bkm,m->b", _log_cosh(inner), v.weight)
+    spring, memory = _spring(v.log_stiffness, q), _log_cosh(inner) * v.weight
+    value, size = spring + memory.sum((1, 2)), spring + memory.abs().sum((1, 2))
     for head in range(v.heads):
         rows = slice(head * width, (head + 1) * width)
         query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
@@ -141,9 +142,9 @@ def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
         if context.distance2 is not None:
             far = context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
             score = score - far.clamp(max=40)
-        total = torch.logsumexp(score, dim=-1).sum(-1)
-        value = value - v.amplitude[head] * width**0.5 * total
-    return ReferencePotential(value, torch.zeros_like(value))
+        total = v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1)
+        value, size = value - total.sum(-1), size + total.abs().sum(-1)
+    return ReferencePotential(value, size)
 
 
 @reference_potential.register
@@ -152,8 +153,8 @@ def _(v: MLPEnergy, q: Tensor, context: Context) -> ReferencePotential:
     hidden = torch.einsum("bkc,ec->bke", g, v.first.weight) + v.first.bias
     hidden = 1 - 2 / (torch.exp(2 * hidden) + 1)  # tanh
     outer = torch.einsum("bke,fe->bkf", hidden, v.second.weight) + v.second.bias
-    value = _spring(v.log_stiffness, q) + torch.einsum("bkf,f->b", _log_cosh(outer), v.weight)
-    return ReferencePotential(value, torch.zeros_like(value))
+    spring, memory = _spring(v.log_stiffness, q), _log_cosh(outer) * v.weight
+    return ReferencePotential(spring + memory.sum((1, 2)), spring + memory.abs().sum((1, 2)))
 
 
 @reference_potential.register
@@ -162,15 +163,17 @@ def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
     width = v.query.shape[1]
     g = _bounded(v.features.gamma, q, context)
     overlap = torch.einsum("bkc,mc->bkm", g, v.patterns)
-    value = _spring(v.log_stiffness, q) - (overlap * (overlap > 0)).square().sum((1, 2)) / 2
+    spring, memory = _spring(v.log_stiffness, q), (overlap * (overlap > 0)).square() / 2
+    value, size = spring - memory.sum((1, 2)), spring + memory.sum((1, 2))
     for head in range(len(v.query) if n > 1 else 0):  # a token without others predicts nothing
         query, key = (torch.einsum("bkc,ec->bke", g, w[head]) for w in (v.query, v.key))
         score = torch.einsum("bne,bme->bnm", query, key) / width**0.5
         if context.distance2 is not None:
             score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
         others = [score[:, i, [m for m in range(n) if m != i]] for i in range(n)]
-        value = value - width**0.5 * sum(torch.logsumexp(s, dim=-1) for s in others)
-    return ReferencePotential(value, torch.zeros_like(value))
+        total = width**0.5 * torch.stack([torch.logsumexp(s, dim=-1) for s in others])
+        value, size = value - total.sum(0), size + total.abs().sum(0)
+    return ReferencePotential(value, size)
 
 
 @reference_potential.register
@@ -190,22 +193,41 @@ def _(v: PatternEnergy, q: Tensor, context: Context) -> ReferencePotential:
 
 
 def _local_terms(v: LocalEnergy, q: Tensor, context: Context) -> Float[Tensor, "b k m"]:
-    """Terms of V by place and pattern; only κ and w come from the energy's own code."""
-    grid = q[..., : v.moving].unflatten(1, v.tokens)
-    axes = tuple(range(1, 1 + len(v.tokens)))
-    offsets = list(itertools.product(range(-v.radius, v.radius + 1), repeat=len(v.tokens)))
-    stencils = v.stencils.unflatten(1, (v.moving, len(offsets)))
+    """Terms of V by place and pattern."""
+    stencils = v.stencils.unflatten(1, (v.moving, -1))
     if v.differences:
-        stencils = stencils - stencils.sum(-1, keepdim=True) / len(offsets)
+        stencils = stencils - stencils.sum(-1, keepdim=True) / stencils.shape[-1]
+    a = _responses(v, q[..., : v.moving], stencils)
+    stiffness, weight = _material(v, q[..., v.moving :], context)
+    bent = torch.logaddexp(a + v.bias, -a - v.bias) - torch.logaddexp(v.bias, -v.bias)
+    fourth = a.new_zeros(()) if v.quartic is None else (v.quartic * a**2).square() / 4
+    return stiffness * a.square() / 2 + fourth + weight * bent
+
+
+def _responses(v: LocalEnergy, q: Tensor, stencils: Tensor) -> Float[Tensor, "b k m"]:
+    """Σ_o Ξ(o) · q(n + o) of each place n, for stencils (m c o), by shifts of the whole grid."""
+    grid, axes = q.unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
+    offsets = itertools.product(range(-v.radius, v.radius + 1), repeat=len(v.tokens))
     a = torch.zeros((), dtype=q.dtype)
     for i, offset in enumerate(offsets):
         seen = torch.roll(grid, tuple(-o for o in offset), axes)
         a = a + torch.einsum("...c,mc->...m", seen, stencils[..., i])
-    stiffness, weight = v.material(q, context)
-    a = a.flatten(1, len(v.tokens))
-    bent = torch.logaddexp(a + v.bias, -a - v.bias) - torch.logaddexp(v.bias, -v.bias)
-    fourth = a.new_zeros(()) if v.quartic is None else (v.quartic * a**2).square() / 4
-    return stiffness * a.square() / 2 + fourth + weight * bent
+    return a.flatten(1, len(v.tokens))
+
+
+def _material(v: LocalEnergy, given: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    """κ and w: constants, plus what the PDE's constants and the given channels add."""
+    raw = torch.cat([v.raw_stiffness, v.weight])
+    if context.cond is not None and v.steer is not None:
+        cond = context.cond[:, : v.steer.in_features].to(raw.dtype)
+        raw = raw + torch.einsum("bc,mc->bm", cond, v.steer.weight)[:, None]
+    if v.medium is not None:
+        first, _, last = v.medium
+        stencils = first.weight.unflatten(1, (given.shape[-1], -1))
+        hidden = torch.tanh(_responses(v, given, stencils) + first.bias)
+        raw = raw + torch.einsum("bkc,mc->bkm", hidden, last.weight) + last.bias
+    stiffness, weight = raw.chunk(2, dim=-1)
+    return torch.logaddexp(stiffness, torch.zeros_like(stiffness)), weight
 
 
 def _bounded(gamma: Tensor, q: Tensor, context: Context) -> Float[Tensor, "b k c"]:

@@ -1,10 +1,10 @@
-"""Verification of laws: long rollouts of a processor, with energies computed by other code."""
+"""Verification of laws: the path that predicts, observed, with energies computed by other code."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -14,97 +14,23 @@ from fields.core.sample import Latent, Sample
 from fields.decoders.base import Decoder
 from fields.decoders.galerkin import Galerkin
 from fields.dynamics.base import Invariant
-from fields.dynamics.reference import has_reference, reference_energy
-from fields.evaluation import reference_energies as reference_energies  # registers the energies
+from fields.dynamics.reference import has_reference
+from fields.evaluation.certificate import Certificate as Certificate
+from fields.evaluation.certificate import LawFinding, find_verdict
+from fields.evaluation.law_monitor import LawMonitor, starts_anew_in_blocks
 from fields.flows.isometry import Isometry
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
+from fields.models.propagators import LatentFlow
 from fields.models.static import FieldOperator
+from fields.nn.rotation import Reaction
 from fields.processors.base import Processor
 from fields.processors.stack import Stack
-from fields.processors.trace import FlowState
 
-# Largest violation over the whole run, relative to the scale of the energy.
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+QUERIES = 4  # points at which a model decodes while its tokens are observed
 
-# Smallest relative change of the state: a law of a state that does not move shows nothing.
-MOVED = 1e-3
-
-
-@dataclass(frozen=True)
-class LawFinding:
-    """The result in one precision.
-
-    Args:
-        dtype: precision of the rollout.
-        violation: largest violation of the law, relative to the energy or range at the start.
-        tolerance: largest violation that is rounding.
-        worst_step: step of the largest violation.
-        rejected_steps: steps that were cut or refused.
-        moved: relative change of the state between start and end.
-        holds: whether the violation is within the tolerance.
-    """
-
-    dtype: str
-    violation: float
-    tolerance: float
-    worst_step: int
-    rejected_steps: int
-    moved: float
-    holds: bool
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The claimed law, the measurements, and the verdict.
-
-    Args:
-        processor: class of the processor.
-        law: the claimed law.
-        reach: whether it holds through the stack or within each block.
-        samples: number of samples.
-        steps: number of steps.
-        findings: measurements in float64 and float32.
-        verdict: "holds", "BROKEN", or why nothing is shown.
-        independent: whether the energies were computed by code other than the field's own.
-    """
-
-    processor: str
-    law: str
-    reach: str
-    samples: int
-    steps: int
-    findings: list[LawFinding]
-    verdict: str
-    independent: bool = True
-
-    @property
-    def passed(self) -> bool:
-        """Whether a law is claimed and holds in both precisions."""
-        return self.verdict == "holds"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The certificate as plain values for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.processor}: {self.law} ({self.reach}); {self.samples} samples, "
-            f"{self.steps} steps"
-        ]
-        for f in self.findings:
-            mark = "holds" if f.holds else "BROKEN"
-            lines.append(
-                f"  {f.dtype}: largest violation {f.violation:.1e} (allowed {f.tolerance:.0e}) "
-                f"at step {f.worst_step}, {f.rejected_steps} rejected steps, "
-                f"state moved by {f.moved:.2g}: {mark}"
-            )
-        if not self.independent:
-            lines.append(
-                "  The energy was computed by the field's own code. Register independent code with "
-                "`fields.dynamics.reference.reference_energy`."
-            )
-        return "\n".join([*lines, f"verdict: {self.verdict}"])
+# A rollout in one precision, whose states the monitor receives.
+Rollout = Callable[[torch.dtype], LawMonitor]
 
 
 @torch.no_grad()
@@ -118,14 +44,15 @@ def verify(
 ) -> Certificate:
     """Rolls out samples in float64 and float32 and compares every step with the claimed law.
 
-    The energies are computed by :mod:`fields.evaluation.reference_energies`, whose code shares
-    only the weights with the steps.
+    The tokens go through ``forward`` in depth and in time, by the same code as in a prediction. The
+    energies are computed by :mod:`fields.evaluation.reference_energies`, whose code shares only the
+    weights with the steps.
 
     Args:
         processor: any processor; only stacks of flows claim a law.
         latent: tokens of real samples, as the encoder returns them.
         cond: their conditioning.
-        steps: smallest number of steps.
+        steps: smallest number of steps in time.
         decoder: verify the L² energy of the decoded field instead of the energy of the tokens.
 
     Raises:
@@ -140,42 +67,35 @@ def verify(
     """
     if decoder is not None and not has_physical_energy(processor, decoder):
         raise ValueError(_no_physical_energy(processor, decoder))
-    name = type(processor).__name__
-    if not isinstance(processor, Stack) or processor.law in (Invariant.NONE, Invariant.SYMPLECTIC):
-        law = processor.law.value if isinstance(processor, Stack) else Invariant.NONE.value
-        return Certificate(
-            name, law, "nothing to verify", len(latent.z), 0, [], "no exact law is claimed"
-        )
-    repeated = processor.blocks[-1:] if processor.owns_energy else processor.blocks
-    per_pass = sum(block.steps for block in repeated)
-    passes = -(-steps // per_pass)
-    findings = [
-        _measure(processor, latent, cond, passes, dtype, decoder)
-        for dtype in (torch.float64, torch.float32)
-    ]
-    if not all(f.moved > MOVED for f in findings):
-        verdict = "the state does not move: nothing is shown"
-    else:
-        verdict = "holds" if all(f.holds for f in findings) else "BROKEN"
-    by_block = _by_stage(processor) and len(processor.blocks) > 1
-    reach = "within each block" if by_block else "through the whole stack"
-    field_law = "the L2 energy of the decoded field is constant"
-    law = processor.law.value if decoder is None else field_law
-    steps = passes * per_pass
-    independent = all(has_reference(block.field) for block in processor.blocks)
-    return Certificate(name, law, reach, len(latent.z), steps, findings, verdict, independent)
+    if not isinstance(processor, Stack) or not claims_law(processor):
+        return _without_law(processor, len(latent.z))
+    shown = _basis(decoder, latent)
+
+    def roll(dtype: torch.dtype) -> LawMonitor:
+        runner, monitor = _observers(processor, dtype, shown)
+        tokens = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
+        given = None if cond is None else cond.to(dtype)
+        with monitor.watching(runner):
+            monitor.read(runner(tokens, given).z)
+            _roll_in_time(runner, tokens, given, steps, monitor)
+        return monitor
+
+    return _certificate(processor, len(latent.z), roll, decoded=shown is not None)
 
 
 @torch.no_grad()
-def certify(model: Operator, given: Sample, *, steps: int = 1000) -> Certificate:
-    """`verify` for the codes of a whole model.
+def certify(model: Operator, given: Sample, *, steps: int = 1000, frames: int = 0) -> Certificate:
+    """`verify` for a whole model, whose own prediction is rolled out and observed.
 
-    The L² energy of the decoded field is verified where processor and decoder preserve it.
+    Models of evolution problems predict frames, as many as needed, through their propagator. Maps
+    without time predict once, and their processor then goes on as a flow in time. The L² energy of
+    the decoded field is verified where processor and decoder preserve it.
 
     Args:
         model: a model with latent tokens.
         given: input samples.
-        steps: smallest number of steps.
+        steps: smallest number of steps of the flow.
+        frames: smallest number of frames of an evolution problem.
 
     Raises:
         ValueError: the model has no latent tokens.
@@ -185,16 +105,47 @@ def certify(model: Operator, given: Sample, *, steps: int = 1000) -> Certificate
             f"{type(model).__name__} has no latent tokens. "
             "Give a checkpoint of a conditional neural field."
         )
-    latent, cond = model.encode(given.x, given.u, given.x_mask, given.params)
-    shown = model.decoder if has_physical_energy(model.processor, model.decoder) else None
-    return verify(model.processor, latent, cond, steps=steps, decoder=shown)
+    processor = model.processor
+    if not isinstance(processor, Stack) or not claims_law(processor):
+        return _without_law(processor, len(given.u))
+    decoder = model.decoder if has_physical_energy(processor, model.decoder) else None
+    latent, _ = model.encode(given.x, given.u, given.x_mask, given.params)
+    shown = _basis(decoder, latent)
+    evolves = isinstance(model, EvolutionOperator)
+    frames = max(frames, _frames_of(model, steps)) if evolves else 0
 
+    def roll(dtype: torch.dtype) -> LawMonitor:
+        runner = copy.deepcopy(model).to(dtype).eval()
+        batch = _few_queries(given, dtype)
+        flow: Stack = runner.processor
+        monitor = LawMonitor(copy.deepcopy(processor).double().eval(), dtype, shown)
+        hook = runner.decoder.register_forward_pre_hook(lambda _, args: monitor.read(args[0].z))
+        with monitor.watching(flow):
+            if isinstance(runner, EvolutionOperator):
+                times = runner.dt * torch.arange(1, frames + 1, dtype=dtype)
+                for _ in runner.rollout(batch._replace(t=times[None]), frames=1):
+                    pass
+            else:
+                runner.evaluate(batch, math.inf)
+                hook.remove()
+                tokens, cond = runner.encode(batch.x, batch.u, batch.x_mask, batch.params)
+                _roll_in_time(flow, tokens, cond, steps, monitor)
+        return monitor
 
-def _by_stage(processor: Stack) -> bool:
-    """Whether each block starts a new law: learned energies, and diffusion between reactions."""
-    return processor.owns_energy or (
-        processor.law is Invariant.MAXIMUM and any(b.react is not None for b in processor.blocks)
+    within_frames = evolves and not isinstance(model.propagator, LatentFlow)
+    return _certificate(
+        processor,
+        len(given.u),
+        roll,
+        decoded=shown is not None,
+        frames=frames,
+        within_frames=within_frames,
     )
+
+
+def claims_law(processor: Stack) -> bool:
+    """Whether a law is claimed at every step and step size."""
+    return processor.law not in (Invariant.NONE, Invariant.SYMPLECTIC)
 
 
 def has_physical_energy(processor: Processor, decoder: Decoder) -> bool:
@@ -219,82 +170,90 @@ def _no_physical_energy(processor: Processor, decoder: Decoder) -> str:
     )
 
 
-def _measure(
+def _without_law(processor: Processor, samples: int) -> Certificate:
+    law = processor.law if isinstance(processor, Stack) else Invariant.NONE
+    name, verdict = type(processor).__name__, "no exact law is claimed"
+    return Certificate(name, law.value, "nothing to verify", samples, 0, [], verdict)
+
+
+def _certificate(
     processor: Stack,
-    latent: Latent,
-    cond: Tensor | None,
-    passes: int,
-    dtype: torch.dtype,
-    decoder: Decoder | None,
-) -> LawFinding:
-    """One rollout in the given precision, with energies in float64."""
-    runner = copy.deepcopy(processor).to(dtype).eval()
-    exact = copy.deepcopy(processor).double().eval()
-    latent = latent._replace(z=latent.z.to(dtype), pos=latent.pos.to(dtype))
-    cond = None if cond is None else cond.to(dtype)
-    seen = None
-    if isinstance(decoder, Galerkin):
-        seen = decoder.on_grid(latent), decoder.value.weight.double()
-    states = runner.flow_states(latent, cond, passes=passes)
-    first = last = next(states)
-    start = before = _reading(exact, first, seen)
-    worst, worst_step, step = 0.0, 0, 0
-    rejected: dict[int, int] = {}
-    for current in states:
-        now = _reading(exact, current, seen)
-        new_stage = current.stage != last.stage
-        if new_stage and _by_stage(processor):
-            start = before = now
-        step += not new_stage
-        rejected[current.stage] = int(current.rejected_steps.sum())
-        violation = _violation(processor.law, start, before, now)
-        if not violation <= worst:  # also true for nan
-            worst, worst_step = violation, step
-        last, before = current, now
-    tolerance = TOLERANCE[dtype]
-    return LawFinding(
-        dtype=str(dtype).removeprefix("torch."),
-        violation=worst,
-        tolerance=tolerance,
-        worst_step=worst_step,
-        rejected_steps=sum(rejected.values()),
-        moved=float((last.state - first.state).norm() / first.state.norm()),
-        holds=worst <= tolerance,
+    samples: int,
+    roll: Rollout,
+    *,
+    decoded: bool,
+    frames: int = 0,
+    within_frames: bool = False,
+) -> Certificate:
+    monitors = [roll(dtype) for dtype in (torch.float64, torch.float32)]
+    findings: list[LawFinding] = [monitor.finding() for monitor in monitors]
+    field_law = "the L2 energy of the decoded field is constant"
+    return Certificate(
+        type(processor).__name__,
+        field_law if decoded else processor.law.value,
+        _reach(processor, within_frames),
+        samples,
+        monitors[0].steps,
+        findings,
+        find_verdict(findings),
+        all(has_reference(block.field) for block in processor.blocks),
+        frames,
     )
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """The quantities that laws involve, at one state, and the scale of the energy."""
-
-    energy: Tensor
-    scale: Tensor
-    entropy: Tensor
-    low: Tensor
-    high: Tensor
-
-
-def _reading(exact: Stack, current: FlowState, seen: tuple[Tensor, Tensor] | None) -> _Reading:
-    """The reading of one state. ``seen``: the decoder's basis on a grid, and its matrix W."""
-    field, state = exact.blocks[current.stage % len(exact.blocks)].field, current.state.double()
-    energy, scale, entropy = reference_energy(field, state, current.context.double())
-    if seen is not None:
-        basis, weight = seen
-        energy = scale = (basis @ (state @ weight.mT)).square().sum(-1).mean(-1) / 2
-    return _Reading(energy, scale, entropy, state.amin(1), state.amax(1))
+def _reach(processor: Stack, within_frames: bool) -> str:
+    """Over which part of a prediction the law extends."""
+    if processor.law is Invariant.MAXIMUM and any(
+        isinstance(block.react, Reaction) for block in processor.blocks
+    ):
+        return "within each diffusion; the reactions between them have no law"
+    if starts_anew_in_blocks(processor) and len(processor.blocks) > 1:
+        return "within each block"
+    return "within each frame" if within_frames else "through the whole stack"
 
 
-def _violation(law: Invariant, start: _Reading, before: _Reading, now: _Reading) -> float:
-    """How far the law is violated now, since the start of the stage or since the step before."""
-    drift = ((now.energy - start.energy).abs() / start.scale).amax()
-    rise = ((now.energy - before.energy) / start.scale).amax()
-    loss = ((before.entropy - now.entropy) / (1 + before.entropy.abs())).amax()
-    width = (start.high - start.low).amax()
-    outside = torch.maximum(now.high - before.high, before.low - now.low).amax() / width
-    violation = {
-        Invariant.ENERGY: drift,
-        Invariant.DECAY: rise.clamp(min=0),
-        Invariant.METRIPLECTIC: torch.maximum(drift, loss).clamp(min=0),
-        Invariant.MAXIMUM: outside.clamp(min=0),
-    }[law]
-    return float(violation)
+def _basis(decoder: Decoder | None, latent: Latent) -> tuple[Tensor, Tensor] | None:
+    """The basis of a linear decoder on a grid, and its matrix W."""
+    if not isinstance(decoder, Galerkin):
+        return None
+    double = latent._replace(z=latent.z.double(), pos=latent.pos.double())
+    return decoder.on_grid(double), decoder.value.weight.double()
+
+
+def _observers(
+    processor: Stack, dtype: torch.dtype, shown: tuple[Tensor, Tensor] | None
+) -> tuple[Stack, LawMonitor]:
+    """A copy of the processor that runs, and a monitor of its law."""
+    runner = copy.deepcopy(processor).to(dtype).eval()
+    return runner, LawMonitor(copy.deepcopy(processor).double().eval(), dtype, shown)
+
+
+def _steps_of(processor: Stack) -> int:
+    """Steps of one pass in time."""
+    repeated = processor.blocks[-1:] if processor.owns_energy else processor.blocks
+    return sum(block.steps for block in repeated)
+
+
+def _frames_of(model: EvolutionOperator, steps: int) -> int:
+    """Frames that take at least this number of steps."""
+    flow: Stack = model.processor
+    each = sum(block.steps for block in flow.blocks)
+    if isinstance(model.propagator, LatentFlow):
+        each = _steps_of(flow) * max(1, math.ceil(1 / flow.dt))
+    return math.ceil(steps / each)
+
+
+def _roll_in_time(
+    processor: Stack, latent: Latent, cond: Tensor | None, steps: int, monitor: LawMonitor
+) -> None:
+    """The flow in time, in whole passes after a half one, read at the end of each."""
+    passes = math.ceil(steps / _steps_of(processor))
+    times = [0.5, *range(1, passes + 1)]
+    for code in processor.at(latent, cond, [processor.dt * time for time in times]):
+        monitor.read(code.z)
+
+
+def _few_queries(given: Sample, dtype: torch.dtype) -> Sample:
+    """The samples in one precision, asked at a few of their own points."""
+    few = given._replace(y=given.x[:, :QUERIES], y_mask=given.x_mask[:, :QUERIES])
+    return Sample(*(part.to(dtype) if part.is_floating_point() else part for part in few))

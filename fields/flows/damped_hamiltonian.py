@@ -127,11 +127,13 @@ class EnergyGuardedStep(Integrator):
             value = carry.energy - field.conservative.kinetic(p)
             c = dt * field.damping()
             lower, grad = field.conservative.potential(q - c * carry.grad, context)
-            accept = (lower <= value)[:, None, None]
+            accept = (lower <= value) & grad.isfinite().flatten(1).all(1)
+            value = torch.where(accept, lower, value)
+            accept = accept[:, None, None]
             q = torch.where(accept, q - c * carry.grad, q)
             grad = torch.where(accept, grad, carry.grad)
             p = p * (1 - c * field.conservative.inverse_mass()).clamp(min=0)
-            energy = torch.minimum(lower, value) + field.conservative.kinetic(p)
+            energy = value + field.conservative.kinetic(p)
             return torch.cat([q, p], dim=-1), Orbit(grad, energy, carry.rejected_steps)
 
     def rejected_steps(self, carry: Orbit, z: Tensor) -> Float[Tensor, "b"]:

@@ -89,8 +89,8 @@ class EnergyProjectedVerlet(Integrator):
 
     T is quadratic, so T(p₁) + V(q₁) = E₀ to rounding, at one gradient per step. The local energy
     error of Verlet is O(h³), hence s = 1 + O(h³) and the order remains 2; symplecticity is lost.
-    Where V(q₁) exceeds E₀ no s exists: the sample is then reflected (q₁ = q, p₁ = −p), which
-    preserves the energy too, and the step is counted as rejected.
+    Where V(q₁) exceeds E₀ or is not finite no s exists: the sample is then reflected (q₁ = q,
+    p₁ = −p), which preserves the energy too, and the step is counted as rejected.
 
     Reference: Hairer, Lubich & Wanner, Geometric Numerical Integration, 2nd ed. (2006), IV.4, for
     projection methods.
@@ -128,7 +128,8 @@ class EnergyProjectedVerlet(Integrator):
             q, p, value, grad = leapfrog(field, dt, z, context, carry.grad)
             kinetic = field.kinetic(p)
             scale = (carry.energy - value) / (kinetic + torch.finfo(z.dtype).tiny)
-            bounce = (scale < SCALE[0]) | (scale > SCALE[1])
+            finite = grad.isfinite().flatten(1).all(1)
+            bounce = ~((scale >= SCALE[0]) & (scale <= SCALE[1]) & finite)  # also where nan
             p = p * scale.clamp(*SCALE).sqrt()[:, None, None]
             q_old, p_old = z.chunk(2, dim=-1)
             back = bounce[:, None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from fields.core.sample import Latent
 from fields.dynamics.base import Context, EnergyField, Invariant, full_precision
 from fields.processors.base import Processor
 from fields.processors.block import FlowBlock
-from fields.processors.trace import FlowState, FlowTrace
+from fields.processors.trace import FlowState, FlowTrace, observed
 
 
 class Stack(Processor):
@@ -97,14 +97,11 @@ class Stack(Processor):
 
     def flow_states(
         self, latent: Latent, cond: Float[Tensor, "b h"] | None = None, *, passes: int | None = None
-    ) -> Iterator[FlowState]:
-        """Yields every step of the flow: through the depth, or for ``passes`` passes in time."""
-        context, state = self._start(latent, cond)
-        for stage, block, steps in self._stages(passes):
-            for moved in self._steps(stage, block, state, context, steps):
-                yield moved
-                state = moved.state
-            state = block.finish(state, context)
+    ) -> list[FlowState]:
+        """Every step of the flow: through the depth, or for ``passes`` passes in time."""
+        states: list[FlowState] = []
+        self._observe(states.append, latent, cond, passes)
+        return states
 
     @torch.no_grad()
     def trace(
@@ -120,46 +117,44 @@ class Stack(Processor):
         energy: list[Tensor] = []
         entropy: list[Tensor] = []
         rejected_steps: list[Tensor] = []
-        for moved in self.flow_states(latent, cond, passes=passes):
-            field = exact.blocks[moved.stage % len(self.blocks)].field
+
+        def record(moved: FlowState) -> None:
+            field = exact.blocks[moved.block].field
             state, context = moved.state.double(), moved.context.double()
             stages.append(moved.stage)
             h.append(moved.h.double())
             rejected_steps.append(moved.rejected_steps.double())
             if not isinstance(field, EnergyField):
                 energy.append(0.5 * state.square().sum((-2, -1)))
-                continue
+                return
             with full_precision(state):
                 energy.append(field.energy(state, context))
             found = field.entropy(state)
             if found is not None:
                 entropy.append(found)
-        columns = (torch.stack(x) for x in (h, energy, rejected_steps))
-        return FlowTrace(stages, *columns, entropy=torch.stack(entropy) if entropy else None)
 
-    def _stages(self, passes: int | None) -> Iterator[tuple[int, FlowBlock, int]]:
-        """Stage number, block and number of steps, in the order in which blocks run."""
-        last = len(self.blocks) - 1
-        if passes is None or self.owns_energy:
-            for stage, block in enumerate(self.blocks):
-                repeats = passes if passes is not None and stage == last else 1
-                yield stage, block, block.steps * repeats
-            return
-        for stage in range(passes * len(self.blocks)):
-            block = self.blocks[stage % len(self.blocks)]
-            yield stage, block, block.steps
+        self._observe(record, latent, cond, passes)
+        return FlowTrace(
+            stages,
+            torch.stack(h),
+            torch.stack(energy),
+            torch.stack(rejected_steps),
+            torch.stack(entropy) if entropy else None,
+        )
 
-    def _steps(
-        self, stage: int, block: FlowBlock, state: Tensor, context: Context, steps: int
-    ) -> Iterator[FlowState]:
-        """The states of one block, from its start to the end of its last step."""
-        state = block.prepare(state)
-        carry = block.begin(state, context)
-        for i in range(steps + 1):
-            rejected = block.integrator.rejected_steps(carry, state)
-            yield FlowState(stage, block, state, context, block.h(), rejected)
-            if i < steps:
-                state, carry = block.advance(state, carry, context)
+    def _observe(
+        self,
+        record: Callable[[FlowState], None],
+        latent: Latent,
+        cond: Tensor | None,
+        passes: int | None,
+    ) -> None:
+        """Predict through the depth or in time, and pass every state on the way to ``record``."""
+        with observed(self.blocks, record):
+            if passes is None:
+                self(latent, cond)
+            else:
+                list(self.at(latent, cond, [passes * self.dt]))
 
     def _start(self, latent: Latent, cond: Tensor | None) -> tuple[Context, Tensor]:
         """Context and lifted state; half-precision tokens become single."""

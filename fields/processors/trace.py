@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from fields.dynamics.base import Context
+from fields.dynamics.base import Context, VectorField
+from fields.integrators.base import Integrator
 from fields.processors.block import FlowBlock
 
 
@@ -17,28 +21,114 @@ class FlowState(NamedTuple):
 
     Args:
         stage: number of the run of a block; a law compares states of one stage.
-        block: the block that is running.
+        block: index of the block that is running.
         state: the lifted state.
-        context: what the field reads.
+        context: what the field reads; a new object each time that tokens are lifted.
         h: step size.
         rejected_steps: rejected steps of each sample in this stage so far.
+        stepped: whether a step of the method led to this state. False at the start of a stage, and
+            where the loop around the method changed the state between two steps.
 
     Example:
         >>> from fields.core.sample import Latent
         >>> from fields.flows import Hamiltonian
         >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
         >>> latent = Latent(torch.randn(2, 5, 16), pos, periodic)
-        >>> states = list(Hamiltonian(16, depth=2).flow_states(latent))
+        >>> states = Hamiltonian(16, depth=2).flow_states(latent)
         >>> [one.stage for one in states], states[-1].state.shape
         ([0, 0, 1, 1], torch.Size([2, 5, 16]))
     """
 
     stage: int
-    block: FlowBlock
+    block: int
     state: Float[Tensor, "b k s"]
     context: Context
     h: Float[Tensor, ""]
     rejected_steps: Float[Tensor, "b"]
+    stepped: bool
+
+
+class ObservedIntegrator(nn.Module):
+    """An integrator that passes all states which it is given or returns to a function.
+
+    It takes the place of a block's method, so that the loop which predicts is the one observed.
+
+    Args:
+        block: the block whose method is observed.
+        index: its number in the stack.
+        stages: numbers of the stages, shared by all blocks of a stack.
+        record: called with each state.
+    """
+
+    def __init__(
+        self,
+        block: FlowBlock,
+        index: int,
+        stages: Iterator[int],
+        record: Callable[[FlowState], None],
+    ):
+        super().__init__()
+        self.method = block.integrator
+        self.index = index
+        self.step_size = block.h
+        self.stages = stages
+        self.record = record
+        self.stage = 0
+        self.last: Tensor | None = None
+
+    def init(self, field: VectorField, z: Tensor, context: Context) -> Any:
+        """The carry of the observed method; a new stage starts at ``z``."""
+        self.stage = next(self.stages)
+        carry = self.method.init(field, z, context)
+        self._pass(z, context, self.step_size(), carry, stepped=False)
+        return carry
+
+    def step(
+        self,
+        field: VectorField,
+        t: float | Tensor,
+        dt: Tensor,
+        z: Tensor,
+        context: Context,
+        carry: Any,
+    ) -> tuple[Tensor, Any]:
+        """State and carry of the observed method after one step of size ``dt``."""
+        if z is not self.last:
+            self._pass(z, context, dt, carry, stepped=False)
+        z, carry = self.method.step(field, t, dt, z, context, carry)
+        self._pass(z, context, dt, carry, stepped=True)
+        return z, carry
+
+    def _pass(self, z: Tensor, context: Context, h: Tensor, carry: Any, *, stepped: bool) -> None:
+        rejected = self.method.rejected_steps(carry, z)
+        self.last = z
+        self.record(FlowState(self.stage, self.index, z, context, h, rejected, stepped))
+
+
+@contextmanager
+def observed(blocks: Sequence[FlowBlock], record: Callable[[FlowState], None]) -> Iterator[None]:
+    """While the context is open, call ``record`` with every state that the blocks pass through.
+
+    Each run of a block is a stage: its state at the start, then the state after each step.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> from fields.flows import Hamiltonian
+        >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
+        >>> flow, states = Hamiltonian(16, depth=2), []
+        >>> with observed(flow.blocks, states.append):
+        ...     out = flow(Latent(torch.randn(2, 5, 16), pos, periodic))
+        >>> [state.stage for state in states]
+        [0, 0, 1, 1]
+    """
+    methods, stages = [block.integrator for block in blocks], itertools.count()
+    try:
+        for i, block in enumerate(blocks):
+            block.integrator = cast(Integrator, ObservedIntegrator(block, i, stages, record))
+        yield
+    finally:
+        for block, method in zip(blocks, methods, strict=True):
+            block.integrator = method
 
 
 class FlowTrace(NamedTuple):

@@ -204,7 +204,7 @@ class ReportBuilder(ABC):
             return None
         batch: Sample = next(iter(self.data.test_dataloader()[0]))
         first = Sample(*(part[:CERTIFIED_SAMPLES] for part in batch))
-        found = certify(model, first, steps=max(batch.v.shape[1], CERTIFIED_STEPS))
+        found = certify(model, first, steps=CERTIFIED_STEPS, frames=batch.v.shape[1])
         return found if found.findings else None
 
     def _law(self) -> str:

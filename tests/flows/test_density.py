@@ -155,7 +155,7 @@ def test_the_energy_is_constant_in_single_precision_and_a_lost_one_is_seen(monke
         return 0 * value, grad
 
     monkeypatch.setattr(LocalEnergy, "value_and_grad", lost)
-    assert verify(flow, latent, steps=400).verdict == "BROKEN"
+    assert verify(flow, latent, steps=400).verdict.startswith("BROKEN")
 
 
 def test_constants_of_the_equation_steer_it_or_are_refused():

@@ -161,7 +161,7 @@ def test_a_certificate_passes_and_a_sign_breaks_it(monkeypatch):
         "value_and_grad",
         lambda *args: (value_and_grad(*args)[0], -1e-3 * value_and_grad(*args)[1]),
     )
-    assert verify(processor, latent, steps=200).verdict == "BROKEN"
+    assert verify(processor, latent, steps=200).verdict.startswith("BROKEN")
 
 
 def test_training_reaches_every_weight_and_an_equilibrium_is_kept():

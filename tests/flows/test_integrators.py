@@ -149,4 +149,4 @@ def test_a_flipped_sign_in_an_energy_breaks_the_certificate(energy, monkeypatch)
         return -value, grad
 
     monkeypatch.setattr(energy, "value_and_grad", flipped)
-    assert verify(flow, tokens(), steps=12).verdict == "BROKEN"
+    assert verify(flow, tokens(), steps=12).verdict.startswith("BROKEN")

@@ -72,7 +72,9 @@ def test_retrieval_never_raises_the_energy(h):
 def test_the_processor_keeps_the_law_and_others_are_refused():
     processor, tokens = shaken(Associative(DIM, heads=3, steps=20).double()), latent()
     states = list(processor.flow_states(tokens))
-    energies = torch.stack([m.block.field.energy(m.state, m.context) for m in states])
+    energies = torch.stack(
+        [processor.blocks[m.block].field.energy(m.state, m.context) for m in states]
+    )
     assert len(states) == 21 and (energies.diff(dim=0) <= 1e-12 * energies.abs().max()).all()
     assert (energies[0] - energies[-1]).min() > 0.1
     assert (processor(tokens).z - states[-1].state).abs().max() == 0

@@ -160,7 +160,7 @@ def test_a_certificate_passes_and_a_sign_breaks_it(monkeypatch):
         "operators",
         lambda *args: (operators(*args)[0], -1e-3 * operators(*args)[1]),
     )
-    assert verify(flow, latent, steps=200).verdict == "BROKEN"
+    assert verify(flow, latent, steps=200).verdict.startswith("BROKEN")
 
 
 def test_what_cannot_be_is_refused_in_a_sentence():

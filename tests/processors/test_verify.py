@@ -71,13 +71,13 @@ def test_norms_do_not_creep_in_single_precision(cls):
 @pytest.mark.parametrize("cls", [GraphStack, DoubleBracket, Metriplectic], ids=lambda c: c.__name__)
 def test_a_flipped_sign_is_found_out(cls, monkeypatch):
     monkeypatch.setattr(Coboundary, "down", lambda self, p: -(self.matrix.mT @ p))
-    assert verify(build(cls), tokens(), steps=20).verdict == "BROKEN"
+    assert verify(build(cls), tokens(), steps=20).verdict.startswith("BROKEN")
 
 
 def test_climbing_instead_of_retrieving_is_found_out(monkeypatch):
     original = HopfieldField.forward
     monkeypatch.setattr(HopfieldField, "forward", lambda *args: -original(*args))
-    assert verify(build(Associative), tokens(), steps=20).verdict == "BROKEN"
+    assert verify(build(Associative), tokens(), steps=20).verdict.startswith("BROKEN")
 
 
 def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energy_is_not(
@@ -96,7 +96,7 @@ def test_a_gradient_that_does_not_belong_to_the_energy_is_forgiven_a_wrong_energ
         "potential",
         lambda f, q, c: (1.01 * original(f, q, c)[0], original(f, q, c)[1]),
     )
-    assert verify(processor, tokens(), steps=20).verdict == "BROKEN"
+    assert verify(processor, tokens(), steps=20).verdict.startswith("BROKEN")
 
 
 def test_what_claims_no_law_gets_no_certificate():

@@ -83,7 +83,7 @@ def test_trained_in_half_precision_then_perturbed_every_law_holds(name, tmp_path
 def test_an_operator_broken_on_purpose_is_status_one(name, tmp_path, capsys, monkeypatch):
     words = checkpoint(tmp_path, TRAINED[name], updates=1)
     monkeypatch.setattr(Coboundary, "down", lambda self, p: -(self.matrix.mT @ p))
-    assert certify(words, capsys, status=1)["verdict"] == "BROKEN"
+    assert certify(words, capsys, status=1)["verdict"].startswith("BROKEN")
     assert main(["verify", *words, "--steps", "8"]) == 1
     assert "BROKEN" in capsys.readouterr().out
 
