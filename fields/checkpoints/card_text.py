@@ -142,7 +142,7 @@ def data_recipe(card: dict[str, Any]) -> dict[str, Any]:
         >>> data_recipe({"protocol": {"recipe": '{"problem": "heat"}'}})
         {'problem': 'heat'}
     """
-    return json.loads(card["protocol"]["recipe"] or "{}")
+    return json.loads(card["protocol"].get("recipe") or "{}")
 
 
 def processor_name(model: dict[str, Any]) -> str:
