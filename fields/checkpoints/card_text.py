@@ -24,13 +24,17 @@ class ModelCard(dict[str, Any]):
 
     def __init__(self, header: Mapping[str, Any]):
         super().__init__(header["card"])
-        self._text = card_text(header)
+        self._header = header
 
     def __str__(self) -> str:
-        return self._text
+        try:
+            return card_text(self._header)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            # The card of another version or program, whose entries can be anything.
+            return json.dumps(dict(self), indent=2, default=str)
 
     def __repr__(self) -> str:
-        return self._text
+        return str(self)
 
 
 def card_text(header: Mapping[str, Any]) -> str:

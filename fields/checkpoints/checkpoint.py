@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from fields.checkpoints.card_text import ModelCard
+from fields.checkpoints.limits import (
+    MalformedError,
+    build_checked,
+    check_header,
+    check_values,
+    read_schema,
+)
 from fields.checkpoints.remote import SCHEME, WEIGHTS, download
-from fields.core.component import build
+from fields.core.component import CheckpointError
 from fields.core.files import write_atomically
 from fields.core.moved_names import current_description, current_record, current_weight
 from fields.core.protocols import Savable
-from fields.core.sample import Schema
-from fields.data.normalizer import Normalizer
 from fields.data.novelty import TrainingRange
 
 FORMAT = 2
@@ -77,8 +83,9 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
 
     Raises:
         FileNotFoundError: there is no such file and no pretrained model of that name.
-        ValueError: the file is not one of our checkpoints, is of a newer format, or uses components
-            of a package that is not trusted.
+        CheckpointError: the file is not one of our checkpoints, is damaged, is of a newer format,
+            asks for more than what it stores, or uses components of a package that is not trusted.
+            It is a ValueError.
 
     Example:
         >>> model = load("burgers")
@@ -87,17 +94,18 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
     """
     path = find_checkpoint(name_or_path)
     header = read_header(path)
-    schema = Schema.from_dict(header["schema"])
-    names = (*schema.inputs, *schema.outputs, *schema.params)
-    # The true statistics are buffers of the normalizer and are loaded with the weights.
-    normalizer = Normalizer(schema, dict.fromkeys(names, (0.0, 1.0)))
-    model = build(header["model"], trust=trust, schema=schema, normalizer=normalizer)
     rename = current_weight if header["format"] == 1 else str
-    with safe_open(path, framework="pt") as file:
-        model.load_state_dict({rename(key): file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    with _explained(path), safe_open(path, framework="pt") as file:
+        tensors = {rename(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        stored = {key: (list(value.shape), value.dtype) for key, value in tensors.items()}
+        schema = read_schema(header["schema"])
+        model: Any = build_checked(header["model"], schema, stored, trust)
+        model.load_state_dict(tensors)
+        check_values(model)
     model.card = ModelCard(header)
     if "training_range" in header:
-        model.training_range = TrainingRange.from_dict(header["training_range"])
+        with _explained(path):
+            model.training_range = _training_range(header["training_range"])
     return model.to(device).eval()
 
 
@@ -108,24 +116,29 @@ def read_header(path: str | Path) -> dict[str, Any]:
     that has moved; see `fields.core.moved_names`.
 
     Raises:
-        ValueError: the file is not one of our checkpoints, or is of a newer format.
+        CheckpointError: the file is not one of our checkpoints, or is of a newer format.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is not a safetensors file ({error}). Give a checkpoint written by "
             "`fields.save`."
         ) from error
     if KEY not in metadata:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is a safetensors file of another program: its header has no {KEY!r} entry. "
             "Give a checkpoint written by `fields.save`."
         )
-    header = json.loads(metadata[KEY])
+    with _explained(path):
+        try:
+            header = json.loads(metadata[KEY])
+        except (ValueError, RecursionError):
+            raise MalformedError(f"its header {KEY!r} is not JSON") from None
+        check_header(header)
     if header["format"] > FORMAT:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} has format {header['format']}, but this version reads formats up to {FORMAT}. "
             "Update bracketfields."
         )
@@ -133,6 +146,27 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header["model"] = current_description(header["model"])
         header["card"] = current_record(header["card"])
     return header
+
+
+def _training_range(values: Any) -> TrainingRange:
+    try:
+        return TrainingRange.from_dict(values)
+    except Exception as error:
+        raise MalformedError(f"its training range is not one of this version ({error})") from error
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    """Add the file to the message of what is wrong with it."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Get it again.") from error
+    except MalformedError as error:
+        raise CheckpointError(
+            f"{path} cannot be loaded: {error}. It is damaged, or was written by another version. "
+            "Get it again, or update bracketfields."
+        ) from error.__cause__
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

@@ -6,11 +6,35 @@ import inspect
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Self
 
 from torch import nn
 
 from fields.core.moved_names import current_path
+
+# Rooms of this package whose modules hold components. No other module is imported because a
+# checkpoint names it: importing `fields.__main__`, for example, runs the command line.
+ROOMS = (
+    "baselines",
+    "decoders",
+    "dynamics",
+    "encoders",
+    "flows",
+    "integrators",
+    "models",
+    "nn",
+    "processors",
+)
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint that this version can load; the message says why.
+
+    Example:
+        >>> issubclass(CheckpointError, ValueError)
+        True
+    """
 
 
 class Component(nn.Module):
@@ -66,36 +90,48 @@ def build(description: dict[str, Any], *, trust: Sequence[str] = (), **supplied:
         supplied: values for constructors that take them: ``schema`` and ``normalizer``.
 
     Raises:
-        ValueError: a class path leads to another package, or to something that is not a component.
+        CheckpointError: a class path leads to another package, to a module without components, or
+            to something that is not a component.
 
     Example:
         >>> from fields.processors.transformer import Transformer
         >>> type(build(Transformer(8, depth=1).describe())).__name__
         'Transformer'
     """
-    cls = _find_class(description["class_path"], Component, trust)
-    arguments = {
-        k: _object(value, trust, supplied) for k, value in description["init_args"].items()
-    }
+    cls = _find_class(str(description.get("class_path")), Component, trust)
+    given = description.get("init_args", {})
+    arguments = {k: _object(value, trust, supplied) for k, value in given.items()}
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{key: value for key, value in supplied.items() if key in accepted}, **arguments)
 
 
 def _find_class(path: str, base: type, trust: Sequence[str]) -> type:
+    """The class of a path; nothing but modules of components and trusted packages is imported."""
     module, _, name = current_path(path).rpartition(".")
-    package = module.split(".")[0]
+    package, _, rest = module.partition(".")
     if package not in ("fields", *trust):
-        raise ValueError(
+        raise CheckpointError(
             f"The file asks for class {path!r}, which is outside `fields`, so loading it would run "
             f"other code. If you trust that code, call `load(..., trust=[{package!r}])`."
         )
-    cls = getattr(import_module(module), name, None)
+    known = package != "fields" or rest.split(".")[0] in ROOMS
+    cls = getattr(import_module(module), name, None) if known and _exists(module) else None
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise ValueError(
+        raise CheckpointError(
             f"The file asks for {path!r}, which is not a component of a model in this version of "
             f"{package}. Update {'bracketfields' if package == 'fields' else package}."
         )
     return cls
+
+
+def _exists(module: str) -> bool:
+    """Whether there is such a module; of it only the packages that contain it are imported."""
+    try:
+        return (
+            all(part.isidentifier() for part in module.split(".")) and find_spec(module) is not None
+        )
+    except ModuleNotFoundError:
+        return False
 
 
 def _plain(value: Any, name: str, owner: type) -> Any:
