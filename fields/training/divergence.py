@@ -1,4 +1,4 @@
-"""Stop a training as soon as one of its numbers is not finite."""
+"""How a training stops early: numbers that are not finite, and interruptions."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ class DivergedError(RuntimeError):
 
     Example:
         >>> DivergedError("The loss is nan at step 3.").kept
+        False
+    """
+
+    kept = False
+
+
+class InterruptedTraining(KeyboardInterrupt):
+    """A training was interrupted by Ctrl-C or SIGTERM.
+
+    ``kept`` says whether the training was left with the weights of an earlier validation.
+
+    Example:
+        >>> InterruptedTraining("The training was interrupted in epoch 2.").kept
         False
     """
 

@@ -20,7 +20,7 @@ from fields.core.files import write_atomically
 from fields.data.datamodule import FieldDataModule
 from fields.training.base import Training
 from fields.training.checks import check_trainer
-from fields.training.divergence import DivergedError, FiniteTraining
+from fields.training.divergence import DivergedError, FiniteTraining, InterruptedTraining
 from fields.training.progress import TrainingProgress
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def fit(
         trainer: options of ``lightning.Trainer``.
 
     Raises:
-        KeyboardInterrupt: interrupted, or asked to end by SIGTERM.
+        InterruptedTraining: interrupted, or asked to end by SIGTERM.
         DivergedError: a number was not finite. The task has its best weights of earlier epochs, if
             the error is marked as `kept`.
         ValueError: a strategy that cannot train these models, or a checkpoint that cannot be
@@ -103,7 +103,12 @@ def fit(
         run.fit(task, datamodule=data, ckpt_path=str(last) if begun else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM
         if run.interrupted:
-            raise KeyboardInterrupt from None
+            stop = InterruptedTraining(
+                f"The training was interrupted in epoch {run.current_epoch + 1}."
+            )
+            # Several processes are not interrupted at the same moment: they cannot go on together.
+            stop.kept = run.world_size == 1 and _load_best(task, keep)
+            raise stop from None
         raise
     except DivergedError as error:
         row = {"epoch": run.current_epoch, "seconds": task.elapsed}

@@ -22,7 +22,7 @@ from fields.core.distributed import barrier, broadcast, init_process_group, is_m
 from fields.training.catalogue import lawful_quantities, make_missing_files
 from fields.training.checks import check_counts_of_components, check_run_name
 from fields.training.configurations import DEFAULT
-from fields.training.divergence import DivergedError
+from fields.training.divergence import DivergedError, InterruptedTraining
 from fields.training.run_folder import check_resumable, open_run_folder, write_settings
 from fields.training.settings import Run, settings_parser
 
@@ -178,14 +178,15 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
         else RolloutReport(data, metrics=metrics, quantities=lawful_quantities(data.source))
     )
     baseline = run.baseline and _has_baseline(builder)
-    stopped: DivergedError | None = None
+    stopped: DivergedError | InterruptedTraining | None = None
     try:
         fit(task, data, folder / "checkpoints", resume=run.resume, **options)
-    except DivergedError as error:
+    except (DivergedError, InterruptedTraining) as error:
         if not error.kept:
             raise
         stopped = error
-        builder.remarks.append(f"stopped: {error}")
+        builder.remarks.append(str(error))
+        _say(f"\n{error} Reporting on its best epoch; interrupt (again) to omit that.")
     count = sum(p.numel() for p in task.model.parameters())
     _say(f"Trained {count:,} parameters in {task.elapsed:.0f} s.")
     _add_trained(builder, FIELD, task)
@@ -193,7 +194,7 @@ def train_and_report(run: Run, parts: Namespace, folder: Path, command: str) -> 
         _train_baseline(run, parts, builder, folder, command, options)
     _write_results(folder, task.model, data, builder, command)
     if stopped is not None:
-        _say("The report and model.safetensors are those of the best epoch before the stop.")
+        _say("The report and model.safetensors are those of the best epoch before that.")
         raise stopped
 
 

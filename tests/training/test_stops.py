@@ -133,6 +133,24 @@ def test_a_run_that_diverges_late_keeps_its_best_model(tmp_path, capsys, monkeyp
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_an_interrupted_run_reports_on_its_best_epoch(tmp_path, capsys, monkeypatch):
+    def late(self, batch, random):
+        if self.current_epoch:
+            raise KeyboardInterrupt
+        return plain(self, batch, random)
+
+    plain = FieldTraining.loss
+    monkeypatch.setattr(FieldTraining, "loss", late)
+    with pytest.raises(SystemExit) as stop:
+        train.main(words(tmp_path))
+    assert stop.value.code == 130
+    said = capsys.readouterr().out
+    assert "interrupted in epoch 2" in said and "--resume" in said
+    assert json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
+    assert fields.load(tmp_path / "r" / "model.safetensors").schema.outputs == ("u",)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_missing_baseline_is_said_before_the_training(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_module, "find_spec", lambda name: None)
     train.main(words(tmp_path, "--run.baseline=true"))
