@@ -30,6 +30,10 @@ class LawFinding:
         holds: whether the violation is within the tolerance.
         taken_steps: steps that were taken, over all samples.
         grown: largest norm of the state over that at the start; infinite where it is not finite.
+
+    Example:
+        >>> print(LawFinding("float64", 2e-15, 1e-12, 3, 0, moved=0.4, holds=True, taken_steps=8))
+        float64: largest violation 2.0e-15 (allowed 1e-12) at step 3, 0 of 8 steps rejected, ...
     """
 
     dtype: str
@@ -66,6 +70,10 @@ class Certificate:
             shown.
         independent: whether the energies were computed by code other than the field's own.
         frames: number of predicted frames; 0 for maps without time.
+
+    Example:
+        >>> Certificate("Transformer", "no law", "", 0, 0, [], "no law is claimed").passed
+        False
     """
 
     processor: str

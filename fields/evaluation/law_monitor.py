@@ -33,6 +33,11 @@ class LawReading:
         entropy: S, zero where the law involves none.
         low: smallest value of each channel.
         high: largest value of each channel.
+
+    Example:
+        >>> z = torch.zeros(2)
+        >>> LawReading(z, z + 1, z, low=torch.zeros(2, 4), high=torch.ones(2, 4)).high.shape
+        torch.Size([2, 4])
     """
 
     energy: Float[Tensor, "b"]
@@ -106,7 +111,8 @@ class LawMonitor:
     def __call__(self, current: FlowState) -> None:
         """Compare the state with those before it; see the class."""
         now = self._reading(current)
-        last, first = self._last, self._first
+        last = self._last
+        first = self._first
         lifted = last is None or current.context is not last.context
         new_stage = last is None or current.stage != last.stage
         if lifted:
@@ -123,7 +129,8 @@ class LawMonitor:
         assert self._start is not None and self._before is not None and first is not None
         self._judge(law_violation(self.exact.law, self._start, self._before, now))
         self._measure_motion(current.state, first)
-        self._last, self._before = current, now
+        self._last = current
+        self._before = now
 
     @torch.no_grad()
     def read(self, z: Float[Tensor, "b k h"]) -> None:
@@ -147,7 +154,8 @@ class LawMonitor:
         )
 
     def _reading(self, current: FlowState) -> LawReading:
-        field, state = self.exact.blocks[current.block].field, current.state.double()
+        field = self.exact.blocks[current.block].field
+        state = current.state.double()
         energy, scale, entropy = reference_energy(field, state, current.context.double())
         if self.shown is not None:
             basis, weight = self.shown
@@ -160,14 +168,16 @@ class LawMonitor:
             self._compare_norms(field.project(self._last.state), z)
 
     def _compare_norms(self, before: Tensor, now: Tensor) -> None:
-        old, new = half_square(before.double()), half_square(now.double())
+        old = half_square(before.double())
+        new = half_square(now.double())
         size = torch.maximum(old, new) + torch.finfo(old.dtype).tiny
         self._judge(float(((new - old).abs() / size).amax()))
 
     def _judge(self, violation: float) -> None:
         violation = math.inf if math.isnan(violation) else violation
         if violation > self.violation:
-            self.violation, self.worst_step = violation, self.steps
+            self.violation = violation
+            self.worst_step = self.steps
 
     def _measure_motion(self, state: Tensor, first: Tensor) -> None:
         size = first.double().norm()

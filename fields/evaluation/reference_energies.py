@@ -129,8 +129,10 @@ def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
     width = q.shape[-1] // v.heads
     g = _bounded(v.features.gamma, q, context)
     inner = torch.einsum("bkc,mc->bkm", g, v.patterns) + v.bias
-    spring, memory = _spring(v.log_stiffness, q), _log_cosh(inner) * v.weight
-    value, size = spring + memory.sum((1, 2)), spring + memory.abs().sum((1, 2))
+    spring = _spring(v.log_stiffness, q)
+    memory = _log_cosh(inner) * v.weight
+    value = spring + memory.sum((1, 2))
+    size = spring + memory.abs().sum((1, 2))
     for head in range(v.heads):
         rows = slice(head * width, (head + 1) * width)
         query, key = (torch.einsum("bkc,ec->bke", g, w[rows])[:, None] for w in (v.query, v.key))
@@ -143,7 +145,8 @@ def _(v: AttentionEnergy, q: Tensor, context: Context) -> ReferencePotential:
             far = context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
             score = score - far.clamp(max=40)
         total = v.amplitude[head] * width**0.5 * torch.logsumexp(score, dim=-1)
-        value, size = value - total.sum(-1), size + total.abs().sum(-1)
+        value = value - total.sum(-1)
+        size = size + total.abs().sum(-1)
     return ReferencePotential(value, size)
 
 
@@ -153,7 +156,8 @@ def _(v: MLPEnergy, q: Tensor, context: Context) -> ReferencePotential:
     hidden = torch.einsum("bkc,ec->bke", g, v.first.weight) + v.first.bias
     hidden = 1 - 2 / (torch.exp(2 * hidden) + 1)  # tanh
     outer = torch.einsum("bke,fe->bkf", hidden, v.second.weight) + v.second.bias
-    spring, memory = _spring(v.log_stiffness, q), _log_cosh(outer) * v.weight
+    spring = _spring(v.log_stiffness, q)
+    memory = _log_cosh(outer) * v.weight
     return ReferencePotential(spring + memory.sum((1, 2)), spring + memory.abs().sum((1, 2)))
 
 
@@ -163,8 +167,10 @@ def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
     width = v.query.shape[1]
     g = _bounded(v.features.gamma, q, context)
     overlap = torch.einsum("bkc,mc->bkm", g, v.patterns)
-    spring, memory = _spring(v.log_stiffness, q), (overlap * (overlap > 0)).square() / 2
-    value, size = spring - memory.sum((1, 2)), spring + memory.sum((1, 2))
+    spring = _spring(v.log_stiffness, q)
+    memory = (overlap * (overlap > 0)).square() / 2
+    value = spring - memory.sum((1, 2))
+    size = spring + memory.sum((1, 2))
     for head in range(len(v.query) if n > 1 else 0):  # a token without others predicts nothing
         query, key = (torch.einsum("bkc,ec->bke", g, w[head]) for w in (v.query, v.key))
         score = torch.einsum("bne,bme->bnm", query, key) / width**0.5
@@ -172,7 +178,8 @@ def _(v: EnergyTransformer, q: Tensor, context: Context) -> ReferencePotential:
             score = score - context.distance2 / (2 * torch.exp(v.log_length[head]) ** 2)
         others = [score[:, i, [m for m in range(n) if m != i]] for i in range(n)]
         total = width**0.5 * torch.stack([torch.logsumexp(s, dim=-1) for s in others])
-        value, size = value - total.sum(0), size + total.abs().sum(0)
+        value = value - total.sum(0)
+        size = size + total.abs().sum(0)
     return ReferencePotential(value, size)
 
 
@@ -206,7 +213,8 @@ def _local_terms(v: LocalEnergy, q: Tensor, context: Context) -> Float[Tensor, "
 
 def _responses(v: LocalEnergy, q: Tensor, stencils: Tensor) -> Float[Tensor, "b k m"]:
     """Σ_o Ξ(o) · q(n + o) of each place n, for stencils (m c o), by shifts of the whole grid."""
-    grid, axes = q.unflatten(1, v.tokens), tuple(range(1, 1 + len(v.tokens)))
+    grid = q.unflatten(1, v.tokens)
+    axes = tuple(range(1, 1 + len(v.tokens)))
     offsets = itertools.product(range(-v.radius, v.radius + 1), repeat=len(v.tokens))
     a = torch.zeros((), dtype=q.dtype)
     for i, offset in enumerate(offsets):

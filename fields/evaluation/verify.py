@@ -172,7 +172,8 @@ def _no_physical_energy(processor: Processor, decoder: Decoder) -> str:
 
 def _without_law(processor: Processor, samples: int) -> Certificate:
     law = processor.law if isinstance(processor, Stack) else Invariant.NONE
-    name, verdict = type(processor).__name__, "no exact law is claimed"
+    name = type(processor).__name__
+    verdict = "no exact law is claimed"
     return Certificate(name, law.value, "nothing to verify", samples, 0, [], verdict)
 
 

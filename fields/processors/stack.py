@@ -120,7 +120,8 @@ class Stack(Processor):
 
         def record(moved: FlowState) -> None:
             field = exact.blocks[moved.block].field
-            state, context = moved.state.double(), moved.context.double()
+            state = moved.state.double()
+            context = moved.context.double()
             stages.append(moved.stage)
             h.append(moved.h.double())
             rejected_steps.append(moved.rejected_steps.double())

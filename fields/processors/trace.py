@@ -58,6 +58,16 @@ class ObservedIntegrator(nn.Module):
         index: its number in the stack.
         stages: numbers of the stages, shared by all blocks of a stack.
         record: called with each state.
+
+    Example:
+        >>> from fields.core.sample import Latent
+        >>> from fields.flows import Hamiltonian
+        >>> pos, periodic = torch.rand(1, 5, 2), torch.tensor([True, False])
+        >>> flow, states = Hamiltonian(16, depth=2), []
+        >>> with observed(flow.blocks, states.append):
+        ...     _ = flow(Latent(torch.randn(2, 5, 16), pos, periodic))
+        >>> [state.stage for state in states]
+        [0, 0, 1, 1]
     """
 
     def __init__(
@@ -121,7 +131,8 @@ def observed(blocks: Sequence[FlowBlock], record: Callable[[FlowState], None]) -
         >>> [state.stage for state in states]
         [0, 0, 1, 1]
     """
-    methods, stages = [block.integrator for block in blocks], itertools.count()
+    methods = [block.integrator for block in blocks]
+    stages = itertools.count()
     try:
         for i, block in enumerate(blocks):
             block.integrator = cast(Integrator, ObservedIntegrator(block, i, stages, record))

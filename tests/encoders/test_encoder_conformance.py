@@ -318,7 +318,8 @@ def test_missing_values_that_differ_among_samples(cls, periodic):
 
 def test_windowed_moments_are_means_over_the_points_that_have_a_value():
     """The equation of the class, summed point by point."""
-    count, order = 4, 3
+    count = 4
+    order = 3
     encoder = WindowedMoments(DIM, schema((False, True)), tokens=(count, count), moments=order)
     x = grid((False, True))
     u = values(x, 1)

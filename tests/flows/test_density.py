@@ -51,7 +51,8 @@ def off_gradient(v: LocalEnergy, q: torch.Tensor) -> float:
 
 @CASES
 def test_gradient_in_closed_form_is_the_gradient(tokens, dim, given, quartic, monkeypatch):
-    v, q = energy(tokens, dim, given, quartic), states(tokens, dim)
+    v = energy(tokens, dim, given, quartic)
+    q = states(tokens, dim)
     assert off_gradient(v, q) < 1e-10
     gathered = v._gathered
     monkeypatch.setattr(
@@ -62,7 +63,8 @@ def test_gradient_in_closed_form_is_the_gradient(tokens, dim, given, quartic, mo
 
 @CASES
 def test_training_sees_the_gradient_of_the_force(tokens, dim, given, quartic):
-    v, q = energy(tokens, dim, given, quartic), states(tokens, dim, batch=1).requires_grad_()
+    v = energy(tokens, dim, given, quartic)
+    q = states(tokens, dim, batch=1).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda q: v.value_and_grad(q)[1][..., : v.moving].sin().sum(), (q,)
     )
@@ -79,7 +81,8 @@ def test_the_reference_energy_is_the_same_by_other_code(tokens, dim, given, quar
 
 @CASES
 def test_zero_at_rest_bounded_below_and_the_same_everywhere(tokens, dim, given, quartic):
-    v, q = energy(tokens, dim, given, quartic), states(tokens, dim, batch=400)
+    v = energy(tokens, dim, given, quartic)
+    q = states(tokens, dim, batch=400)
     still = q.clone()
     still[..., : v.moving] = 0
     torch.testing.assert_close(v(still), torch.zeros(400, dtype=q.dtype), atol=1e-12, rtol=0)
@@ -160,19 +163,15 @@ def test_the_energy_is_constant_in_single_precision_and_a_lost_one_is_seen(monke
 
 def test_constants_of_the_equation_steer_it_or_are_refused():
     torch.manual_seed(0)
-    cond, q = (
-        torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).double(),
-        states((12,), 2)[:1].expand(3, -1, -1),
-    )
+    cond = torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).double()
+    q = states((12,), 2)[:1].expand(3, -1, -1)
     v = LocalEnergy(2, tokens=(12,), conditioned=True, quartic=0.1).double()
     value, grad = v.value_and_grad(q, Context(cond=cond))
     assert torch.equal(value[0], v(q)[0]) and (value.diff().abs() > 1e-3).all()
     assert (grad.diff(dim=0).abs().amax((1, 2)) > 1e-3).all()
-    z, field, context = (
-        torch.cat([q, q], -1),
-        HamiltonianField(4, energy=lambda _: v).double(),
-        Context(cond=cond),
-    )
+    z = torch.cat([q, q], -1)
+    field = HamiltonianField(4, energy=lambda _: v).double()
+    context = Context(cond=cond)
     torch.testing.assert_close(
         reference_energy(field, z, context)[0], field.energy(z, context), atol=1e-10, rtol=1e-12
     )

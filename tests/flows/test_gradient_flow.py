@@ -44,8 +44,10 @@ def states(tokens, dim: int, dtype=torch.float64) -> torch.Tensor:
 def test_curvature_is_the_derivative_of_the_force_in_two_halves_of_one_sign(
     tokens, dim, given, quartic
 ):
-    f, z = flow(tokens, dim, given, quartic), states(tokens, dim)
-    v, (up, down) = f.v, f.curvature(z)
+    f = flow(tokens, dim, given, quartic)
+    z = states(tokens, dim)
+    v = f.v
+    up, down = f.curvature(z)
     assert (
         torch.linalg.eigvalsh(up).min() > -1e-12
         and torch.linalg.eigvalsh(down).min() > -1e-12
@@ -65,12 +67,15 @@ def test_curvature_is_the_derivative_of_the_force_in_two_halves_of_one_sign(
 
 @CASES
 def test_the_energy_along_a_move_stays_under_its_bound(tokens, dim, given, quartic):
-    v, z = flow(tokens, dim, given, quartic).v, states(tokens, dim)
+    v = flow(tokens, dim, given, quartic).v
+    z = states(tokens, dim)
     g = torch.Generator().manual_seed(2)
     for size in (1e-2, 1.0, 30.0):
         move = size * torch.randn(z.shape, generator=g, dtype=z.dtype)
         move[..., v.moving :] = 0
-        start, slope, bend = v(z), (v.grad(z) * move).sum((1, 2)), v.bend(z, move)
+        start = v(z)
+        slope = (v.grad(z) * move).sum((1, 2))
+        bend = v.bend(z, move)
         for s in torch.linspace(0, 1, 21, dtype=z.dtype):
             assert (v(z + s * move) <= start + s * slope + s**2 * bend + 1e-9 * (1 + bend)).all()
         assert (
@@ -82,8 +87,11 @@ def test_the_energy_along_a_move_stays_under_its_bound(tokens, dim, given, quart
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("h", [1e-3, 0.3, 5.0, 1e3])
 def test_energy_never_rises_at_any_step_size(tokens, dim, given, quartic, h, dtype, slack):
-    f, z = flow(tokens, dim, given, quartic, dtype), states(tokens, dim, dtype)
-    exact, method, cuts = flow(tokens, dim, given, quartic), BoundedRosenbrock(), torch.zeros(3)
+    f = flow(tokens, dim, given, quartic, dtype)
+    z = states(tokens, dim, dtype)
+    exact = flow(tokens, dim, given, quartic)
+    method = BoundedRosenbrock()
+    cuts = torch.zeros(3)
     before, scale, _ = reference_energy(exact, z.double(), Context())
     first = before
     with torch.no_grad():
@@ -97,7 +105,8 @@ def test_energy_never_rises_at_any_step_size(tokens, dim, given, quartic, h, dty
 
 def test_without_the_bound_it_does_rise(monkeypatch):
     """The control: a full step of any size climbs out of wells."""
-    f, z = flow((12,), 1, 0, 0.0), 3 * states((12,), 1)
+    f = flow((12,), 1, 0, 0.0)
+    z = 3 * states((12,), 1)
     with torch.no_grad():
         f.v.raw_stiffness.fill_(-6.0)
         f.v.weight.abs_()
@@ -105,17 +114,20 @@ def test_without_the_bound_it_does_rise(monkeypatch):
     monkeypatch.setattr(
         LocalEnergy, "bend", lambda self, z, move, context: torch.zeros(len(z), dtype=z.dtype)
     )
-    before, risen = f.energy(z), False
+    before = f.energy(z)
+    risen = False
     with torch.no_grad():
         for _ in range(40):
             z, _ = BoundedRosenbrock().step(f, 0.0, 50.0, z, Context(), torch.zeros(3))
-            risen, before = risen or bool((f.energy(z) > before + 1e-3).any()), f.energy(z)
+            risen = risen or bool((f.energy(z) > before + 1e-3).any())
+            before = f.energy(z)
     assert risen
 
 
 @CASES
 def test_its_order_is_two_and_small_steps_follow_the_field(tokens, dim, given, quartic):
-    f, z = flow(tokens, dim, given, quartic), states(tokens, dim)
+    f = flow(tokens, dim, given, quartic)
+    z = states(tokens, dim)
     for p in f.parameters():
         p.data *= 0.5
 
@@ -125,14 +137,17 @@ def test_its_order_is_two_and_small_steps_follow_the_field(tokens, dim, given, q
         )[-1]
 
     with torch.no_grad():
-        once, twice, four = end(32), end(64), end(128)
+        once = end(32)
+        twice = end(64)
+        four = end(128)
         assert abs(torch.log2((once - twice).norm() / (twice - four).norm()) - 2) < 0.1
         torch.testing.assert_close((end(1, 1e-8) - z) / 1e-8, f(0.0, z), atol=1e-4, rtol=1e-4)
 
 
 def test_allen_cahn_is_among_them():
     """½ε²|Du|² + ¼u⁴ − ½u², the last by a log cosh of negative weight."""
-    k, eps = 32, 0.3
+    k = 32
+    eps = 0.3
     u = (
         0.1 * torch.sin(2 * math.pi * torch.arange(k, dtype=torch.float64) / k + 0.3)[None, :, None]
         + 0.05
@@ -165,7 +180,8 @@ def test_a_certificate_passes_and_a_sign_breaks_it(monkeypatch):
 
 
 def test_training_reaches_every_weight_and_an_equilibrium_is_kept():
-    f, z = flow((12,), 2, 0, 0.3, torch.float32), states((12,), 2, torch.float32)
+    f = flow((12,), 2, 0, 0.3, torch.float32)
+    z = states((12,), 2, torch.float32)
     out, _ = BoundedRosenbrock().step(f, 0.0, 0.2, z, Context(), torch.zeros(3))
     out.square().sum().backward()
     assert all(

@@ -42,14 +42,17 @@ def test_its_law_holds_at_every_step_in_both_precisions(case, method, steps):
     steps = 24 if "iterations" in inspect.signature(method).parameters else steps
     torch.manual_seed(0)
     flow = shake(Flow(DIM, field=case, integrator=method, h=0.1), 0.2, torch.float32)
-    latent, cond = tokens(dtype=torch.float32), conditioning(dtype=torch.float32)
+    latent = tokens(dtype=torch.float32)
+    cond = conditioning(dtype=torch.float32)
     certificate = verify(flow, latent, cond, steps=steps)
     assert certificate.passed and certificate.independent, str(certificate)
 
 
 @PAIRS
 def test_the_observed_order_is_the_stated_one(case, method):
-    field, latent, integrator = build(case, by=0.1), tokens(batch=1), sharp(method)
+    field = build(case, by=0.1)
+    latent = tokens(batch=1)
+    integrator = sharp(method)
     context = Context.of(latent)
 
     def end(steps):
@@ -58,8 +61,11 @@ def test_the_observed_order_is_the_stated_one(case, method):
         return integrator.solve(field, state, context, times=time, steps=steps)[-1]
 
     with torch.no_grad():
-        coarse, middle, fine = end(8), end(16), end(32)
-    first, second = (coarse - middle).norm(), (middle - fine).norm()
+        coarse = end(8)
+        middle = end(16)
+        fine = end(32)
+    first = (coarse - middle).norm()
+    second = (middle - fine).norm()
     if "rtol" in inspect.signature(method).parameters:  # converged to the tolerance at once
         assert max(first, second) < 1e-8 * fine.norm()
     else:
@@ -68,8 +74,11 @@ def test_the_observed_order_is_the_stated_one(case, method):
 
 @PAIRS
 def test_small_steps_follow_the_field(case, method):
-    field, latent, integrator = build(case), tokens(), sharp(method)
-    context, h = Context.of(latent), 1e-6
+    field = build(case)
+    latent = tokens()
+    integrator = sharp(method)
+    context = Context.of(latent)
+    h = 1e-6
     with torch.no_grad():
         state = field.lift(latent.z, context)
         state = state + 0.1 * field(0.0, state, context)
@@ -81,7 +90,9 @@ def test_small_steps_follow_the_field(case, method):
 
 @PAIRS
 def test_the_state_stays_in_single_precision_under_autocast(case, method):
-    field, latent, integrator = build(case, torch.float32), tokens(dtype=torch.float32), method()
+    field = build(case, torch.float32)
+    latent = tokens(dtype=torch.float32)
+    integrator = method()
     context = Context.of(latent)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         state = field.lift(latent.z, context)
@@ -98,8 +109,10 @@ def test_a_step_is_one_graph_forwards_and_backwards(case, method):
         pytest.skip("adaptive steps depend on values")
     torch._dynamo.reset()
     fast = {"iterations": 2} if "iterations" in inspect.signature(method).parameters else {}
-    field, latent = build(case, torch.float32), tokens(dtype=torch.float32)
-    context, block = Context.of(latent), FlowBlock(field=field, integrator=method(**fast))
+    field = build(case, torch.float32)
+    latent = tokens(dtype=torch.float32)
+    context = Context.of(latent)
+    block = FlowBlock(field=field, integrator=method(**fast))
     with torch.no_grad():
         state = field.lift(latent.z, context)
         carry = block.begin(state, context)

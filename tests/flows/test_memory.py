@@ -35,7 +35,8 @@ def shaken(module, size=0.3):
 @pytest.mark.parametrize("k", [1, 7])
 @pytest.mark.parametrize("placed", [True, False])
 def test_gradient_is_that_of_the_energy(kind, k, placed):
-    energy, tokens = shaken(kind(DIM, heads=3).double()), latent(k)
+    energy = shaken(kind(DIM, heads=3).double())
+    tokens = latent(k)
     cond = torch.randn(2, DIM).double()
     context = Context.of(tokens, cond) if placed else Context()
     z = tokens.z.requires_grad_()
@@ -45,7 +46,8 @@ def test_gradient_is_that_of_the_energy(kind, k, placed):
 
 
 def test_one_head_without_surroundings_is_a_hopfield_network():
-    energy, z = PatternEnergy(DIM, heads=1, patterns=20).double(), latent().z
+    energy = PatternEnergy(DIM, heads=1, patterns=20).double()
+    z = latent().z
     with torch.no_grad():
         energy.view.copy_(torch.eye(DIM)[None])
     expected = hopfield.hopfield_energy(z, energy.patterns[0]).sum(-1)
@@ -54,12 +56,11 @@ def test_one_head_without_surroundings_is_a_hopfield_network():
 
 @pytest.mark.parametrize("h", [0.3, 1.0, 2.0, 50.0])
 def test_retrieval_never_raises_the_energy(h):
-    field, step, tokens = (
-        shaken(HopfieldField(DIM, heads=3).double(), 1.0),
-        HopfieldUpdate(),
-        latent(),
-    )
-    context, z = Context.of(tokens), 5 * tokens.z
+    field = shaken(HopfieldField(DIM, heads=3).double(), 1.0)
+    step = HopfieldUpdate()
+    tokens = latent()
+    context = Context.of(tokens)
+    z = 5 * tokens.z
     for _ in range(50):
         new, _ = step.step(field, 0.0, h, z, context, ())
         bound = min(h, 2) * (1 - min(h, 2) / 2) * field(0.0, z, context).square().sum((-2, -1))
@@ -70,7 +71,8 @@ def test_retrieval_never_raises_the_energy(h):
 
 
 def test_the_processor_keeps_the_law_and_others_are_refused():
-    processor, tokens = shaken(Associative(DIM, heads=3, steps=20).double()), latent()
+    processor = shaken(Associative(DIM, heads=3, steps=20).double())
+    tokens = latent()
     states = list(processor.flow_states(tokens))
     energies = torch.stack(
         [processor.blocks[m.block].field.energy(m.state, m.context) for m in states]
@@ -90,9 +92,12 @@ def test_a_hamiltonian_moves_in_the_landscape_of_the_energy_transformer():
     field = shaken(
         HamiltonianField(DIM, energy=lambda c: EnergyTransformer(c, heads=2)).double(), 0.1
     )
-    tokens, step = latent(), EnergyProjectedVerlet()
-    context, z = Context.of(tokens), tokens.z
-    start, carry = field.energy(z, context), step.init(field, z, context)
+    tokens = latent()
+    step = EnergyProjectedVerlet()
+    context = Context.of(tokens)
+    z = tokens.z
+    start = field.energy(z, context)
+    carry = step.init(field, z, context)
     for _ in range(200):
         z, carry = step.step(field, 0.0, 0.1, z, context, carry)
     drift = (field.energy(z, context) - start).abs() / field.kinetic(tokens.z.chunk(2, -1)[1])

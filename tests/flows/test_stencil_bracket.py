@@ -39,7 +39,8 @@ def half_square(z: torch.Tensor) -> torch.Tensor:
 
 @CASES
 def test_operators_are_what_the_docstring_says_place_by_place(tokens, dim):
-    f, z = field(tokens, dim), states(tokens, dim)
+    f = field(tokens, dim)
+    z = states(tokens, dim)
     s, m = f.operators(z)
     assert torch.equal(s, -s.mT) and torch.linalg.eigvalsh(m).min() > -1e-12
     grid = z.unflatten(1, tokens)
@@ -73,7 +74,8 @@ def test_operators_are_what_the_docstring_says_place_by_place(tokens, dim):
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("h", [0.1, 1.0, 50.0])
 def test_energy_never_rises_at_any_step_size(tokens, dim, h, dtype, slack):
-    f, z = field(tokens, dim, dtype), states(tokens, dim, dtype)
+    f = field(tokens, dim, dtype)
+    z = states(tokens, dim, dtype)
     before = first = half_square(z)
     with torch.no_grad():
         for _ in range(30):
@@ -86,10 +88,12 @@ def test_energy_never_rises_at_any_step_size(tokens, dim, h, dtype, slack):
 
 @CASES
 def test_without_friction_energy_is_constant(tokens, dim):
-    f, z = field(tokens, dim), states(tokens, dim)
+    f = field(tokens, dim)
+    z = states(tokens, dim)
     torch.nn.init.zeros_(f.rub)
     with torch.no_grad():
-        end, first = z, half_square(z)
+        end = z
+        first = half_square(z)
         for _ in range(30):
             end, _ = ImplicitPortHamiltonianStep().step(f, 0.0, 0.7, end, Context(), ())
     assert ((half_square(end) - first).abs() / first).max() < 1e-13 and (
@@ -99,7 +103,8 @@ def test_without_friction_energy_is_constant(tokens, dim):
 
 @CASES
 def test_its_order_is_one_and_small_steps_follow_the_field(tokens, dim):
-    f, z = field(tokens, dim), states(tokens, dim)
+    f = field(tokens, dim)
+    z = states(tokens, dim)
     for p in f.parameters():
         p.data *= 0.5
 
@@ -109,7 +114,9 @@ def test_its_order_is_one_and_small_steps_follow_the_field(tokens, dim):
         )[-1]
 
     with torch.no_grad():
-        once, twice, four = end(32), end(64), end(128)
+        once = end(32)
+        twice = end(64)
+        four = end(128)
         assert abs(torch.log2((once - twice).norm() / (twice - four).norm()) - 1) < 0.2
         torch.testing.assert_close((end(1, 1e-7) - z) / 1e-7, f(0.0, z), atol=1e-4, rtol=1e-4)
 
@@ -127,13 +134,15 @@ def test_heat_and_the_skew_form_of_burgers_are_among_them():
         f.look.bias.zero_()
         f.strengths.weight.copy_(torch.tensor([[1e5], [0.0]]))
         f.strengths.bias.copy_(torch.tensor([0.0, 1.0]))
-        ahead, behind = u.roll(-1, 1), u.roll(1, 1)
+        ahead = u.roll(-1, 1)
+        behind = u.roll(1, 1)
         advection = -(u * (ahead - behind) + ahead**2 - behind**2) / 2  # −(u Du + D u²)
         torch.testing.assert_close(f(0.0, u), advection + ahead - 2 * u + behind, atol=1e-8, rtol=0)
 
 
 def test_constants_of_the_equation_steer_it_and_training_reaches_every_weight():
-    f, z = field((12,), 2, torch.float32), states((12,), 2, torch.float32)
+    f = field((12,), 2, torch.float32)
+    z = states((12,), 2, torch.float32)
     cond = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     z = z[:1].expand(3, -1, -1)
     out, _ = ImplicitPortHamiltonianStep().step(f, 0.0, 0.5, z, Context(cond=cond), ())

@@ -131,7 +131,8 @@ def heated(factor: float) -> Callable[[Any], Any]:
     def change(step):
         def changed(self, field, t, dt, z, context, carry):
             new, carry = step(self, field, t, dt, z, context, carry)
-            old, heat = z[..., field.dim :], new[..., field.dim :]
+            old = z[..., field.dim :]
+            heat = new[..., field.dim :]
             return torch.cat([new[..., : field.dim], old + factor * (heat - old)], -1), carry
 
         return changed

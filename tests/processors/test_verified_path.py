@@ -95,7 +95,8 @@ def question(model, samples=2, points=64):
     u = torch.randn(samples, points, channels, generator=torch.Generator().manual_seed(0))
     mask = torch.ones(1, points, dtype=torch.bool)
     v = torch.zeros(samples, 1, points, len(schema.outputs))
-    t, params = torch.zeros(samples, 1), torch.zeros(samples, len(schema.params))
+    t = torch.zeros(samples, 1)
+    params = torch.zeros(samples, len(schema.params))
     return Sample(x, u, mask, x, v, mask, t=t, params=params)
 
 
@@ -135,7 +136,8 @@ def test_frames_are_counted_in_frames_and_steps_in_steps():
 
 
 def test_observing_leaves_the_prediction_and_the_processor_unchanged():
-    processor, latent = build(Hamiltonian), tokens()
+    processor = build(Hamiltonian)
+    latent = tokens()
     methods = [block.integrator for block in processor.blocks]
     before = processor(latent).z
     states = processor.flow_states(latent)
@@ -167,7 +169,8 @@ def test_a_start_at_rest_is_not_called_broken(cls):
 
 
 def test_a_particle_that_starts_at_rest_is_measured_by_its_potential():
-    flow, latent = Flow(DIM, field=HamiltonianField).double(), tokens()
+    flow = Flow(DIM, field=HamiltonianField).double()
+    latent = tokens()
     rest = torch.cat([latent.z[..., : DIM // 2], torch.zeros(3, 12, DIM // 2)], dim=-1)
     assert verify(flow, latent._replace(z=rest), steps=40).passed
 
@@ -203,7 +206,8 @@ def test_a_loop_that_takes_no_step_shows_nothing(monkeypatch):
 def test_grand_certifies_the_diffusion_only_and_all_of_it_without_reactions():
     reacting = verify(build(Grand), tokens(), steps=20)
     assert reacting.passed and "within each diffusion" in reacting.reach
-    latent, processor = tokens(), build(Grand)
+    latent = tokens()
+    processor = build(Grand)
     out = processor(latent).z
     outside = (out.amax(1) > latent.z.amax(1)) | (out.amin(1) < latent.z.amin(1))
     assert outside.any()  # which the certificate does not promise
@@ -212,7 +216,8 @@ def test_grand_certifies_the_diffusion_only_and_all_of_it_without_reactions():
 
 
 def test_energy_projected_verlet_rejects_a_potential_that_is_not_finite():
-    field, z = build(HamiltonianField), tokens().z
+    field = build(HamiltonianField)
+    z = tokens().z
     potential = type(field).potential
     step = EnergyProjectedVerlet()
     carry = step.init(field, z, Context())

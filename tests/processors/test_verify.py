@@ -31,7 +31,8 @@ from fields.processors.trace import FlowTrace
 
 @pytest.mark.parametrize("cls", [Hamiltonian, Metriplectic], ids=lambda c: c.__name__)
 def test_a_certificate_can_be_printed_and_written_as_json(cls):
-    latent, cond = tokens(dtype=torch.float32), torch.randn(3, DIM)
+    latent = tokens(dtype=torch.float32)
+    cond = torch.randn(3, DIM)
     certificate = verify(build(cls, torch.float32), latent, cond, steps=24)
     assert json.loads(json.dumps(certificate.to_dict()))["verdict"] == "holds"
     assert "float64" in str(certificate) and "own code" not in str(certificate)
@@ -57,8 +58,10 @@ def test_a_certificate_says_when_the_energy_was_the_fields_own():
 
 @pytest.mark.parametrize("cls", [Rotation, SphereMLP], ids=lambda c: c.__name__)
 def test_norms_do_not_creep_in_single_precision(cls):
-    mix, x = build(cls, torch.float32), tokens(dtype=torch.float32).z
-    start, y = x.double().square().sum((1, 2)), x
+    mix = build(cls, torch.float32)
+    x = tokens(dtype=torch.float32).z
+    start = x.double().square().sum((1, 2))
+    y = x
     with torch.no_grad():
         for _ in range(300):
             y = mix(y)
@@ -128,7 +131,8 @@ def test_a_pair_that_cannot_keep_the_law_is_refused_by_name():
 
 
 def test_trace_shows_energy_entropy_and_steps():
-    processor, latent = build(Metriplectic, torch.float32), tokens(dtype=torch.float32)
+    processor = build(Metriplectic, torch.float32)
+    latent = tokens(dtype=torch.float32)
     trace = processor.trace(latent, passes=3)
     assert (
         trace.energy.shape == trace.entropy.shape == trace.rejected_steps.shape == (24, 3)
@@ -143,10 +147,8 @@ def test_trace_shows_energy_entropy_and_steps():
 
 def test_trace_is_exact_under_autocast_and_counts_bounces():
     torch.manual_seed(0)
-    flow, latent = (
-        Flow(DIM, field=MetricHamiltonianField, integrator=Cayley, steps=5),
-        tokens(dtype=torch.float32),
-    )
+    flow = Flow(DIM, field=MetricHamiltonianField, integrator=Cayley, steps=5)
+    latent = tokens(dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         trace = flow.trace(latent)
     assert trace.energy.dtype == torch.float64 and trace.entropy is None

@@ -54,10 +54,8 @@ def checkpoint(folder, make=None, *, updates: int = 0, shake: float = 0.0, card=
 
 def train(model, ds, updates: int) -> None:
     rows = FieldDataset(ds, model.schema)
-    batch, optimizer = (
-        collate([rows[i] for i in range(4)]),
-        torch.optim.AdamW(model.parameters(), lr=1e-2),
-    )
+    batch = collate([rows[i] for i in range(4)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(updates):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = (model(batch) - batch.v).square().mean()

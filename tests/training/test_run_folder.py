@@ -78,7 +78,8 @@ def hold(held, release) -> None:
 
 def test_the_second_run_in_a_folder_stops_and_names_the_first(folder):
     fork = multiprocessing.get_context("fork")
-    held, release = fork.Event(), fork.Event()
+    held = fork.Event()
+    release = fork.Event()
     first = fork.Process(target=hold, args=(held, release))
     first.start()
     assert held.wait(60)
