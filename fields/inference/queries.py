@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.core.protocols import Predictor
@@ -19,6 +19,7 @@ from fields.data.novelty import grid_shape
 from fields.data.schema import points_of, require
 from fields.data.times import with_numeric_times
 from fields.inference.domain import check_domain
+from fields.inference.mesh import inside_meshes
 from fields.inference.targets import target_points, target_times
 from fields.inference.units import to_units_of
 from fields.io.base import DataError
@@ -79,7 +80,8 @@ def prepare_request(
     trained_on_such = model.training_range is not None and model.training_range.uneven
     if rows.shared_points is not None and not trained_on_such:
         _check_readable(model, rows.shared_points)
-    batches = _batches(model, rows, points, requested, batch_size)
+    inside = None if points is None else inside_meshes(points.numpy(), ds, schema)
+    batches = _batches(model, rows, points, inside, requested, batch_size)
     return PredictionRequest(ds, requested, batches, grid_shape(rows))
 
 
@@ -125,13 +127,20 @@ def _check_readable(model: Predictor, points: Float[Tensor, "n d"]) -> None:
 
 
 def _batches(
-    model: Predictor, rows: FieldDataset, points: Tensor | None, times: Tensor, batch_size: int
+    model: Predictor,
+    rows: FieldDataset,
+    points: Tensor | None,
+    inside: Bool[np.ndarray, "b m"] | None,
+    times: Tensor,
+    batch_size: int,
 ) -> Iterator[Sample]:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for start in range(0, len(rows), batch_size):
         batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
         if points is not None:
             mask = torch.ones(1, len(points), dtype=torch.bool)
+            if inside is not None:  # a query in a hole of the mesh is masked
+                mask = torch.from_numpy(inside[start : start + batch_size].copy())
             batch = batch._replace(y=points[None], y_mask=mask)
         yield to_device(batch._replace(t=times.expand(len(batch.u), -1)), device)
 
