@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fields.checkpoints import hub
-from fields.core.allocator import raise_malloc_threshold
+from fields.core.allocator import limit_primitive_cache, raise_malloc_threshold
 from fields.core.component import Component
 from fields.core.sample import Sample, Schema
 from fields.data.normalizer import Normalizer
@@ -56,6 +56,7 @@ class Operator(Component, ABC):
     def __init__(self, *, schema: Schema, normalizer: Normalizer):
         super().__init__()
         raise_malloc_threshold()
+        limit_primitive_cache()
         self.schema = schema
         self.normalizer = normalizer
         self.training_range: TrainingRange | None = None  # measured by the training, then saved

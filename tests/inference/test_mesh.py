@@ -48,8 +48,6 @@ def test_a_prediction_is_nan_in_the_hole_of_every_sample():
     corners = np.stack(
         [np.pad(m[1], width, mode="edge") for m, width in zip(meshes, widths, strict=True)]
     )
-        [np.pad(m[1], ((0, count - len(m[1])), (0, 0)), mode="edge") for m in meshes]
-    )
     wall = np.minimum(nodes, 1 - nodes).min(-1)
     away = np.abs(nodes - np.array(centers)[:, None, None]).max(-1)
     dims = ("sample", "point")
