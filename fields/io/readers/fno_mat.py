@@ -9,6 +9,8 @@ arrays                       shapes in MATLAB's order                           
 ``x``, ``t`` or ``tt``, u    (X, T)                                             one trajectory
 ===========================  =================================================  ==================
 
+If the file has coordinates ``x``, ``y``, ``z``, ``t``, they are used.
+
 Version 7.3 is HDF5 with all axes reversed. Version 5 compresses whole arrays, so each is loaded
 when it is first used; so is each array of an ``.npz`` file with the same names.
 
@@ -18,6 +20,8 @@ Reference: Li et al., ICLR 2021; Raissi, Perdikaris & Karniadakis, JCP 2019.
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,11 @@ from fields.io.hdf5 import HDF5Handle, open_hdf5
 from fields.io.lazy import StoredArray, lazy_variable
 from fields.io.matlab5 import matlab5_arrays
 from fields.io.signatures import is_hdf5, is_matlab5, is_zip, read_prefix
+
+# Names of arrays that may hold coordinates.
+COORDINATE_NAME = re.compile(
+    r"t|tt|time|[xyz]{1,2}|[xyz]_?(grid|coords?)|grid(_?[xyz])?|coords?", re.I
+)
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -66,7 +75,10 @@ class FnoMat(Reader):
         view = _MatlabView(handle, reversed_axes=isinstance(handle, HDF5Handle))
         shapes = _array_shapes(path)
         build = {"darcy": _darcy, "map": _map, "frames": _frames, "trajectory": _trajectory}
-        ds = build[str(_kind(shapes))](view, shapes)
+        kind = str(_kind(shapes))
+        ds = build[kind](view, shapes)
+        if kind != "trajectory":
+            ds = _with_stored_axes(ds, view, shapes)
         if periodic is not None:
             for name in ds.indexes.keys() - {"time", "sample"}:
                 coordinate = space_coordinate(str(name), ds[name].values, periodic=periodic)
@@ -173,6 +185,44 @@ def _frames(view: _MatlabView, shapes: Shapes) -> xr.Dataset:
     times = view.vector("t") if has_times else np.arange(1.0, frames + 1)
     coords: dict[str, Any] = {"time": ("time", times), **_periodic_axes(("x", "y"), grid)}
     return xr.Dataset(variables, coords, {"problem": "navier_stokes"})
+
+
+def _with_stored_axes(ds: xr.Dataset, view: _MatlabView, shapes: Shapes) -> xr.Dataset:
+    """The dataset with the coordinates ``x``, ``y``, ``z``, ``t`` of the file, if it has them.
+
+    Whether an axis is periodic is then known only if its points are those of the layout.
+
+    Raises:
+        DataError: an array may hold coordinates, but does not fit the axes.
+    """
+    for name, shape in shapes.items():
+        if name in ds.data_vars or not COORDINATE_NAME.fullmatch(name):
+            continue
+        axis = (
+            "time" if name.lower()[0] == "t" else name.lower().removeprefix("grid").strip("_")[:1]
+        )
+        size = ds.sizes.get(axis)
+        fits = size is not None and shape.count(1) >= len(shape) - 1 and math.prod(shape) == size
+        if not fits or axis not in ("x", "y", "z", "time"):
+            raise DataError(_coordinate_message(view.handle.path, name, shape, ds))
+        values = view.vector(name)
+        if axis == "time":
+            ds = ds.assign_coords(time=("time", values))
+        elif not np.allclose(values, ds[axis].values, rtol=0, atol=1e-6):
+            ds = ds.assign_coords({axis: space_coordinate(axis, values)})
+            ds.attrs.pop("problem", None)
+            ds.attrs.pop("symmetries", None)
+    return ds
+
+
+def _coordinate_message(path: Path, name: str, shape: tuple[int, ...], ds: xr.Dataset) -> str:
+    field = max(ds.data_vars, key=lambda n: ds[n].ndim)
+    dims = ", ".join(map(str, ds[field].dims))
+    return (
+        f"{path}: `{name}` of the shape {shape} may hold coordinates, but it does not fit the axes "
+        f"{dict(ds.sizes)}. Say what the arrays are with a mapping, such as {{dims: [{dims}], "
+        f"fields: {{{field}: {field}}}, coords: {{x: {name}}}}}."
+    )
 
 
 def _periodic_axes(
