@@ -103,7 +103,10 @@ class FieldTraining(Training):
         """
         encoder = self.encoder(self.dim, schema)
         processor = self.processor(self.dim)
-        decoder = self.decoder(self.dim, schema)
+        skip = self.skip(schema.dim) if self.skip is not None and schema.dt is None else None
+        # The decoder's number of skip features follows from the number of coordinates.
+        derived = {} if skip is None else {"skip_features": skip.features}
+        decoder = self.decoder(self.dim, schema, **derived)
         if schema.dt is None:
             return FieldOperator(
                 schema=schema,
@@ -112,7 +115,7 @@ class FieldTraining(Training):
                 encoder=encoder,
                 processor=processor,
                 decoder=decoder,
-                skip=self.skip(schema.dim) if self.skip is not None else None,
+                skip=skip,
             )
         if self.skip is not None:
             raise ValueError(

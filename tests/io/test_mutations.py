@@ -66,7 +66,9 @@ def opened_correctly(path, truth, what, *, exact=True, options):
     except DataError as error:
         assert len(str(error)) > 20 and "\n" not in str(error).strip()[:60], f"{what}: {error}"
         return False
-    for name in found.keys() & truth.keys() if exact else ():
+    if exact:
+        assert found.keys() >= truth.keys(), f"{what}: {truth.keys() - found.keys()} was left out"
+    for name in truth if exact else ():
         same = found[name][0] == truth[name][0] and np.array_equal(
             found[name][1], truth[name][1], equal_nan=True
         )

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -277,3 +278,58 @@ def test_help_lists_the_commands_without_loading_libraries():
     )
     assert all(word in answer.stdout for word in ("inspect", "validate", "repack"))
     assert answer.stdout.endswith("[]\n")
+
+
+def test_texts_of_a_file_are_printed_as_they_are(tmp_path, capsys):
+    ds = evolution().rename(u="[red]u :smile:").assign_attrs({"[bold]note": "\x1b[2J[/] \\"})
+    ds["[red]u :smile:"].attrs["units"] = "[/red]"
+    ds["[red]u :smile:"][1] = 2.0
+    path = tmp_path / "[green]a.nc"
+    write_dataset(ds, path)
+    for command in ("inspect", "validate"):
+        assert main([command, str(path)]) == 0
+        text = capsys.readouterr().out
+        assert "[red]u :smile:" in text and "[green]a.nc" in text and "\x1b" not in text
+        assert command == "validate" or "[bold]note: \\x1b[2J[/] \\" in text
+
+
+def test_inspect_does_not_advise_inspect(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("x,u\n0,1\n")
+    np.savez(tmp_path / "a.npz", field=np.zeros((3, 4)))
+    np.savez(tmp_path / "names.npz", a=np.array(["a"]))
+    for name, status in (("a.csv", 2), ("a.npz", 1), ("names.npz", 2), ("none", 2)):
+        assert main(["inspect", str(tmp_path / name)]) == status
+        said = capsys.readouterr()
+        assert "fields inspect" not in said.out + said.err
+
+
+PATHS = {
+    "https://zenodo.org/a.h5": "is a URL",
+    "s3://bucket/a.zarr": "is a URL",
+    "~/none.h5": r"^/.* does not exist",
+    "/dev/null": "is a device or a pipe",
+    "x" * 300: "cannot be the path of a file",
+    "": "The path is empty",
+    "dangling.h5": "is a link to gone.h5, which does not exist",
+    "store.zarr": "is a Zarr store, which is not read",
+    "mesh.vtu": "is a VTK file of meshes",
+    "mesh.xdmf": "is an XDMF file",
+    "page.html": "is a web page",
+    "a.csv": r"looks like a text file \(it begins with 'x,u'\)",
+    "a.pkl": "looks like a Python pickle",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_cannot_be_opened_is_called_by_its_name(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dangling.h5").symlink_to("gone.h5")
+    (tmp_path / "store.zarr").mkdir()
+    (tmp_path / "store.zarr" / "zarr.json").write_text("{}")
+    (tmp_path / "mesh.vtu").write_text('<?xml version="1.0"?>\n<!-- a --><VTKFile type="U">')
+    (tmp_path / "mesh.xdmf").write_text('<?xml version="1.0" ?>\n<!DOCTYPE Xdmf>\n<Xdmf>')
+    (tmp_path / "page.html").write_text('<?xml version="1.0"?><!DOCTYPE html><html>')
+    (tmp_path / "a.csv").write_text("x,u\n0,1\n")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": 1}))
+    with pytest.raises(DataError, match=PATHS[path]):
+        open_dataset(path)

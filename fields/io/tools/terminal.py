@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from fields.io.tools.repack import Progress as ProgressCallback
 from fields.io.tools.validate import Finding
@@ -23,34 +23,46 @@ def console() -> Console:
     return out if out.is_terminal else Console(width=140, highlight=False, color_system=None)
 
 
+def plain_text(text: Any, style: str = "") -> Text:
+    """Text of a file as it is: without markup, emoji codes and control characters.
+
+    Example:
+        >>> print(plain_text("[red]u :smile: " + chr(27)))
+        [red]u :smile: \\x1b
+    """
+    shown = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
+    return Text("".join(shown), style=style)
+
+
 def show(content: dict[str, Any]) -> None:
     """Print the result of ``describe``."""
     out = console()
     if content["layout"] is None:
-        out.print(escape(content["reason"]), soft_wrap=True)
+        out.print(plain_text(content["reason"]), soft_wrap=True)
         out.print(
-            "\nA proposed mapping. Correct it, save it as mapping.yaml and add "
-            "--mapping mapping.yaml:\n",
+            "\nA proposed mapping, guessed from shapes and names. Correct it, save it as "
+            "mapping.yaml and add --mapping mapping.yaml:\n",
             soft_wrap=True,
         )
-        mapping = yaml.safe_dump(content["mapping"], sort_keys=False, default_flow_style=None)
-        out.print(escape(mapping))
+        mapping = yaml.safe_dump(
+            content["mapping"], sort_keys=False, default_flow_style=None, allow_unicode=True
+        )
+        out.print(plain_text(mapping), soft_wrap=True)
         return
-    path = escape(content["path"])
-    size = _format_bytes(content["bytes"])
-    out.print(f"[bold]{path}[/bold]  {content['layout']}  {content['problem']}  {size}")
-    out.print(", ".join(f"{name} {size}" for name, size in content["sizes"].items()))
+    words = f"  {content['layout']}  {content['problem']}  {_format_bytes(content['bytes'])}"
+    out.print(plain_text(content["path"], "bold") + plain_text(words))
+    out.print(plain_text(", ".join(f"{name} {n}" for name, n in content["sizes"].items())))
     out.print(_variables(content["variables"]))
     out.print(_coordinates(content["coords"]))
     for key, value in content["attrs"].items():
-        out.print(f"{key}: {escape(str(value))}", soft_wrap=True)
+        out.print(plain_text(f"{key}: {value}"), soft_wrap=True)
     if content["speed"]:
         speed = content["speed"]
         what = f"windows of {speed['frames']} frames" if speed["frames"] > 1 else "frames"
         windows = f"{speed['windows_per_second']:.0f} per second"
         out.print(f"random {what}: {windows}, {speed['megabytes_per_second']:.0f} MB/s")
     for line in content["advice"]:
-        out.print(escape(line), soft_wrap=True)
+        out.print(plain_text(line), soft_wrap=True)
 
 
 def show_findings(file: Path, findings: list[Finding]) -> None:
@@ -58,10 +70,10 @@ def show_findings(file: Path, findings: list[Finding]) -> None:
     out = console()
     for level, where, message in findings:
         color = "red" if level == "error" else "yellow"
-        out.print(f"[{color}]{level}[/{color}] {escape(where)}: {escape(message)}", soft_wrap=True)
+        out.print(plain_text(level, color) + plain_text(f" {where}: {message}"), soft_wrap=True)
     errors = sum(finding.level == "error" for finding in findings)
     warnings = len(findings) - errors
-    out.print(f"{escape(str(file))}: {errors} errors, {warnings} warnings.", soft_wrap=True)
+    out.print(plain_text(f"{file}: {errors} errors, {warnings} warnings."), soft_wrap=True)
 
 
 @contextmanager
@@ -91,7 +103,7 @@ def _variables(variables: dict[str, Any]) -> Table:
         else:
             stored = _stored_as(content)
         row = (name, content["role"], _axes(content), content["dtype"], content["units"], stored)
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain_text, row))
     return table
 
 
@@ -114,7 +126,7 @@ def _coordinates(coords: dict[str, Any]) -> Table:
         span = f"{content['first']:.6g} … {content['last']:.6g}" if "first" in content else ""
         span += "" if content.get("uniform", True) else " (not uniform)"
         row = (name, _axes(content), span, content["units"], _domain(content))
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain_text, row))
     return table
 
 
