@@ -38,7 +38,7 @@ def trained(
     """Weights after four epochs."""
     torch.set_num_threads(1)  # threads do not survive a fork
     task = task or FieldTraining(dim=32, encoder=encoder, queries=8, seed=3)
-    data = FieldDataModule(str(folder / "waves.h5"), batch_size=6, test=0.0)
+    data = FieldDataModule(str(folder / "waves.h5"), batch_size=6, test=0.05)
     quick = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
     fit(task, data, folder / run, resume=resume, max_epochs=4, **quick)
     return task.model.state_dict()
@@ -47,7 +47,7 @@ def trained(
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("runs")
-    fields.write_dataset(waves(19, (16,), (True,)), folder / "waves.h5")
+    fields.write_dataset(waves(20, (16,), (True,)), folder / "waves.h5")
     return folder, trained(folder, "whole")
 
 
