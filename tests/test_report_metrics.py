@@ -146,7 +146,7 @@ def test_metrics_of_rollouts_are_shown_per_step_or_for_the_whole(rolled):
     error = torch.cat([model(batch) - batch.v for batch in builder.batches[0]]).double()
     expected = error.square().mean(2).sqrt().mean((0, 2))
     np.testing.assert_allclose(builder.measured[0].metrics["RMSE"], expected, rtol=1e-6)
-    [card, _] = builder.scores()
+    card, *_ = builder.scores()
     assert card["metrics"]["RMSE"].keys() == {str(step) for step in builder.steps}
     assert card["metrics"]["last"] == values["still, 16, all 30 steps"]["last"]
     assert builder.protocol("")["seeds"] == {"split and order": rolled.seed, "still": 3}

@@ -105,16 +105,20 @@ def _select(
 
 
 def ridge_coefficients(
-    kernel: Float[Tensor, "n n"], targets: Float[Tensor, "n g"], mean: Float[Tensor, "g"]
+    kernel: Float[Tensor, "n n"],
+    targets: Float[Tensor, "n g"],
+    mean: Float[Tensor, "g"],
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[float, Float[Tensor, "n g"]]:
     """α = (K + λ)⁻¹ (V − v̄) with the λ of the least leave-one-out error, and this error.
 
     The leave-one-out residuals of every λ are αᵢ / ((K + λ)⁻¹)ᵢᵢ, from one eigendecomposition.
 
     Args:
-        kernel: K, with a diagonal of order 1, which is the scale of `RIDGES`.
+        kernel: K, with a diagonal of order 1, which is the scale of the ridges.
         targets: V, one row per training sample.
         mean: v̄, which is subtracted.
+        ridges: values of λ that are tried.
 
     Returns:
         The mean leave-one-out error relative to the targets, and α.
@@ -127,7 +131,7 @@ def ridge_coefficients(
     best = (math.inf, torch.zeros_like(targets))
     values, vectors = torch.linalg.eigh(kernel)
     turned = vectors.mT @ (targets - mean)
-    for ridge in RIDGES:
+    for ridge in ridges:
         inverse = 1 / (values.clamp_min(0) + ridge)
         alpha = vectors @ (inverse[:, None] * turned)
         left_out = alpha / (vectors.square() @ inverse)[:, None]

@@ -89,7 +89,7 @@ def fit_linear_step(data: Sequence[Sample], *, schema: Schema, normalizer: Norma
 
         û_{n+1} = û_n + σ (b + W (û_n − ū))
 
-    A linear PDE with constant coefficients is learned to rounding error on its training points.
+    A linear PDE with constant coefficients is learned almost exactly on its training points.
 
     Args:
         data: training windows of an evolution problem, on points that all samples share; the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,7 @@ def card_text(header: Mapping[str, Any]) -> str:
     recipe = data_recipe(card) if card.get("protocol") else {}
     lines = [
         title,
+        *_entry("verdict", "\n".join(verdict_lines(card.get("verdict")))),
         *_entry("problem", recipe.get("recipe", "").split("\nArgs:")[0]),
         *_entry("constants", _pairs(recipe.get("constants", {}))),
         *_entry("domain", "\n".join(describe_domain(schema))),
@@ -121,7 +123,32 @@ def describe_training(seen: Mapping[str, Any] | None) -> list[str]:
 
 
 def _errors(scores: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{model}, {place}: {error:.3g}" for model, place, error in error_rows(scores))
+    rows = [*error_rows(scores), *output_rows(scores)]
+    return "\n".join(f"{model}, {place}: {format_error(error)}" for model, place, error in rows)
+
+
+def verdict_lines(verdict: Mapping[str, Any] | None) -> list[str]:
+    """The verdict of the report, with its remarks; nothing in cards that were made before.
+
+    Example:
+        >>> remark = {"text": "trained for one epoch only", "level": "warning"}
+        >>> verdict_lines({"headline": "WORSE THAN persistence.", "remarks": [remark]})
+        ['WORSE THAN persistence.', 'Trained for one epoch only.']
+    """
+    if not verdict:
+        return []
+    texts = [str(remark["text"]).rstrip(".") for remark in verdict["remarks"]]
+    return [str(verdict["headline"]), *(f"{text[:1].upper()}{text[1:]}." for text in texts)]
+
+
+def format_error(error: float, digits: int = 3) -> str:
+    """A number of some digits, or that predictions were not finite.
+
+    Example:
+        >>> format_error(0.01234), format_error(math.inf)
+        ('0.0123', 'not finite')
+    """
+    return f"{error:.{digits}g}" if math.isfinite(error) else "not finite"
 
 
 def _law(certificate: Mapping[str, Any] | None) -> str:
@@ -166,7 +193,7 @@ def processor_name(model: dict[str, Any]) -> str:
 
 
 def error_rows(scores: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
-    """List (model, where, relative L2 error) of all tests.
+    """List (model, where, relative L2 error) of all tests; infinite where it was not finite.
 
     Example:
         >>> error_rows([{"model": "field", "test": "64", "mean": 0.02}])
@@ -179,5 +206,34 @@ def error_rows(scores: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
             errors = {score["test"]: score["mean"]}
         for test, steps in score.get("elsewhere", {}).items():
             errors |= {f"step {step}, {test}": error for step, error in steps.items()}
-        rows += [(score["model"], place, error) for place, error in errors.items()]
+        rows += [(score["model"], place, finite_or_inf(e)) for place, e in errors.items()]
     return rows
+
+
+def output_rows(scores: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
+    """List the same of every output, where there are several.
+
+    Example:
+        >>> output_rows([{"model": "field", "test": "64", "outputs": {"u": 0.1, "p": None}}])
+        [('field', '64, output u', 0.1), ('field', '64, output p', inf)]
+    """
+    rows = []
+    for score in scores:
+        outputs = score.get("outputs", {})
+        for name, values in outputs.items() if len(outputs) > 1 else ():
+            steps = isinstance(values, dict)
+            places = values if steps else {score["test"]: values}
+            rows += [
+                (
+                    score["model"],
+                    f"{'step ' if steps else ''}{place}, output {name}",
+                    finite_or_inf(e),
+                )
+                for place, e in places.items()
+            ]
+    return rows
+
+
+def finite_or_inf(error: float | None) -> float:
+    """An error of a card, which holds null where predictions were not finite."""
+    return math.inf if error is None else float(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fields.checkpoints.card_text import data_recipe, error_rows, processor_name
+from fields.checkpoints.card_text import data_recipe, error_rows, format_error, processor_name
 from fields.checkpoints.checkpoint import pretrained_files, read_header
 
 HEAD = (
@@ -67,7 +67,7 @@ def _places(known: list[str]) -> list[str]:
 
 
 def _numbers(errors: dict[str, float], places: list[str]) -> str:
-    return ", ".join(f"{errors[place]:.2g}" if place in errors else "–" for place in places)
+    return ", ".join(format_error(errors[place], 2) if place in errors else "–" for place in places)
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -11,7 +11,11 @@ from fields.checkpoints.card_text import (
     describe_domain,
     describe_training,
     error_rows,
+    finite_or_inf,
+    format_error,
+    output_rows,
     processor_name,
+    verdict_lines,
 )
 from fields.checkpoints.checkpoint import pretrained_files, read_header
 
@@ -93,7 +97,7 @@ def summarize(path: Path) -> PretrainedModel:
         problem=data_recipe(card).get("problem") or Path(card["protocol"]["data"]).stem,
         processor=processor_name(header["model"]),
         parameters=score["parameters"],
-        error=f"{primary_error(score):.2g} {place}",
+        error=f"{format_error(primary_error(score), 2)} {place}",
         license=card.get("license", "MIT"),
     )
 
@@ -101,11 +105,14 @@ def summarize(path: Path) -> PretrainedModel:
 def primary_error(score: dict[str, Any]) -> float:
     """Read the mean error of the first test: the training resolution, or the training horizon.
 
+    It is infinite where predictions were not finite, for which cards hold null.
+
     Example:
         >>> primary_error({"mean": 0.02}), primary_error({"error": {"4": 0.01, "8": 0.03}})
         (0.02, 0.01)
     """
-    return score["mean"] if "mean" in score else next(iter(score["error"].values()))
+    error = score["mean"] if "mean" in score else next(iter(score["error"].values()))
+    return finite_or_inf(error)
 
 
 def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
@@ -123,6 +130,7 @@ def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
         _front_matter(card.get("license", "MIT").lower()),
         f"# {name}",
         _summary(header),
+        _verdict(card.get("verdict")),
         _usage(source),
         _range(header),
         _errors(card.get("scores", [])),
@@ -154,6 +162,15 @@ def _summary(header: dict[str, Any]) -> str:
     )
 
 
+def _verdict(verdict: dict[str, Any] | None) -> str:
+    """The verdict of the report, in bold and with a warning sign unless it is good."""
+    headline, *remarks = verdict_lines(verdict) or [""]
+    if not verdict or not headline:
+        return ""
+    sign = "" if verdict["level"] == "good" else "\u26a0\ufe0f "
+    return "\n".join([f"**{sign}{headline}**", "", *(f"- {remark}" for remark in remarks)]).rstrip()
+
+
 def _usage(source: str) -> str:
     return (
         "```python\n"
@@ -170,11 +187,12 @@ def _range(header: dict[str, Any]) -> str:
 
 
 def _errors(scores: list[dict[str, Any]]) -> str:
-    rows = [f"| {model} | {place} | {error:.3g} |" for model, place, error in error_rows(scores)]
+    rows = [*error_rows(scores), *output_rows(scores)]
     if not rows:
         return ""
+    lines = [f"| {model} | {place} | {format_error(error)} |" for model, place, error in rows]
     return "\n".join(
-        ["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *rows]
+        ["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *lines]
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from torchmetrics import Metric
 from fields.core.distributed import all_gather, rank_and_size
 from fields.core.sample import Sample, Schema
 from fields.evaluation.metric_set import MetricSet, default_metrics
+from fields.evaluation.scoring import infinite_if_not_finite
 from fields.metrics.base import to_grid
-from fields.metrics.losses import relative_l2
+from fields.metrics.losses import output_relative_l2
 from fields.models.base import Operator
 
 # Of the field's root mean square: the rounding error of single precision in a sum that is zero.
@@ -35,12 +36,15 @@ class Rollouts:
         model: its name.
         parameters: number of the model's parameters.
         times: of the predicted steps; the given frames are not among them.
-        error: ‖v̂ − v‖/‖v‖ of each trajectory at each step, over points and channels.
+        error: of each trajectory at each step, the mean over outputs of ‖v̂ − v‖/‖v‖, each norm
+            over points. It does not depend on the units of the outputs and is infinite where a
+            prediction is not finite.
         metrics: by name, one number () or one per step (s).
         quantities: per invariant or Lyapunov function Q, Q(v̂)/Q₀ and Q(v)/Q₀ of each trajectory at
             each step. Q₀ is the root mean square of the truth's first values, or that of the field
             itself where these vanish (a circulation that is zero).
         seconds: wall time of all rollouts.
+        outputs: the errors ‖v̂ − v‖/‖v‖ of every output by name, over points.
 
     Example:
         >>> rollouts = Rollouts("model", 0, np.arange(3), np.full((5, 3), 0.1), {}, {}, 0.0)
@@ -55,10 +59,15 @@ class Rollouts:
     metrics: dict[str, Float[np.ndarray, "..."]]
     quantities: dict[str, tuple[Float[np.ndarray, "n s"], Float[np.ndarray, "n s"]]]
     seconds: float
+    outputs: dict[str, Float[np.ndarray, "n s"]] = field(default_factory=dict)
 
     def at(self, step: int) -> Float[np.ndarray, "n"]:
         """Error of every trajectory at one step, counted from 1."""
         return self.error[:, step - 1]
+
+    def not_finite(self, step: int) -> int:
+        """Number of trajectories whose prediction is not finite at one step, counted from 1."""
+        return int(np.isinf(self.at(step)).sum())
 
     def drift(self, name: str) -> Float[np.ndarray, "s"]:
         """mean_n |Q(v̂(t)) − Q(v(t))| / Q₀, the error of a quantity at each step."""
@@ -106,21 +115,23 @@ def measure_rollouts(
     ):
         v_hat = model.evaluate(batch, memory).double()
         v = batch.v.double()
-        errors.append(_error_per_step(v_hat, v, batch))
+        errors.append(infinite_if_not_finite(output_relative_l2(v_hat, v, batch.y_mask)))
         measured.update(v_hat, v, batch.y_mask)
         for key, quantity in (quantities or {}).items():
             predicted, true = history[key]
             predicted.append(_evaluate_quantity(quantity, v_hat, batch, schema))
             true.append(_evaluate_quantity(quantity, v, batch, schema))
     size = _initial_root_mean_square(batches)
+    per_output = all_gather(torch.cat(errors)).numpy()
     return Rollouts(
         model=name,
         parameters=sum(p.numel() for p in model.parameters()),
         times=times.numpy(),
-        error=all_gather(torch.cat(errors)).numpy(),
+        error=per_output.mean(-1),
         metrics=measured.compute(),
         quantities={key: _relative(*values, size=size) for key, values in history.items()},
         seconds=time.perf_counter() - start,
+        outputs={name: per_output[..., o] for o, name in enumerate(schema.outputs)},
     )
 
 
@@ -143,14 +154,6 @@ def report_steps(trained: int, steps: int) -> list[int]:
         if 0.99 * trained * factor <= steps
     ]
     return chosen or [steps]
-
-
-def _error_per_step(
-    v_hat: Float[Tensor, "b s m o"], v: Float[Tensor, "b s m o"], batch: Sample
-) -> Float[Tensor, "b s"]:
-    """Relative L2 of every step, over points and channels."""
-    steps = zip(v_hat.split(1, dim=1), v.split(1, dim=1), strict=True)
-    return torch.stack([relative_l2(one, true, batch.y_mask) for one, true in steps], dim=1)
 
 
 def _evaluate_quantity(

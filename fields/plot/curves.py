@@ -45,7 +45,8 @@ def curves_figure(
 ) -> Figure:
     """Curves in one pair of axes, with a legend.
 
-    An axis without any positive value stays linear.
+    An axis without any positive value stays linear. A point whose neighbors are missing or not
+    finite, such as that of a training of one epoch, is drawn with a marker, as no line shows it.
 
     Args:
         curves: by the name that the legend shows.
@@ -57,7 +58,9 @@ def curves_figure(
     figure = new_figure(6.6, 3.2)
     axes = figure.subplots()
     for name, curve in curves.items():
-        (line,) = axes.plot(curve.x, curve.y, label=name, marker=marker, markersize=4.5)
+        shown = marker or ("o" if _has_lone_points(curve.y) else "")
+        y = np.where(np.isfinite(curve.y), curve.y, np.nan)
+        (line,) = axes.plot(curve.x, y, label=name, marker=shown, markersize=4.5)
         if curve.low is not None and curve.high is not None:
             axes.fill_between(
                 curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0
@@ -138,6 +141,12 @@ def time_figure(
     """
     marks = None if trained_to is None else {"training horizon": trained_to}
     return curves_figure(curves, x_label=x_label, y_label=y_label, log_y=log, marks=marks)
+
+
+def _has_lone_points(y: np.ndarray) -> bool:
+    """Whether a finite value has no finite neighbor."""
+    finite = np.pad(np.isfinite(np.asarray(y, dtype=float)), 1)
+    return bool((finite[1:-1] & ~finite[:-2] & ~finite[2:]).any())
 
 
 def _positive(arrays: list[np.ndarray]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,19 @@ import torch
 from torchmetrics import Metric
 
 from fields import plot
-from fields.core.sample import Sample, collate
+from fields.core.sample import Sample, Schema, collate
 from fields.data.datamodule import FieldDataModule
 from fields.evaluation.metric_set import MetricSet
+from fields.evaluation.references import References, fit_references
 from fields.evaluation.verify import Certificate, certify
 from fields.models.base import Operator
 from fields.models.evolution import EvolutionOperator
 from fields.models.static import FieldOperator
 from fields.report.limitations import limitations
-from fields.report.results import Picture, Results, Row
+from fields.report.output import to_plain
+from fields.report.results import Picture, Remark, Results, Row, Verdict
+from fields.report.training_state import training_remarks
+from fields.report.verdict import Comparison, judge
 
 # Columns of the history that a report names x and y.
 AXES = {"x": "epoch", "y": "val_error"}
@@ -28,6 +34,11 @@ AXES = {"x": "epoch", "y": "val_error"}
 # The law of the latent code is verified for this many test samples over at least this many steps.
 CERTIFIED_SAMPLES = 8
 CERTIFIED_STEPS = 100
+
+
+def mean_over_outputs(schema: Schema) -> str:
+    """What to add to the name of the error where there are several outputs."""
+    return ", mean over the outputs" if len(schema.outputs) > 1 else ""
 
 
 class ReportBuilder(ABC):
@@ -108,6 +119,25 @@ class ReportBuilder(ABC):
         """All numbers as plain values, for the card of the checkpoint."""
 
     @abstractmethod
+    def comparisons(self) -> list[Comparison]:
+        """The errors of the first model and of all others at the training resolution or horizon.
+
+        The trivial predictor comes first, then the references, then trained baselines.
+        """
+
+    @abstractmethod
+    def judged_at(self) -> str:
+        """Where the errors of `comparisons` are measured, such as "at 128 points"."""
+
+    @abstractmethod
+    def not_finite(self) -> tuple[int, int]:
+        """Number of predictions of the first model that are not finite, and of all."""
+
+    def later(self) -> list[Remark]:
+        """Remarks on steps after the one that is judged; none for static maps."""
+        return []
+
+    @abstractmethod
     def pictures(self) -> list[Picture]:
         """The pictures, except the losses."""
 
@@ -119,6 +149,28 @@ class ReportBuilder(ABC):
     @abstractmethod
     def error_name(self) -> str:
         """The error that the table shows."""
+
+    @cached_property
+    def references(self) -> References:
+        """Predictors that need no training, fitted to a part of the training data."""
+        return fit_references(self.data)
+
+    def verdict(self) -> Verdict:
+        """Better or worse than everything else, by how much, and what to know of the trainings."""
+        remarks = self.later()
+        for name, history in self.histories.items():
+            mine = name == next(iter(self.histories))
+            for found in training_remarks(history):
+                text = found.text if mine else f"{name}: {found.text}"
+                remarks.append(Remark(text, found.level if mine else "good"))
+        if self.references.note:
+            remarks.append(Remark(self.references.note))
+        return judge(
+            self.comparisons(),
+            where=self.judged_at(),
+            not_finite=self.not_finite(),
+            remarks=remarks,
+        )
 
     def protocol(self, command: str) -> dict[str, Any]:
         """Data, split, seeds, time and machine: what is needed to judge the numbers."""
@@ -140,14 +192,16 @@ class ReportBuilder(ABC):
         }
 
     def card(self, command: str) -> dict[str, Any]:
-        """The card of a checkpoint: protocol, errors, symmetries, verified law and limitations."""
-        return {
+        """The card of a checkpoint: verdict, protocol, errors, symmetries, law and limitations."""
+        card = {
+            "verdict": asdict(self.verdict()),
             "protocol": self.protocol(command),
             "scores": self.scores(),
             "symmetries": self.data.symmetries,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "limits": limitations(self.data),
         }
+        return to_plain(card)
 
     def results(self, *, title: str, problem: str, command: str, next_command: str) -> Results:
         """Everything that the report shows.
@@ -156,20 +210,23 @@ class ReportBuilder(ABC):
             title: of the report.
             problem: what is given and what is predicted.
             command: reproduces the run.
-            next_command: what to try next.
+            next_command: what to try next; left out where no prediction is finite.
         """
+        verdict = self.verdict()
+        lost, tested = self.not_finite()
         return Results(
             title=title,
+            verdict=verdict,
             problem=problem,
             rows=self.rows(),
             protocol=self.protocol(command),
             command=command,
-            summary=self.summary() + self._law(),
+            summary=self.summary() + self._law(verdict),
             error_name=self.error_name,
             metrics=self.metric_values(),
             histories=self.columns(),
             pictures=[*self.pictures(), *self._losses()],
-            next_command=next_command,
+            next_command=next_command if lost < tested else "",
         )
 
     def columns(self) -> dict[str, dict[str, list[float]]]:
@@ -207,14 +264,21 @@ class ReportBuilder(ABC):
         found = certify(model, first, steps=CERTIFIED_STEPS, frames=batch.v.shape[1])
         return found if found.findings else None
 
-    def _law(self) -> str:
+    def _law(self, verdict: Verdict) -> str:
+        """The verified law in a sentence, which says so where the prediction is useless."""
         if self.certificate is None:
             return ""
         found = self.certificate
         violations = ", ".join(f"{f.violation:.1e} in {f.dtype}" for f in found.findings)
+        caveat = (
+            " The law does not make the prediction accurate: the error exceeds that of a trivial "
+            "predictor, see the verdict."
+            if verdict.worse_than_trivial
+            else ""
+        )
         return (
             f" Law of the latent code, {found.law} ({found.reach}): {found.verdict}; "
-            f"largest violation in {found.steps} steps: {violations}."
+            f"largest violation in {found.steps} steps: {violations}.{caveat}"
         )
 
     def _losses(self) -> list[Picture]:

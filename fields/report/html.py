@@ -9,7 +9,18 @@ from html import escape
 from string import Template
 from typing import Any
 
-from fields.report.results import COLUMNS, Picture, Results, Row, metric_tables, table_cells
+from fields.report.results import (
+    COLUMNS,
+    Picture,
+    Results,
+    Row,
+    Verdict,
+    metric_tables,
+    output_table,
+    table_cells,
+)
+
+OUTPUTS_NOTE = "Mean relative L2 of every output over its points; test split."
 
 # Of the figures, fields.plot.STYLE["savefig.dpi"].
 DPI = 160
@@ -19,11 +30,15 @@ STYLE = """
   color-scheme: light dark;
   --ink: #1b1f24; --quiet: #5d6670; --line: #dfe3e8; --paper: #ffffff; --wash: #f5f7f9;
   --accent: #0063a5;
+  --good: #1a7f37; --warning: #8a5a00; --bad: #b3261e;
+  --good-wash: #eef8f0; --warning-wash: #fdf6e3; --bad-wash: #fdeceb;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e6e9ec; --quiet: #9aa4af; --line: #343b43; --paper: #14181c; --wash: #1d2329;
     --accent: #6cb8ee;
+    --good: #6fce85; --warning: #e3b341; --bad: #ff8f85;
+    --good-wash: #14261a; --warning-wash: #2a2313; --bad-wash: #341916;
   }
 }
 * { box-sizing: border-box; }
@@ -40,6 +55,17 @@ p { margin: 0 0 0.8rem; max-width: 44rem; }
 .summary {
   font-size: 1.1rem; border-left: 3px solid var(--accent); padding-left: 0.9rem; margin: 1.2rem 0;
 }
+.verdict {
+  border-left: 5px solid var(--tone); background: var(--tone-wash); border-radius: 4px;
+  padding: 0.8rem 1rem; margin: 1.2rem 0;
+}
+.verdict.good { --tone: var(--good); --tone-wash: var(--good-wash); }
+.verdict.warning { --tone: var(--warning); --tone-wash: var(--warning-wash); }
+.verdict.bad { --tone: var(--bad); --tone-wash: var(--bad-wash); }
+.verdict p { margin: 0; font-size: 1.1rem; font-weight: 650; color: var(--tone); max-width: none; }
+.verdict ul { margin: 0.6rem 0 0; padding-left: 1.2rem; }
+.verdict li.warning { color: var(--warning); }
+.verdict li.bad { color: var(--bad); font-weight: 650; }
 .scroll { overflow-x: auto; }
 .scroll + .scroll { margin-top: 1.6rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -104,10 +130,13 @@ $body
 def render_html(results: Results) -> str:
     """The HTML text of the page."""
     summary = f'<p class="summary">{escape(results.summary)}</p>' if results.summary else ""
+    outputs = output_table(results)
     parts = [
+        _verdict(results.verdict),
         f"<p>{_text(results.problem)}</p>",
         summary,
         _section("Test errors", _error_table(results.rows, results.error_name)),
+        _section("Error of every output", _table(*outputs, OUTPUTS_NOTE) if outputs else ""),
         _section("Further metrics", "\n".join(_table(*one) for one in metric_tables(results))),
         _section("Pictures", "\n".join(map(_figure, results.pictures))),
         _section("Protocol", _list(results.protocol)),
@@ -117,6 +146,19 @@ def render_html(results: Results) -> str:
     return PAGE.substitute(
         title=_text(results.title), style=STYLE, body="\n".join(part for part in parts if part)
     )
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    """The verdict in the color of its level, with a list of remarks."""
+    if verdict is None:
+        return ""
+    headline, *others = verdict.sentences()
+    items = "".join(
+        f"<li class={found.level}>{_text(sentence)}</li>"
+        for sentence, found in zip(others, verdict.remarks, strict=True)
+    )
+    more = f"\n<ul>{items}</ul>" if items else ""
+    return f'<div class="verdict {verdict.level}">\n<p>{_text(headline)}</p>{more}\n</div>'
 
 
 def _section(title: str, content: str) -> str:

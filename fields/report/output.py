@@ -11,18 +11,33 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fields.core.files import write_atomically
 from fields.report.html import render_html
-from fields.report.results import COLUMNS, Results, metric_tables, table_cells
+from fields.report.results import (
+    COLUMNS,
+    Results,
+    Verdict,
+    metric_tables,
+    output_table,
+    table_cells,
+)
 
 # Characters that a column of a metric takes on the terminal, its distance to the next included.
 METRIC_WIDTH = 13
 
+# Rows of tables after which the verdict is repeated, as its first lines have left the screen.
+SCREEN = 20
+
+VERDICT_COLORS = {"good": "green", "warning": "yellow", "bad": "red"}
+
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Print the errors, those of the report's model in bold, and the further metrics."""
+    """Print the verdict, the errors, those of the report's model in bold, and further metrics."""
     console = console or Console()
+    if results.verdict is not None:
+        _print_verdict(results.verdict, console)
     caption = f"{results.error_name}; test split"
     if results.summary:
         caption += f"\n{results.summary}"
@@ -36,17 +51,38 @@ def print_table(results: Results, console: Console | None = None) -> None:
     for row in results.rows:
         table.add_row(*table_cells(row), style="bold" if row.ours else None)
     console.print(table)
+    outputs = output_table(results)
+    if outputs is not None:
+        _print_metrics("mean relative L2 of every output", *outputs, console)
     for head, rows in metric_tables(results):
-        _print_metrics(head, rows, console)
+        _print_metrics("further metrics", head, rows, console)
+    if results.verdict is not None and len(results.rows) + len(results.metrics) > SCREEN:
+        _print_headline(results.verdict, console)
 
 
-def _print_metrics(head: tuple[str, ...], rows: list[tuple[str, ...]], console: Console) -> None:
+def _print_verdict(verdict: Verdict, console: Console) -> None:
+    console.print()
+    _print_headline(verdict, console)
+    _, *others = verdict.sentences()
+    for sentence, found in zip(others, verdict.remarks, strict=True):
+        style = "" if found.level == "good" else VERDICT_COLORS[found.level]
+        console.print(Text(f"- {sentence}", style=style))
+
+
+def _print_headline(verdict: Verdict, console: Console) -> None:
+    color = VERDICT_COLORS[verdict.level]
+    console.print(Text(f"Verdict: {verdict.headline}", style=f"bold {color}"))
+
+
+def _print_metrics(
+    title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], console: Console
+) -> None:
     """One table of metrics, cut into several where the terminal is too narrow for all columns."""
     longest = max(len(row[0]) for row in rows)
     count = max(1, (console.width - min(longest, console.width // 2)) // METRIC_WIDTH)
     for start in range(1, len(head), count):
         columns = slice(start, start + count)
-        table = _table("further metrics")
+        table = _table(title)
         table.add_column("", overflow="fold")
         for name in head[columns]:
             table.add_column(name, justify="right", min_width=METRIC_WIDTH - 3)
@@ -87,19 +123,26 @@ def to_json(results: Results) -> str:
         {"name": picture.name, "caption": picture.caption} for picture in results.pictures
     ]
     text = json.dumps(
-        _to_plain({"format": 2, **values}), indent=2, ensure_ascii=False, allow_nan=False
+        to_plain({"format": 2, **values}), indent=2, ensure_ascii=False, allow_nan=False
     )
     return f"{text}\n"
 
 
-def _to_plain(value: Any) -> Any:
-    """Values that JSON has: NumPy and torch scalars as numbers, paths and the like as text."""
+def to_plain(value: Any) -> Any:
+    """Values that JSON has: NumPy and torch scalars as numbers, paths and the like as text.
+
+    Numbers that are not finite become None.
+
+    Example:
+        >>> to_plain({"error": float("inf"), "step": Path("a")})
+        {'error': None, 'step': 'a'}
+    """
     if isinstance(value, dict):
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _to_plain(value.tolist())
+        return to_plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -18,6 +18,8 @@ class Row:
         parameters: number of the model's parameters.
         seconds: wall time of the training.
         ours: the row is about the model of the report and set in bold.
+        outputs: the mean error of every output by name.
+        not_finite: number of predictions that are not finite; their errors are infinite.
 
     Example:
         >>> table_cells(Row("field", "64", 0.004, 0.003, 0.02, parameters=31824, seconds=312))
@@ -32,6 +34,54 @@ class Row:
     parameters: int | None = None
     seconds: float | None = None
     ours: bool = False
+    outputs: dict[str, float] = field(default_factory=dict)
+    not_finite: int = 0
+
+
+Level = Literal["good", "warning", "bad"]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that the reader of a report has to know.
+
+    Args:
+        text: a sentence without capital and full stop.
+        level: how bad it is.
+        worse_than_trivial: whether it says that an error exceeds that of a trivial predictor.
+    """
+
+    text: str
+    level: Level = "good"
+    worse_than_trivial: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a report leads with; `fields.report.verdict.judge` makes it.
+
+    Args:
+        level: of the whole.
+        headline: the comparison with other predictors in one sentence.
+        remarks: on outputs, later steps and trainings.
+        factors: the error of the model divided by that of each other predictor, by name.
+        worse_than_trivial: whether some error exceeds that of a trivial predictor.
+
+    Example:
+        >>> Verdict("good", "Better.", [Remark("all samples were used")]).sentences()
+        ['Better.', 'All samples were used.']
+    """
+
+    level: Level
+    headline: str
+    remarks: list[Remark] = field(default_factory=list)
+    factors: dict[str, float] = field(default_factory=dict)
+    worse_than_trivial: bool = False
+
+    def sentences(self) -> list[str]:
+        """The headline, then every remark as a sentence."""
+        texts = [found.text.rstrip(".") for found in self.remarks]
+        return [self.headline, *(f"{text[:1].upper()}{text[1:]}." for text in texts)]
 
 
 @dataclass(frozen=True)
@@ -73,6 +123,7 @@ class Results:
             length.
         pictures: in the order of appearance.
         next_command: what to try next.
+        verdict: better or worse than other predictors, which stands above everything else.
 
     Example:
         >>> row = Row("model", "64", mean=0.004, median=0.003, worst=0.02)
@@ -93,6 +144,7 @@ class Results:
     histories: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     next_command: str = ""
+    verdict: Verdict | None = None
 
 
 COLUMNS = ("model", "parameters", "test at", "mean", "median", "worst", "training")
@@ -101,7 +153,12 @@ COLUMNS = ("model", "parameters", "test at", "mean", "median", "worst", "trainin
 def table_cells(row: Row) -> tuple[str, ...]:
     """A row as text, in the order of ``COLUMNS``."""
     size = "–" if row.parameters is None else f"{row.parameters:,}".replace(",", "\u202f")
-    errors = (format_number(row.mean), format_number(row.median), format_number(row.worst))
+    lost = f" ({row.not_finite})" if row.not_finite else ""
+    errors = (
+        f"{format_number(row.mean)}{lost}",
+        format_number(row.median),
+        format_number(row.worst),
+    )
     return (
         row.model,
         size,
@@ -109,6 +166,19 @@ def table_cells(row: Row) -> tuple[str, ...]:
         *errors,
         "–" if row.seconds is None else format_duration(row.seconds),
     )
+
+
+def output_table(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
+    """The error of every output as text: head and rows; None where there is only one output."""
+    names = list(dict.fromkeys(name for row in results.rows for name in row.outputs))
+    if len(names) < 2:
+        return None
+    rows = [
+        (f"{row.model}, {row.resolution}", *(format_number(row.outputs[name]) for name in names))
+        for row in results.rows
+        if row.outputs
+    ]
+    return ("", *names), rows
 
 
 def metric_tables(results: Results) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:

@@ -18,9 +18,9 @@ from fields.data.normalizer import Normalizer
 from fields.evaluation.rollouts import Quantity, Rollouts, measure_rollouts, report_steps
 from fields.metrics.relative_l2 import median_and_worst
 from fields.models.base import Operator
-from fields.report.builder import ReportBuilder
+from fields.report.builder import ReportBuilder, mean_over_outputs
 from fields.report.prediction_bands import ALPHA, PredictionBands, calibrate_bands
-from fields.report.results import Picture, Row
+from fields.report.results import Picture, Remark, Row, format_number
 from fields.report.rollout_pictures import (
     animation_picture,
     band_picture,
@@ -28,12 +28,16 @@ from fields.report.rollout_pictures import (
     quantity_picture,
     trajectory_picture,
 )
+from fields.report.verdict import Comparison, later_steps
+
+PERSISTENCE = "persistence"
 
 
 class RolloutReport(ReportBuilder):
-    """Relative L2 of every model at multiples of the training horizon, beside persistence.
+    """Relative L2 of every model at multiples of the training horizon, beside trivial predictors.
 
-    Persistence predicts that nothing changes. The first test set is shown with pictures and
+    Persistence predicts that nothing changes. Where the points are those of the training, a linear
+    regression of one step is applied repeatedly. The first test set is shown with pictures and
     quantities; of the others (the same trajectories on fewer points) only errors and metrics.
 
     Args:
@@ -84,13 +88,74 @@ class RolloutReport(ReportBuilder):
             schema=self.schema, normalizer=Normalizer(self.schema, self.data.statistics)
         )
         return measure_rollouts(
-            "persistence",
+            PERSISTENCE,
             model,
             self.batches[0],
             metrics=self.metrics,
             quantities=self.quantities,
             quiet=True,
         )
+
+    @cached_property
+    def reference_rollouts(self) -> list[Rollouts]:
+        """Errors of the references, if the first test set has the points of the training."""
+        found = self.references
+        if found.test != next(iter(self.data.tests)):
+            return []
+        return [
+            measure_rollouts(
+                name,
+                model,
+                self.batches[0],
+                metrics=self.metrics,
+                quantities=self.quantities,
+                quiet=True,
+            )
+            for name, model in found.models.items()
+        ]
+
+    @property
+    def every(self) -> list[Rollouts]:
+        """The rollouts on the first test set: of the models, persistence, the references."""
+        return [*self.measured, self.persistence, *self.reference_rollouts]
+
+    def comparisons(self) -> list[Comparison]:
+        """The errors of all models at the training horizon, persistence first."""
+        ours, *others = self.measured
+        step = self.steps[0]
+        return [
+            Comparison(
+                r.model,
+                float(ours.at(step).mean()),
+                float(r.at(step).mean()),
+                trivial=r is self.persistence,
+                outputs={
+                    name: (
+                        float(ours.outputs[name][:, step - 1].mean()),
+                        float(r.outputs[name][:, step - 1].mean()),
+                    )
+                    for name in r.outputs
+                },
+            )
+            for r in (self.persistence, *self.reference_rollouts, *others)
+        ]
+
+    def judged_at(self) -> str:
+        """The first step that the table shows."""
+        return f"at step {self.steps[0]} (training horizon)"
+
+    def not_finite(self) -> tuple[int, int]:
+        """Number of trajectories that are not finite at some step of the first test set, of all."""
+        error = self.measured[0].error
+        return int(np.isinf(error).any(1).sum()), len(error)
+
+    def later(self) -> list[Remark]:
+        """Remarks on later steps, against persistence and a prediction of zero."""
+        ours, trivial = (
+            [float(r.at(step).mean()) for step in self.steps[1:]]
+            for r in (self.measured[0], self.persistence)
+        )
+        return later_steps(self.steps[1:], ours, trivial, PERSISTENCE)
 
     def measure(self, name: str, model: Operator) -> None:
         """Measure the rollouts of the model on all test sets."""
@@ -117,6 +182,10 @@ class RolloutReport(ReportBuilder):
                 r.parameters,
                 self.seconds.get(r.model),
                 ours=r.model == self.measured[0].model,
+                outputs={
+                    name: float(error[:, step - 1].mean()) for name, error in r.outputs.items()
+                },
+                not_finite=r.not_finite(step),
             )
             for test, r in self._all_tests()
             for step in self.steps
@@ -149,6 +218,10 @@ class RolloutReport(ReportBuilder):
                 "parameters": r.parameters,
                 "samples": len(r.error),
                 "error": self._at_steps(r.error.mean(0)),
+                "outputs": {
+                    name: self._at_steps(error.mean(0)) for name, error in r.outputs.items()
+                },
+                "not_finite": {str(step): r.not_finite(step) for step in self.steps},
                 "elsewhere": {
                     test: self._at_steps(other.error.mean(0))
                     for test, other in self.other_tests.get(r.model, {}).items()
@@ -159,7 +232,7 @@ class RolloutReport(ReportBuilder):
                 },
                 "drift": {name: self._at_steps(r.drift(name)) for name in r.quantities},
             }
-            for r in (*self.measured, self.persistence)
+            for r in self.every
         ]
 
     def summary(self) -> str:
@@ -170,32 +243,34 @@ class RolloutReport(ReportBuilder):
         near = ours.at(first).mean()
         far = ours.at(last).mean()
         return (
-            f"Mean relative L2: {near:.4f} at step {first} (training horizon), {far:.3g} at step "
-            f"{last}."
+            f"Mean relative L2: {format_number(near)} at step {first} (training horizon), "
+            f"{format_number(far)} at step {last}."
         )
 
     @property
     def error_name(self) -> str:
         """The error that the figures show, in words."""
-        return "relative L2 of each predicted step, over points and channels"
+        return f"relative L2 of each predicted step{mean_over_outputs(self.schema)}"
 
     def pictures(self) -> list[Picture]:
         """Errors and quantities in time, and the trajectory of median error in several pictures."""
         first_steps = self.measured[0].error[:, : 4 * self.horizon].mean(1)
         median, _ = median_and_worst(torch.from_numpy(first_steps))
-        sample = self._predicted(median)
-        shown = sample.first_steps(4 * self.horizon)
         names = self.measured[0].quantities
         time = plot.label("time", self.schema.units)
         out = [
-            error_picture([*self.measured, self.persistence], self.horizon_time, time),
+            error_picture(self.every, self.horizon_time, time),
             *(quantity_picture(name, self.measured, self.horizon_time, time) for name in names),
-            trajectory_picture(shown, self.horizon),
         ]
-        if self.bands is not None:
-            step = min(4 * self.horizon, len(self.bands.width))
-            out.append(band_picture(sample, self.bands, step))
-        return [*out, animation_picture(shown)]
+        for o, sample in enumerate(self._predicted(median)):
+            output = f" {self.schema.outputs[o]}" if len(self.schema.outputs) > 1 else ""
+            shown = sample.first_steps(4 * self.horizon)
+            out.append(trajectory_picture(shown, self.horizon, output))
+            if self.bands is not None:
+                step = min(4 * self.horizon, len(self.bands.width))
+                out.append(band_picture(sample, self.bands, step, o, output))
+            out.append(animation_picture(shown, output))
+        return out
 
     @property
     def horizon(self) -> int:
@@ -220,7 +295,7 @@ class RolloutReport(ReportBuilder):
         names = [f"{test}, " if len(self.data.tests) > 1 else "" for test in self.data.tests]
         return [
             (name, r)
-            for one in (*self.measured, self.persistence)
+            for one in self.every
             for name, r in zip(
                 names, (one, *self.other_tests.get(one.model, {}).values()), strict=False
             )
@@ -246,11 +321,15 @@ class RolloutReport(ReportBuilder):
             for o, output in enumerate(self.schema.outputs)
         }
 
-    def _predicted(self, index: int) -> plot.PredictedSample:
+    def _predicted(self, index: int) -> list[plot.PredictedSample]:
+        """A trajectory and its prediction, one entry per output."""
         assert self.model is not None, "a model is added before"
         sample = next(iter(self.data.tests.values()))[index]
         with torch.no_grad():
-            v_hat = self.model.evaluate(collate([sample]), 1e9)[0]
-        return plot.PredictedSample.from_sample(
-            sample, v_hat.numpy(), self.schema, title="median test trajectory"
-        )
+            v_hat = self.model.evaluate(collate([sample]), 1e9)[0].numpy()
+        return [
+            plot.PredictedSample.from_sample(
+                sample, v_hat, self.schema, title="median test trajectory", channel=o
+            )
+            for o in range(len(self.schema.outputs))
+        ]

@@ -57,12 +57,13 @@ def quantity_picture(
     return Picture(name, caption, plot.png(drawn))
 
 
-def trajectory_picture(sample: plot.PredictedSample, horizon: int) -> Picture:
+def trajectory_picture(sample: plot.PredictedSample, horizon: int, output: str = "") -> Picture:
     """One trajectory over space and time, in more than one dimension as frames.
 
     Args:
         sample: trajectory and prediction.
         horizon: steps of a training window.
+        output: added to the name of the picture where there are several outputs.
     """
     if sample.y.shape[1] == 1:
         end = float(sample.t[min(horizon, len(sample.t)) - 1])
@@ -72,30 +73,43 @@ def trajectory_picture(sample: plot.PredictedSample, horizon: int) -> Picture:
         steps = {0, horizon - 1, 2 * horizon - 1, last}
         drawn = plot.frames_figure(sample, sorted(step for step in steps if step <= last))
     caption = "Test trajectory of median error, up to four times the training horizon."
-    return Picture("trajectory", caption, plot.png(drawn))
+    return Picture(f"trajectory{output}", caption, plot.png(drawn))
 
 
-def band_picture(sample: plot.PredictedSample, bands: PredictionBands, step: int) -> Picture:
+def band_picture(
+    sample: plot.PredictedSample,
+    bands: PredictionBands,
+    step: int,
+    channel: int = 0,
+    output: str = "",
+) -> Picture:
     """One step of a prediction with its band.
 
     Args:
         sample: trajectory and prediction.
-        bands: of the same model; the first output is shown.
+        bands: of the same model.
         step: counted from 1.
+        channel: index of the output.
+        output: added to the name of the picture where there are several outputs.
     """
     caption = (
         f"Prediction of step {step} with its {1 - ALPHA:.0%} band, which contains the whole field "
         "of a new trajectory with this probability. It is calibrated on "
         f"{bands.calibration_samples} validation trajectories, which also selected the weights; "
-        f"{float(bands.coverage[step - 1, 0]):.0%} of the {bands.test_samples} test trajectories "
-        "lie inside."
+        f"{float(bands.coverage[step - 1, channel]):.0%} of the {bands.test_samples} test "
+        "trajectories lie inside."
     )
-    drawn = plot.band_figure(sample, step - 1, float(bands.width[step - 1, 0]))
-    return Picture("band", caption, plot.png(drawn))
+    drawn = plot.band_figure(sample, step - 1, float(bands.width[step - 1, channel]))
+    return Picture(f"band{output}", caption, plot.png(drawn))
 
 
-def animation_picture(sample: plot.PredictedSample) -> Picture:
-    """The trajectory as an animated GIF."""
+def animation_picture(sample: plot.PredictedSample, output: str = "") -> Picture:
+    """The trajectory as an animated GIF.
+
+    Args:
+        sample: trajectory and prediction.
+        output: added to the name of the picture where there are several outputs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data = plot.animate(sample, Path(folder) / "animation.gif").read_bytes()
-    return Picture("animation", "The same trajectory, animated.", data, kind="gif")
+    return Picture(f"animation{output}", "The same trajectory, animated.", data, kind="gif")

@@ -321,7 +321,8 @@ def _write_results(folder: Path, model: Any, data: Any, builder: Any, command: s
     report.print_table(results)
     for path in (checkpoint, *report.write_report(results, folder)):
         print(f"wrote {path}")
-    print(f"next: {results.next_command}")
+    if results.next_command:
+        print(f"next: {results.next_command}")
 
 
 if __name__ == "__main__":

@@ -111,11 +111,14 @@ def test_every_config_in_time_runs_two_steps(config, tmp_path):
         "field",
         "FNO (neuraloperator)",
         "persistence",
+        "linear regression",
     }
     assert {picture["name"] for picture in report["pictures"]} >= {
         "error",
-        "trajectory",
-        "animation",
+        "trajectory u",
+        "trajectory w",
+        "animation u",
+        "animation w",
     }
     out = fields.load(tmp_path / "r" / "model.safetensors").predict(
         fields.open_dataset(tmp_path / "test.h5"), times=[0.1, 2.0]
