@@ -163,6 +163,7 @@ class ReportBuilder(ABC):
             for found in training_remarks(history):
                 text = found.text if mine else f"{name}: {found.text}"
                 remarks.append(Remark(text, found.level if mine else "good"))
+        remarks += [Remark(text, "warning") for text in self.remarks]
         if self.references.note:
             remarks.append(Remark(self.references.note))
         return judge(

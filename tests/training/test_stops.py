@@ -146,7 +146,8 @@ def test_an_interrupted_run_reports_on_its_best_epoch(tmp_path, capsys, monkeypa
     assert stop.value.code == 130
     said = capsys.readouterr().out
     assert "interrupted in epoch 2" in said and "--resume" in said
-    assert json.loads((tmp_path / "r" / "report.json").read_text())["rows"]
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "interrupted in epoch 2" in json.dumps(report["verdict"])
     assert fields.load(tmp_path / "r" / "model.safetensors").schema.outputs == ("u",)
 
 
@@ -156,7 +157,9 @@ def test_a_missing_baseline_is_said_before_the_training(tmp_path, capsys, monkey
     train.main(words(tmp_path, "--run.baseline=true"))
     said = capsys.readouterr().out
     assert said.index("No baseline in this report") < said.index("Trained")
-    assert "bracketfields[baselines]" in said and (tmp_path / "r" / "report.html").is_file()
+    assert "bracketfields[baselines]" in said
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "No baseline" in json.dumps(report["verdict"])
 
 
 @pytest.mark.parametrize(
