@@ -16,7 +16,7 @@ from fields.checkpoints.limits import (
     MalformedError,
     build_checked,
     check_header,
-    check_values,
+    check_weight_values,
     read_schema,
 )
 from fields.checkpoints.remote import SCHEME, WEIGHTS, download
@@ -101,7 +101,7 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
         schema = read_schema(header["schema"])
         model: Any = build_checked(header["model"], schema, stored, trust)
         model.load_state_dict(tensors)
-        check_values(model)
+        check_weight_values(model)
     model.card = ModelCard(header)
     if "training_range" in header:
         with _explained(path):

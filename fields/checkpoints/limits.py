@@ -177,7 +177,7 @@ def compare_tensors(model: nn.Module, stored: Mapping[str, tuple[list[int], torc
         raise MalformedError(f"the model that its header describes takes {size:.1e} bytes")
 
 
-def check_values(model: nn.Module) -> None:
+def check_weight_values(model: nn.Module) -> None:
     """Check that all tensors are finite and that all standard deviations are positive.
 
     Raises:

@@ -80,19 +80,10 @@ def fit(
     keep = ModelCheckpoint(
         folder, filename="best", monitor="val_error", save_last=True, enable_version_counter=False
     )
-    own = {
-        "default_root_dir": folder,
-        "logger": False,
-        "use_distributed_sampler": False,
-        "plugins": [AtomicCheckpointIO()],
-    }
     check_trainer(trainer)
     shown = [] if trainer.get("enable_progress_bar") is False else [TrainingProgress()]
     callbacks = [FiniteTraining(), keep, *shown, *trainer.pop("callbacks", ())]
-    try:
-        run = L.Trainer(callbacks=callbacks, **own, **strategy_options(trainer))
-    except (MisconfigurationException, ImportError) as error:  # such as a GPU where there is none
-        raise ValueError(f"These settings of the trainer cannot be used here: {error}") from error
+    run = _new_trainer(folder, callbacks, trainer)
     last = folder / "last.ckpt"
     begun = resume and last.is_file()
     if begun:
@@ -118,6 +109,20 @@ def fit(
     if not _load_best(task, keep):
         task.load_best_weights(None)
     return run
+
+
+def _new_trainer(folder: Path, callbacks: list[L.Callback], trainer: dict[str, Any]) -> L.Trainer:
+    """The trainer with these options, which keeps its checkpoints in ``folder``."""
+    own = {
+        "default_root_dir": folder,
+        "logger": False,
+        "use_distributed_sampler": False,
+        "plugins": [AtomicCheckpointIO()],
+    }
+    try:
+        return L.Trainer(callbacks=callbacks, **own, **strategy_options(trainer))
+    except (MisconfigurationException, ImportError) as error:  # such as a GPU where there is none
+        raise ValueError(f"These settings of the trainer cannot be used here: {error}") from error
 
 
 def _load_best(task: Training, keep: ModelCheckpoint) -> bool:
