@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,7 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
         CheckpointError: the file is not one of our checkpoints, is damaged, is of a newer format,
             asks for more than what it stores, or uses components of a package that is not trusted.
             It is a ValueError.
+        ValueError: the device is not available.
 
     Example:
         >>> model = load("burgers")
@@ -106,7 +108,14 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
     if "training_range" in header:
         with _explained(path):
             model.training_range = _training_range(header["training_range"])
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"The device {device!r} cannot be used here ({reason}). Load the model with "
+            "device='cpu'."
+        ) from error
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -175,6 +184,11 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise FileNotFoundError(
+            f"{name_or_path!r} is neither the name of a pretrained model nor a path. Give one of "
+            "them as text."
+        )
     if str(name_or_path).startswith(SCHEME):
         return download(str(name_or_path))
     path = Path(name_or_path)

@@ -73,3 +73,11 @@ def test_the_table_of_the_readme_is_that_of_the_cards(capsys):
     assert f"{score[0]['mean']:.2g}, {score[1]['mean']:.2g} at 85x85, 43x43" in darcy
     ode = next(row for row in rows if row.startswith("| `burgers_attention_ode` |"))
     assert "law" not in ode  # it has none
+
+
+def test_what_is_no_name_and_a_device_that_is_missing_are_one_sentence():
+    for wrong in (None, 3, ["burgers"]):
+        with pytest.raises(FileNotFoundError, match="neither the name of a pretrained model"):
+            fields.load(wrong)
+    with pytest.raises(ValueError, match="cannot be used here"):
+        fields.load("burgers", device="nothing")
