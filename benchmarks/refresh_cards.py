@@ -45,9 +45,10 @@ def data_of(command: str, *, tests: bool) -> FieldDataModule:
     for i, word in enumerate(words):
         if word.startswith("--data."):
             chosen += [word] if "=" in word else [word, words[i + 1]]
-    chosen += [] if tests else ["--data.test_paths=[]"]
     parser = settings_parser()
     config = parser.parse_args(chosen)
+    if config.data.test_paths and not tests:
+        config.data.test_paths = [config.data.path]  # not read, and need not be generated
     make_missing_files(config.data, config.make)
     data = parser.instantiate(config).data
     data.setup()

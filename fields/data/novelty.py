@@ -24,6 +24,8 @@ STATISTICS = ("mean", "standard deviation", "minimum", "maximum", "variation")
 COVERAGE = 0.99
 # A statistic that hardly varies in training is measured in this share of the input's own size.
 SMALLEST_SCALE = 0.02
+# The limit is at least this many standard deviations: few samples do not show their tails.
+SMALLEST_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class TrainingRange:
     The statistics s of every input variable are its mean, standard deviation, minimum, maximum and,
     on grids, its total variation (the sum over the axes of the mean over the lines of
     Σ |u_{j+1} − u_j|). None of them depends on the resolution. ``limit`` is the distance that
-    99 % of the validation samples (and of the training samples) do not exceed, so that a novelty
-    above 1 is rare among samples like those of the training.
+    99 % of the validation samples (and of the training samples) do not exceed, at least 3, so that
+    a novelty above 1 is rare among samples like those of the training.
 
     Args:
         params: by parameter, its smallest and largest value in training.
@@ -83,7 +85,7 @@ class TrainingRange:
             for rows in (seen, dataset_inputs(validation))
             if len(rows)
         )
-        return replace(unscaled, limit=limit if limit > 0 else 1.0)
+        return replace(unscaled, limit=max(limit, SMALLEST_LIMIT))
 
     def novelty(self, statistics: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b"]:
         """Distance of the statistics of some inputs from those of the training; 1 is the limit."""
