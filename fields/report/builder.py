@@ -56,7 +56,7 @@ class ReportBuilder(ABC):
     Example:
         >>> from fields.report.static import StaticReport
         >>> issubclass(StaticReport, ReportBuilder), sorted(ReportBuilder.__abstractmethods__)[:3]
-        (True, ['error_name', 'measure', 'metric_values'])
+        (True, ['comparisons', 'error_name', 'judged_at'])
     """
 
     def __init__(
