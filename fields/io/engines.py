@@ -82,7 +82,7 @@ def _path(source: Any) -> Path:
     Raises:
         DataError: it has no path, such as bytes in memory.
     """
-    name = getattr(source, "name", source)
+    name = source if isinstance(source, os.PathLike) else getattr(source, "name", source)
     if isinstance(name, str | os.PathLike):
         return Path(name)
     raise DataError(
