@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from fields.checkpoints.card_text import (
     verdict_lines,
 )
 from fields.checkpoints.checkpoint import pretrained_files, read_header
+from fields.core.printable import fenced, markdown
 
 COLUMNS = ("name", "problem", "processor", "parameters", "error", "license")
 
@@ -127,25 +130,26 @@ def render_model_card(header: dict[str, Any], name: str, source: str) -> str:
     protocol = card.get("protocol", {})
     recipe = data_recipe(card) if protocol else {}
     sections = [
-        _front_matter(card.get("license", "MIT").lower()),
-        f"# {name}",
+        _front_matter(str(card.get("license", "MIT")).lower()),
+        f"# {markdown(name)}",
         _summary(header),
         _verdict(card.get("verdict")),
         _usage(source),
         _range(header),
         _errors(card.get("scores", [])),
-        f"## Problem\n\n```text\n{recipe['recipe']}\n```" if "recipe" in recipe else "",
+        f"## Problem\n\n{fenced(recipe['recipe'])}" if "recipe" in recipe else "",
         _protocol(protocol),
         _invariant(card["certificate"]) if card.get("certificate") else "",
-        f"## Limits\n\n{card['limits']}" if "limits" in card else "",
+        f"## Limits\n\n{markdown(card['limits'])}" if "limits" in card else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _front_matter(license: str) -> str:
+    known = re.fullmatch(r"[\w.+-]+", license)
     lines = (
         "---",
-        f"license: {license}",
+        f"license: {license if known else 'other'}",
         "library_name: bracketfields",
         "tags: [pde, neural-operator, surrogate]",
         "---",
@@ -155,10 +159,12 @@ def _front_matter(license: str) -> str:
 
 def _summary(header: dict[str, Any]) -> str:
     schema = header["schema"]
-    inputs, outputs, axes = (", ".join(schema[key]) for key in ("inputs", "outputs", "coords"))
+    inputs, outputs, axes = (
+        markdown(", ".join(schema[key])) for key in ("inputs", "outputs", "coords")
+    )
     return (
         f"A conditional neural field from {inputs} to {outputs} over {axes}; "
-        f"processor: {processor_name(header['model'])}."
+        f"processor: {markdown(processor_name(header['model']))}."
     )
 
 
@@ -175,7 +181,7 @@ def _usage(source: str) -> str:
     return (
         "```python\n"
         "import fields\n\n"
-        f'model = fields.load("{source}")\n'
+        f"model = fields.load({json.dumps(source)})\n"
         'out = model.predict(fields.open_dataset("mine.h5"))\n'
         "```"
     )
@@ -183,14 +189,19 @@ def _usage(source: str) -> str:
 
 def _range(header: dict[str, Any]) -> str:
     lines = [*describe_domain(header["schema"]), *describe_training(header.get("training_range"))]
-    return "\n".join(["## Domain and training range", "", *(f"- {line}" for line in lines)])
+    return "\n".join(
+        ["## Domain and training range", "", *(f"- {markdown(line)}" for line in lines)]
+    )
 
 
 def _errors(scores: list[dict[str, Any]]) -> str:
     rows = [*error_rows(scores), *output_rows(scores)]
     if not rows:
         return ""
-    lines = [f"| {model} | {place} | {format_error(error)} |" for model, place, error in rows]
+    lines = [
+        f"| {markdown(model)} | {markdown(place)} | {format_error(error)} |"
+        for model, place, error in rows
+    ]
     return "\n".join(
         ["## Test errors", "", "| model | where | relative L2 |", "|---|---|---|", *lines]
     )
@@ -201,7 +212,11 @@ def _protocol(protocol: dict[str, Any]) -> str:
     if not stated:
         return ""
     return "\n".join(
-        ["## Protocol", "", *(f"- {key}: {_text(value)}" for key, value in stated.items())]
+        [
+            "## Protocol",
+            "",
+            *(f"- {markdown(key)}: {markdown(_text(value))}" for key, value in stated.items()),
+        ]
     )
 
 
@@ -211,11 +226,11 @@ def _invariant(certificate: dict[str, Any]) -> str:
         f"{certificate['steps']} steps: {certificate['verdict']}."
     )
     findings = [
-        f"- {f['dtype']}: largest violation {f['violation']:.1e} (allowed {f['tolerance']:.0e}), "
-        f"{f['rejected_steps']} rejected steps"
+        f"- {markdown(f['dtype'])}: largest violation {f['violation']:.1e} "
+        f"(allowed {f['tolerance']:.0e}), {f['rejected_steps']} rejected steps"
         for f in certificate["findings"]
     ]
-    return "\n".join(["## Law of the latent code", "", summary, "", *findings])
+    return "\n".join(["## Law of the latent code", "", markdown(summary), "", *findings])
 
 
 def _text(value: Any) -> str:

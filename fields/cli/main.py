@@ -15,6 +15,7 @@ from fields.cli.files import inspect_file, repack_file, validate_file
 from fields.cli.models import list_models, verify_checkpoint
 from fields.cli.parser import command_parser
 from fields.cli.predict import predict_file
+from fields.core.printable import printable
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "list": list_models,
@@ -44,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)  # DataError is a ValueError
+        print(f"error: {printable(error)}", file=sys.stderr)  # DataError is a ValueError
         return 2
     except MemoryError as error:
         print(f"error: there is not enough memory. {error}".rstrip(), file=sys.stderr)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 from torchmetrics import Metric
@@ -111,7 +112,10 @@ def measure_rollouts(
     errors = []
     start = time.perf_counter()
     for batch in track(
-        batches, f"rolling out {name}", transient=True, disable=quiet or rank_and_size()[0] > 0
+        batches,
+        escape(f"rolling out {name}"),
+        transient=True,
+        disable=quiet or rank_and_size()[0] > 0,
     ):
         v_hat = model.evaluate(batch, memory).double()
         v = batch.v.double()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 from torchmetrics import Metric
@@ -101,7 +102,10 @@ def score(
         if only is not None and test not in only:
             continue
         batches = track(
-            loader, f"testing {name} at {test}", transient=True, disable=rank_and_size()[0] > 0
+            loader,
+            escape(f"testing {name} at {test}"),
+            transient=True,
+            disable=rank_and_size()[0] > 0,
         )
         scores.append(
             _score(

@@ -10,10 +10,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from fields.core.files import write_atomically
+from fields.core.printable import printable
 from fields.report.html import render_html
 from fields.report.results import (
     COLUMNS,
@@ -42,14 +44,14 @@ def print_table(results: Results, console: Console | None = None) -> None:
     if results.summary:
         caption += f"\n{results.summary}"
     table = _table(results.title)
-    table.caption = caption
+    table.caption = _plain(caption)
     for name in COLUMNS:
         text = name == "model"
         table.add_column(
-            name, justify="left" if text else "right", no_wrap=not text, overflow="fold"
+            _plain(name), justify="left" if text else "right", no_wrap=not text, overflow="fold"
         )
     for row in results.rows:
-        table.add_row(*table_cells(row), style="bold" if row.ours else None)
+        table.add_row(*map(_plain, table_cells(row)), style="bold" if row.ours else None)
     console.print(table)
     outputs = output_table(results)
     if outputs is not None:
@@ -85,15 +87,20 @@ def _print_metrics(
         table = _table(title)
         table.add_column("", overflow="fold")
         for name in head[columns]:
-            table.add_column(name, justify="right", min_width=METRIC_WIDTH - 3)
+            table.add_column(_plain(name), justify="right", min_width=METRIC_WIDTH - 3)
         for row in rows:
-            table.add_row(row[0], *row[columns])
+            table.add_row(*map(_plain, (row[0], *row[columns])))
         console.print(table)
+
+
+def _plain(text: str) -> str:
+    """Text from a file without the markup and the control characters that it may hold."""
+    return escape(printable(text))
 
 
 def _table(title: str) -> Table:
     return Table(
-        title=title,
+        title=_plain(title),
         box=box.SIMPLE_HEAD,
         caption_justify="left",
         collapse_padding=True,

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from fields.core.printable import printable
 from fields.io.tools.repack import Progress as ProgressCallback
 from fields.io.tools.validate import Finding
 
@@ -30,8 +31,7 @@ def plain_text(text: Any, style: str = "") -> Text:
         >>> print(plain_text("[red]u :smile: " + chr(27)))
         [red]u :smile: \\x1b
     """
-    shown = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
-    return Text("".join(shown), style=style)
+    return Text(printable(text), style=style)
 
 
 def show(content: dict[str, Any]) -> None:
