@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"\nInterrupted: {args[args.problem].out} was not written.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError, OSError, MemoryError) as error:
         sys.exit(f"{error}")
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -174,7 +174,8 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     if not verdict or not headline:
         return ""
     sign = "" if verdict["level"] == "good" else "\u26a0\ufe0f "
-    return "\n".join([f"**{sign}{headline}**", "", *(f"- {remark}" for remark in remarks)]).rstrip()
+    lines = [f"- {markdown(remark)}" for remark in remarks]
+    return "\n".join([f"**{sign}{markdown(headline)}**", "", *lines]).rstrip()
 
 
 def _usage(source: str) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from unicodedata import category
+
+# Categories of Unicode: controls, invisible formatting such as reversed text, and surrogates.
+CONTROL = ("Cc", "Cf", "Cs")
 
 
 def printable(text: object) -> str:
@@ -15,7 +19,7 @@ def printable(text: object) -> str:
         True
     """
     return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
+        c.encode("unicode_escape").decode() if category(c) in CONTROL and c not in "\n\t" else c
         for c in str(text)
     )
 

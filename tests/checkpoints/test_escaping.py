@@ -41,7 +41,7 @@ def test_a_fence_is_longer_than_any_in_its_text():
 
 
 def test_the_terminal_shows_names_as_they_are(tmp_path, capsys):
-    name = "[bold red]u[/]"
+    name = "[bold red]u"
     a = (("sample", "x"), np.zeros((2, 8)), {"role": "input", "units": "[/x]\x1b[31m"})
     ds = xr.Dataset({"a": a, name: a}, {"x": np.arange(8) / 8}, {"problem": f"{name}\x1b[31m"})
     ds[name].attrs["role"] = "output"
@@ -55,8 +55,8 @@ def test_the_terminal_shows_names_as_they_are(tmp_path, capsys):
 
 def test_the_table_of_errors_shows_names_as_they_are():
     stream = io.StringIO()
-    results = Results(title="[red]t[/]", problem="", command="", next_command="")
-    results.rows.append(Row(model="[red]m[/]\x1b[31m", resolution="[b]", mean=1.0))
+    row = Row("[red]m[/]\x1b[31m", "[b]", 1.0, 1.0, 1.0)
+    results = Results(title="[red]t[/]", problem="", rows=[row], protocol={}, command="")
     print_table(results, Console(file=stream, width=200))
     assert "[red]t[/]" in stream.getvalue() and "[red]m[/]" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
