@@ -81,7 +81,8 @@ class Operator(Component, ABC):
         """Predict the fields for every sample of ``ds``, at its own points or at others.
 
         Args:
-            ds: the schema's inputs and coordinates, in physical units.
+            ds: the schema's inputs and coordinates, in physical units; a variable with an attribute
+                ``units`` is converted to the unit of the training data.
             at: other points: ``{"x": xs, "y": ys}`` with 1-D arrays for a grid, or with DataArrays
                 over one common dim for scattered points.
             times: for evolution problems, the times to predict, in physical units counted from the
@@ -98,11 +99,16 @@ class Operator(Component, ABC):
 
         Returns:
             A dataset with the schema's outputs, coordinates and units, and with a time axis for
-            evolution problems.
+            evolution problems. A model that keeps its training range adds the coordinate
+            ``novelty`` over ``sample`` (see `fields.data.novelty.TrainingRange`). Inputs,
+            parameters or grids outside that range give one `ExtrapolationWarning`, whose text is
+            the attribute ``extrapolation``. Requested points in a hole of the mesh, or where the
+            training data have no values, are NaN.
 
         Raises:
-            DataError: a variable or coordinate is missing, a value is not finite, or a point lies
-                outside the domain of the training data.
+            DataError: a variable or coordinate is missing, a value or the prediction is not finite,
+                a point lies outside the domain of the training data, a periodic axis has another
+                period, or a unit cannot be converted.
             ValueError: ``samples`` are requested from a model that cannot draw as many.
         """
         return predict_dataset(
