@@ -11,6 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from fields.checkpoints.card_text import ModelCard
 from fields.checkpoints.limits import (
@@ -25,6 +26,7 @@ from fields.core.component import CheckpointError
 from fields.core.files import write_atomically
 from fields.core.moved_names import current_description, current_record, current_weight
 from fields.core.protocols import Savable
+from fields.data.examples import example_names, pack_examples, unpack_examples
 from fields.data.novelty import TrainingRange
 
 FORMAT = 2
@@ -64,6 +66,9 @@ def save(model: Savable, path: str | Path, *, card: dict[str, Any] | None = None
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
     }
+    if model.examples is not None:
+        inputs, header["examples"] = pack_examples(model.examples)
+        tensors |= inputs
     # Python writes the bytes, so that a full disk is an OSError.
     write_atomically(path, to_bytes(tensors, metadata={KEY: json.dumps(header)}))
 
@@ -80,7 +85,7 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
 
     Returns:
         The model, an instance of `fields.models.base.Operator`, in evaluation mode. Its ``card`` is
-        what `save` was given.
+        what `save` was given, its ``examples`` a few inputs if the file holds any, else None.
 
     Raises:
         FileNotFoundError: there is no such file and no pretrained model of that name.
@@ -99,11 +104,13 @@ def load(name_or_path: str | Path, *, device: str = "cpu", trust: Sequence[str] 
     rename = current_weight if header["format"] == 1 else str
     with _explained(path), safe_open(path, framework="pt") as file:
         tensors = {rename(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        inputs = _take_examples(tensors, header)
         stored = {key: (list(value.shape), value.dtype) for key, value in tensors.items()}
         schema = read_schema(header["schema"])
         model: Any = build_checked(header["model"], schema, stored, trust)
         model.load_state_dict(tensors)
         check_weight_values(model)
+    model.examples = inputs
     model.card = ModelCard(header)
     if "training_range" in header:
         with _explained(path):
@@ -155,6 +162,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header["model"] = current_description(header["model"])
         header["card"] = current_record(header["card"])
     return header
+
+
+def _take_examples(tensors: dict[str, Tensor], header: dict[str, Any]) -> Any:
+    """Move the inputs that the header names out of the tensors, so that the weights are left."""
+    if "examples" not in header:
+        return None
+    try:
+        named = header["examples"]
+        return unpack_examples({key: tensors.pop(key) for key in example_names(named)}, named)
+    except Exception as error:
+        raise MalformedError("its examples do not fit their entry in the header") from error
 
 
 def _training_range(values: Any) -> TrainingRange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def verify_checkpoint(
     Args:
         checkpoint: a checkpoint file, or the name of a shipped model.
         source: a data file with the model's inputs; its test split is used if it records one. By
-            default the file that the model was tested on, which its checkpoint names.
+            default the inputs in the checkpoint, or the file that the model was tested on.
         samples: number of samples.
-        steps: length of the rollout, in steps of the flow.
+        steps: smallest length of the rollout, in steps of the flow; evolution models also go as far
+            as their errors were measured, in frames.
         json: print JSON for programs.
     """
     from fields.checkpoints.checkpoint import load
@@ -56,11 +58,21 @@ def verify_checkpoint(
     from fields.io import open_dataset
 
     model = load(checkpoint)
-    source = _tested_on(checkpoint, getattr(model, "card", {})) if source is None else source
-    given = first_samples(model, open_dataset(source), samples=samples)
-    certificate = certify(model, given, steps=steps)
+    card = getattr(model, "card", {})
+    if source is None and model.examples is not None:
+        inputs = model.examples
+    else:
+        inputs = open_dataset(_tested_on(checkpoint, card) if source is None else source)
+    given = first_samples(model, inputs, samples=samples)
+    certificate = certify(model, given, steps=steps, frames=_measured_frames(card))
     print(json_.dumps(certificate.to_dict(), indent=2) if json else certificate)
     return 0 if certificate.passed or not certificate.findings else 1
+
+
+def _measured_frames(card: Mapping[str, Any]) -> int:
+    """The last frame whose error a card states; 0 for maps without time."""
+    scores = card.get("scores", ())
+    return max((int(step) for score in scores for step in score.get("error", ())), default=0)
 
 
 def _tested_on(checkpoint: str, card: dict[str, Any]) -> Path:

@@ -23,6 +23,7 @@ class Predictor(Protocol):
     schema: Schema
     training: bool
     training_range: Any  # `fields.data.novelty.TrainingRange`, None if it is not known
+    examples: Any  # a dataset of a few inputs, None if there are none
 
     def evaluate(self, batch: Sample, memory: float) -> Float[Tensor, "b s m o"]:
         """Predict at the batch's queries and times, decoding within ``memory`` bytes."""

@@ -59,6 +59,7 @@ class Operator(Component, ABC):
         limit_primitive_cache()
         self.schema = schema
         self.normalizer = normalizer
+        self.examples: xr.Dataset | None = None
         self.training_range: TrainingRange | None = None  # measured by the training, then saved
 
     @abstractmethod
