@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fields.core.printable import printable
+
 
 class ModelCard(dict[str, Any]):
     """The card of a loaded model: a dictionary of plain values that prints as text.
@@ -69,7 +71,7 @@ def card_text(header: Mapping[str, Any]) -> str:
         *_entry("limits", card.get("limits", "")),
         *_entry("provenance", _provenance(card)),
     ]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def _entry(name: str, text: str) -> list[str]:

@@ -57,7 +57,7 @@ def test_the_command_prints_json_and_names_what_is_missing(capsys):
 
 def test_the_page_for_the_hub_states_domain_and_range(tmp_path):
     fields.load("burgers").save_pretrained(tmp_path / "page")
-    page = (tmp_path / "page" / "README.md").read_text()
+    page = (tmp_path / "page" / "README.md").read_text().replace("\\", "")
     assert "## Domain and training range\n\n- x in [0, 1), periodic\n- mean of `a`" in page
 
 
@@ -81,3 +81,9 @@ def test_what_is_no_name_and_a_device_that_is_missing_are_one_sentence():
             fields.load(wrong)
     with pytest.raises(ValueError, match="cannot be used here"):
         fields.load("burgers", device="nothing")
+
+
+def test_a_card_cannot_control_the_terminal(tmp_path):
+    card = fields.load("burgers").card | {"limits": "red \x1b[31m text"}
+    fields.save(operator((True,)), tmp_path / "m.safetensors", card=card)
+    assert "\x1b" not in str(fields.load(tmp_path / "m.safetensors").card)
