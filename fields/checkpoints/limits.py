@@ -37,6 +37,9 @@ MEMORY_AT_LEAST = 2**28
 
 OPTIONAL = {f"{role}_{name}" for role in ROLES for name in OPTIONAL_BUFFERS}
 
+# The normalizer's tables of missing values, which check their own shapes.
+MISSING = {f"normalizer.missing.{name}" for name in ("axes", "inputs", "outputs")}
+
 
 class MalformedError(CheckpointError):
     """What is wrong with a checkpoint; `fields.load` adds which file it is and what to do.
@@ -151,7 +154,7 @@ def compare_tensors(model: nn.Module, stored: Mapping[str, tuple[list[int], torc
     """
     made = model.state_dict()
     missing = sorted(set(made) - set(stored))
-    extra = sorted(key for key in set(stored) - set(made) if key.split(".")[-1] not in OPTIONAL)
+    extra = sorted(key for key in set(stored) - set(made) if not _is_optional(key))
     if missing or extra:
         word, name = ("lacks", missing[0]) if missing else ("has", extra[0])
         count = len(missing) or len(extra)
@@ -286,3 +289,8 @@ def _first(value: Any) -> str:
     lines = str(value).splitlines() or [type(value).__name__]
     text = f"{type(value).__name__}: {lines[0]}" if isinstance(value, Exception) else lines[0]
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _is_optional(key: str) -> bool:
+    """Whether a normalizer registers this tensor only if the file has it."""
+    return key.split(".")[-1] in OPTIONAL or ".".join(key.split(".")[-3:]) in MISSING

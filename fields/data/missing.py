@@ -16,6 +16,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fields.core.component import CheckpointError
 from fields.data.chunks import iter_chunks
 from fields.io.base import DataError
 
@@ -210,7 +211,23 @@ class MissingPlaces(nn.Module):
     def like(
         cls, stored: Mapping[str, Tensor], periodic: tuple[bool, ...], device: Any
     ) -> MissingPlaces:
-        """Tables of the shapes that a checkpoint stores, to load it into."""
+        """Tables of the shapes that a checkpoint stores, to load it into.
+
+        Raises:
+            CheckpointError: the shapes do not fit together.
+        """
+        shapes = {key: tuple(value.shape) for key, value in stored.items()}
+        sizes = shapes.get("inputs", ())[:-1]
+        fits = set(shapes) == {"axes", "inputs", "outputs"} and (
+            len(sizes) == len(periodic)
+            and shapes["outputs"][:-1] == sizes
+            and shapes["axes"] == (sum(sizes),)
+        )
+        if not fits:
+            raise CheckpointError(
+                f"The checkpoint stores missing values in tables of the shapes {shapes}, which do "
+                f"not fit a grid of {len(periodic)} axes. Get the file again."
+            )
         tables = {key: torch.empty_like(value, device=device) for key, value in stored.items()}
         return cls([tables["axes"]], tables["inputs"], tables["outputs"], periodic)
 

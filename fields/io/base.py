@@ -30,8 +30,10 @@ An ``input`` over ``point`` with ``attrs["quadrature"] = 1`` holds the weights w
 concatenated along ``point``, and each function is NaN at the points of the others.
 
 Coordinates that no network reads: ``triangles`` over (``triangle``, ``corner``) of a mesh;
-``longitude``, ``latitude`` over two axes of a curvilinear grid. NaN in a field marks missing values
-(land, padding).
+``longitude``, ``latitude`` over two axes of a curvilinear grid.
+
+NaN in a field on a grid marks missing values (land, padding), at the same points in every sample
+and frame; ``attrs["missing"] = 1`` declares that the points differ among samples.
 
 A coordinate ``split`` over ``sample`` (int8: 0 train, 1 validation, 2 test) records the split if
 the file has one. Attributes of the dataset: ``layout``, ``problem``, ``protocol`` (JSON: recipe,
