@@ -104,7 +104,8 @@ class BoundedRosenbrock(Integrator):
 
     Proof of the law: θ keeps the matrix positive definite, so ∇V·Δ < 0; and with this s the bound
     s ∇V·Δ + s² C is at most zero, so E₁ ≤ E for every h and all weights. For small h both s and θ
-    are 1 and the order is 2. Steps with s < 1 are counted.
+    are 1 and the order is 2. Steps with s < 1 are counted, and so are steps that overflow, in which
+    the state stays.
 
     Reference: Hairer & Wanner, Solving Ordinary Differential Equations II (1996), IV.7, for the
     method without s and θ.
@@ -148,7 +149,9 @@ class BoundedRosenbrock(Integrator):
             fall = -(grad * move[..., : v.moving]).sum((1, 2))
             bound = v.bend(z, move, context)
             s = fall / (torch.maximum(fall, bound) + torch.finfo(z.dtype).tiny)
-            return z + s[:, None, None] * move, carry + (bound > fall)
+            new = z + s[:, None, None] * move
+            fits = new.isfinite().flatten(1).all(1) & s.isfinite()
+            return torch.where(fits[:, None, None], new, z), carry + ~(fits & (bound <= fall))
 
     def rejected_steps(self, carry: Float[Tensor, "b"], z: Tensor) -> Float[Tensor, "b"]:
         """Steps that were cut (s < 1)."""

@@ -195,6 +195,16 @@ def test_training_reaches_every_weight_and_an_equilibrium_is_kept():
     assert not end.any() and grad.isfinite().all()
 
 
+@pytest.mark.parametrize("amplitude", [1e2, 1e4, 1e10, 1e20])
+def test_a_step_of_any_amplitude_stays_finite_and_never_climbs(amplitude):
+    f, z = flow((12,), 2, 0, 0.3, torch.float32), amplitude * states((12,), 2, torch.float32)
+    cuts = torch.zeros(3)
+    for _ in range(5):
+        z, cuts = BoundedRosenbrock().step(f, 0.0, 0.2, z, Context(), cuts)
+        assert z.isfinite().all()
+    assert (cuts > 0).all() or amplitude < 1e20
+
+
 def test_what_cannot_be_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"mobility = 0\.0: the field would not move"):
         GradientFlowField(1, energy=partial(LocalEnergy, tokens=(12,)), mobility=0.0)
