@@ -226,7 +226,8 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_file(tmp_path, size):
         "error: Cannot write old: it would exceed the largest file size that is allowed here."
     )
     calls = ("write_dataset", "save", "checkpoint", "repack", "predict")
-    assert run.stderr.splitlines() == [line for name in calls for line in (name, sentence)]
+    said = [line for line in run.stderr.splitlines() if not line.startswith("warning: ")]
+    assert said == [line for name in calls for line in (name, sentence)]
     assert names(tmp_path) == ["big.h5", "old", "small.h5"]
     assert (tmp_path / "old").read_text() == "old"
 
