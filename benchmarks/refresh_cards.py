@@ -57,6 +57,7 @@ def data_of(command: str, *, tests: bool) -> FieldDataModule:
 
 def measured(name: str, data: FieldDataModule) -> list[dict[str, Any]]:
     """Errors of the model and of the trivial predictor on all test sets."""
+    assert data.schema is not None, "set up before"
     builder: ReportBuilder = (
         StaticReport(data)
         if data.schema.dt is None

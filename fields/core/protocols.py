@@ -97,6 +97,7 @@ class Savable(Protocol):
 
     schema: Schema
     training_range: Any  # `fields.data.novelty.TrainingRange`, None if it is not known
+    examples: Any  # a few inputs that travel with the model, None if there are none
 
     def describe(self) -> dict[str, Any]:
         """Class path and constructor arguments as plain values; see `Component`."""

@@ -61,6 +61,7 @@ class Normalizer(nn.Module):
 
     center: Tensor
     extent: Tensor
+    unit: Tensor
     inputs_mean: Tensor
     inputs_std: Tensor
     outputs_mean: Tensor

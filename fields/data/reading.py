@@ -100,7 +100,7 @@ class Columns(NamedTuple):
             components=[component.index for component in components],
         )
 
-    def with_working_type(self, samples: Sequence[int], frames: int) -> Columns:
+    def with_working_type(self, samples: Sequence[int] | np.ndarray, frames: int) -> Columns:
         """The same with the precision that the values need (see `fields.data.precision`).
 
         It is judged by the first and the last frame of a few samples.

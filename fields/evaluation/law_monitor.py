@@ -117,11 +117,13 @@ class LawMonitor:
         new_stage = last is None or current.stage != last.stage
         if lifted:
             self._first = first = current.state
-        elif new_stage and self.by_stage and not self.reacts:
+        elif last is not None and new_stage and self.by_stage and not self.reacts:
             self._compare_norms(last.state, current.state)
         if lifted or (new_stage and self.by_stage):
             self._start = self._before = now
-        rejected = 0 if new_stage else int((current.rejected_steps - last.rejected_steps).sum())
+        rejected = 0
+        if last is not None and not new_stage:
+            rejected = int((current.rejected_steps - last.rejected_steps).sum())
         self._rejected += rejected
         if current.stepped:
             self.steps += 1

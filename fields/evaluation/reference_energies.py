@@ -11,7 +11,7 @@ import itertools
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from fields.dynamics.base import Context
 from fields.dynamics.energies.attention import AttentionEnergy
@@ -230,7 +230,7 @@ def _material(v: LocalEnergy, given: Tensor, context: Context) -> tuple[Tensor, 
         cond = context.cond[:, : v.steer.in_features].to(raw.dtype)
         raw = raw + torch.einsum("bc,mc->bm", cond, v.steer.weight)[:, None]
     if v.medium is not None:
-        first, _, last = v.medium
+        first, last = (layer for layer in v.medium if isinstance(layer, nn.Linear))
         stencils = first.weight.unflatten(1, (given.shape[-1], -1))
         hidden = torch.tanh(_responses(v, given, stencils) + first.bias)
         raw = raw + torch.einsum("bkc,mc->bkm", hidden, last.weight) + last.bias

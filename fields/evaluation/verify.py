@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -117,7 +118,7 @@ def certify(model: Operator, given: Sample, *, steps: int = 1000, frames: int = 
     def roll(dtype: torch.dtype) -> LawMonitor:
         runner = copy.deepcopy(model).to(dtype).eval()
         batch = _few_queries(given, dtype)
-        flow: Stack = runner.processor
+        flow = cast(Stack, runner.processor)
         monitor = LawMonitor(copy.deepcopy(processor).double().eval(), dtype, shown)
         hook = runner.decoder.register_forward_pre_hook(lambda _, args: monitor.read(args[0].z))
         with monitor.watching(flow):
@@ -237,7 +238,7 @@ def _steps_of(processor: Stack) -> int:
 
 def _frames_of(model: EvolutionOperator, steps: int) -> int:
     """Frames that take at least this number of steps."""
-    flow: Stack = model.processor
+    flow = cast(Stack, model.processor)
     each = sum(block.steps for block in flow.blocks)
     if isinstance(model.propagator, LatentFlow):
         each = _steps_of(flow) * max(1, math.ceil(1 / flow.dt))

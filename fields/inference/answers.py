@@ -91,7 +91,7 @@ def mark_missing(
     unknown = ~batch.y_mask[:, None, :, None]
     normalizer = getattr(model, "normalizer", None)
     places = getattr(normalizer, "missing", None)
-    if places is not None:
+    if normalizer is not None and places is not None:
         points = normalizer.points(batch.y)
         never = torch.stack([places.no_output(each) for each in points])
         unknown = unknown | never[:, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fields.core.sample import Schema
 
@@ -58,9 +58,9 @@ def inside_mesh(
     corners = corners[np.isfinite(corners).all((1, 2))]
     if not len(corners):
         return np.ones(len(points), dtype=bool)
-    tree = cKDTree(corners.mean(1))
+    tree = KDTree(corners.mean(1))
     near = tree.query(points, k=min(NEAREST, len(corners)))[1].reshape(len(points), -1)
-    inside = _contained(points[:, None], corners[near]).any(1)
+    inside = np.asarray(_contained(points[:, None], corners[near]).any(1))
     # A triangle that is much larger than its neighbors may contain a point far from its center.
     for chunk in np.array_split(
         np.flatnonzero(~inside), max(1, (~inside).sum() * len(corners) // AT_ONCE)

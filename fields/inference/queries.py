@@ -208,7 +208,9 @@ def _may_be_missing(name: str, ds: xr.Dataset, model: Predictor) -> xr.Variable 
         return xr.Variable("point", np.ones(ds.sizes["point"], bool))
     normalizer = getattr(model, "normalizer", None)
     places = getattr(normalizer, "missing", None)
-    if places is None or name not in schema.inputs or "point" in ds.dims:
+    if normalizer is None or places is None or "point" in ds.dims:
+        return None
+    if name not in schema.inputs:
         return None
     points = normalizer.points(points_of(ds, schema).to(normalizer.center.device))
     table = places.input_may_be_missing(points)[:, schema.inputs.index(name)]

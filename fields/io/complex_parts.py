@@ -33,7 +33,7 @@ class ComplexPart(LazyArray):
         self.whole = whole
         self.suffix = suffix
         self.shape = whole.shape
-        self.dtype = np.empty(0, whole.dtype).real.dtype
+        self.dtype = np.real(np.empty(0, whole.dtype)).dtype
 
     @property
     def chunks(self) -> tuple[int, ...]:

@@ -176,7 +176,7 @@ class _CheckedTensor:
         content = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
         with zipfile.ZipFile(self.path) as archive:
             entries = {(entry.file_size, entry.CRC) for entry in archive.infolist()}
-        if (content.nbytes, zlib.crc32(content)) not in entries:
+        if (content.nbytes, zlib.crc32(content.tobytes())) not in entries:
             raise DataError(
                 f"{self.path} is damaged: the checksum of an array of the shape "
                 f"{tuple(self.shape)} is wrong. Download or generate it again."

@@ -114,7 +114,7 @@ def _items(handle: Handle, group: str) -> Iterator[tuple[str, Any]]:
     parent = get_group(file, group) if group else file
     if parent is None:
         raise DataError(f"{handle.path} has no group `{group}`.")
-    for name in parent:
+    for name in map(str, parent):
         item = get_item(parent, name)
         if isinstance(item, h5py.Dataset):
             yield name, item

@@ -146,7 +146,8 @@ class ExtendedFile(h5netcdf.File):
             OSError: as `check`.
         """
         self.flush()
-        self._h5file.flush()
+        if self._h5file is not None:
+            self._h5file.flush()
         self.check()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -123,7 +124,7 @@ class VariableError(nn.Module):
     def __init__(
         self,
         names: Sequence[str],
-        statistics: Mapping[str, Sequence[float]],
+        statistics: Mapping[str, Sequence[Any]],
         weights: Mapping[str, float] | None = None,
     ):
         super().__init__()

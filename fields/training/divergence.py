@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from fields.core.sample import Sample
@@ -71,7 +72,7 @@ class FiniteTraining(L.Callback):
         """
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         norm = get_total_norm(gradients) if gradients else torch.zeros(())
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         loss = float(self.loss)
         failed = not (math.isfinite(loss) and math.isfinite(float(norm)))
         if trainer.world_size > 1:
