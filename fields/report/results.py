@@ -49,6 +49,10 @@ class Remark:
         text: a sentence without capital and full stop.
         level: how bad it is.
         worse_than_trivial: whether it says that an error exceeds that of a trivial predictor.
+
+    Example:
+        >>> Remark("one epoch was trained", level="warning").worse_than_trivial
+        False
     """
 
     text: str
