@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.cache import cached, digest, in_subprocess
 from benchmarks.runs import RunSpec, fit_size, open_problem, task_of_size
+from fields.metrics.losses import VariableError
 
 
 def step_times(specs: Sequence[RunSpec], rounds: int = 15) -> list[float]:
@@ -32,6 +33,7 @@ def training_step(spec: RunSpec) -> Callable[[], None]:
     task, compose = task_of_size(spec, parts, *fit_size(spec, parts, problem))
     assert task is not None  # models that are fitted in closed form take no steps
     task.model = compose(**problem)
+    task.error = VariableError(parts.data.schema.outputs, parts.data.statistics, task.weights)
     optimizer = task.optimizer(task.model.parameters())
     batch = next(iter(parts.data.train_dataloader()))
     random = torch.Generator().manual_seed(0)

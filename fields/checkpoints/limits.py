@@ -25,7 +25,7 @@ MAX_NESTING = 64
 MAX_INTEGER = 2**14
 MAX_PRODUCT = 2**20  # of a list of integers, such as tokens per axis
 MAX_NAMES = 1000  # variables times frames of history
-TOKENS_PER_POINT = 4  # per axis, of the training grid
+TOKENS_PER_POINT = 16  # per axis, of the training grid
 
 # Modules and parameters that may be constructed for each stored tensor, and at least.
 CONSTRUCTED = 50

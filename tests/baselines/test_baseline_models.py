@@ -15,7 +15,7 @@ from fields.baselines.pca_net import PCANet
 from fields.baselines.transolver import Transolver
 from fields.baselines.trivial import MeanField, MeanValue, Persistence
 from fields.baselines.unet import UNet
-from fields.core.sample import collate
+from fields.core.sample import Sample, collate
 from fields.data import FieldDataset
 from fields.data.normalizer import Normalizer
 from fields.data.statistics import dataset_statistics
@@ -65,16 +65,22 @@ def test_linear_interpolation_between_scattered_points_is_exact_for_linear_field
     )
 
 
+def first_points(batch: Sample, count: int) -> Sample:
+    """The batch given and asked at its first points only."""
+    x, u, x_mask, y = (part[:, :count] for part in (batch.x, batch.u, batch.x_mask, batch.y))
+    return batch._replace(x=x, u=u, x_mask=x_mask, y=y)
+
+
 def test_periodic_unet_commutes_with_shifts_by_cells_of_the_coarsest_grid():
     _, given, batch = problem(CIRCLE, (32,))
     model = UNet(**given, width=4, levels=2).eval()
     with torch.no_grad():
         moved = model(batch._replace(u=batch.u.roll(4, dims=1)))
         torch.testing.assert_close(moved, model(batch).roll(4, dims=2), atol=1e-5, rtol=0)
-        odd = model(batch._replace(x=batch.x[:, :27], y=batch.y[:, :27], u=batch.u[:, :27]))
+        odd = model(first_points(batch, 27))
     assert odd.shape == (20, 1, 27, 1)
     with pytest.raises(ValueError, match="needs at least 4 points per axis"):
-        model(batch._replace(x=batch.x[:, :3], y=batch.y[:, :3], u=batch.u[:, :3]))
+        model(first_points(batch, 3))
 
 
 def test_deeponet_interpolates_to_its_sensors_once_they_are_known():
